@@ -1,0 +1,374 @@
+/* lacuna.h: the whole public interface of liblacuna, and its manual.
+ *
+ * Lacuna runs diffusion language models: models that write by filling masked positions of a
+ * canvas over a number of denoising steps. Four objects:
+ *
+ *   lac_model      weights, tokenizer and facts of one model; immutable once open
+ *   lac_session    all memory one generation changes; sized once, used by one thread at a time
+ *   lac_generate   runs the denoising loop: canvas in, filled canvas out
+ *   lac_result     what came out: ids, the step that fixed each one, log-probabilities
+ *
+ * Conventions. Every struct of options may be zeroed: zero means "the default" and new fields
+ * are only ever appended. What can fail returns lac_status; on failure no output parameter is
+ * written, and the optional lac_error says what, where and both numbers. The library never
+ * prints, exits or keeps global state. Free functions accept NULL. Strings are UTF-8.
+ *
+ * Copyright (c) The Lacuna authors. Licensed under the Apache License 2.0. */
+#ifndef LACUNA_H
+#define LACUNA_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#if defined(_WIN32)
+#define LAC_API
+#elif defined(__GNUC__)
+#define LAC_API __attribute__((visibility("default")))
+#else
+#define LAC_API
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ------------------------------------------------------------------ versions and errors */
+
+/* Version of the program and library as "major.minor.patch". Static string. Any thread. */
+LAC_API const char *lac_version(void);
+
+/* One line that names how this library was built and what it found on this machine: version,
+ * instruction set chosen, matrix library, backends. Static string. Any thread. */
+LAC_API const char *lac_build_info(void);
+
+typedef enum {
+    LAC_OK = 0,
+    LAC_EINVAL = -1,       /* an argument or option is out of range */
+    LAC_ENOMEM = -2,       /* the allocator returned NULL, or the plan exceeds the limit */
+    LAC_EIO = -3,          /* a file is missing or cannot be read */
+    LAC_EFORMAT = -4,      /* a file is damaged or breaks its format */
+    LAC_EUNSUPPORTED = -5, /* a sound file or request that this version does not implement */
+    LAC_ECONTEXT = -6,     /* prompt and new tokens do not fit into the context */
+    LAC_ECANCELLED = -7,   /* the step callback asked to stop */
+    LAC_EINTERNAL = -8,    /* a library underneath failed in a way it should not */
+} lac_status;
+
+enum { LAC_ERROR_MAX = 512 };
+
+/* Filled on failure only. */
+typedef struct {
+    lac_status code;
+    uint64_t offset;             /* byte offset into the file at fault, 0 where it has no meaning */
+    char message[LAC_ERROR_MAX]; /* one sentence, no newline */
+} lac_error;
+
+/* Short name of a status, such as "EFORMAT". Static string. Any thread. */
+LAC_API const char *lac_status_name(lac_status status);
+
+/* ------------------------------------------------------------------ memory */
+
+/* Where the library takes memory from. NULL, or a zeroed struct, means malloc, realloc, free.
+ * The functions must be callable from any thread that uses the objects created with them and
+ * return memory aligned for any standard type. Tensors ask for 64 bytes more than they need and
+ * align themselves. */
+typedef struct {
+    void *(*alloc)(void *user, size_t size);
+    void *(*resize)(void *user, void *ptr, size_t size);
+    void (*release)(void *user, void *ptr);
+    void *user;
+} lac_allocator;
+
+/* ------------------------------------------------------------------ models */
+
+typedef struct lac_model lac_model;
+
+typedef enum {
+    LAC_DTYPE_AUTO = 0, /* bf16 where the processor multiplies it natively, else f32 */
+    LAC_DTYPE_F32 = 1,
+    LAC_DTYPE_BF16 = 2,
+} lac_dtype;
+
+typedef struct {
+    lac_dtype dtype;                /* type of weights, activations and keys in memory */
+    int n_threads;                  /* 0 = all cores this process may use */
+    bool card_only;                 /* read headers, configuration and tokenizer, load no weights:
+                                       enough for lac_model_info, lac_memory_plan and tokens */
+    const char *backend;            /* NULL = "cpu" */
+    const lac_allocator *allocator; /* copied; NULL = malloc */
+} lac_model_options;
+
+/* Opens the model at `path`: a directory with config.json and safetensors, or a GGUF file. Maps
+ * the files, checks every tensor's span, shape and type before any use, and packs the weights
+ * for the backend.
+ *
+ *   out   receives the model; untouched on failure
+ *   opt   NULL, or zeroed fields, mean defaults; copied
+ *   err   NULL, or filled on failure only
+ *
+ * The model is immutable: any number of threads and sessions may share it. Free with
+ * lac_model_close(). Errors: EINVAL, ENOMEM, EIO, EFORMAT, EUNSUPPORTED. */
+LAC_API lac_status lac_model_open(lac_model **out, const char *path, const lac_model_options *opt,
+                                  lac_error *err);
+
+/* Frees the model. Every session on it must have been freed before. */
+LAC_API void lac_model_close(lac_model *model);
+
+/* How keys see each other in the model's attention. */
+typedef enum {
+    LAC_MASK_FULL = 0,         /* every position sees every other */
+    LAC_MASK_BLOCK_CAUSAL = 1, /* earlier blocks and the whole own block */
+} lac_mask_kind;
+
+/* Facts about a model. Strings live as long as the model. Ids that a model does not have are -1. */
+typedef struct {
+    const char *architecture;  /* family as lacuna names it: "llada", "dream", "sdar", ... */
+    const char *name;          /* what the file calls itself; "" when it says nothing */
+    const char *container;     /* "safetensors" or "gguf" */
+    const char *tokenizer;     /* "bpe", "bytes", "ascii" */
+    const char *chat_template; /* name of the built-in template, "none" when it has none */
+    const char *weight_types;  /* types in the file, such as "bf16" or "q8_0 f32" */
+    int n_layers, d_model, n_heads, n_kv_heads, d_head, d_ff;
+    int n_vocab;        /* rows of the embedding */
+    int n_tokens;       /* ids the tokenizer knows; rows past it are padding */
+    int n_ctx;          /* longest context the model allows */
+    int n_ctx_train;    /* longest it was trained on where the file says so, else n_ctx */
+    int block_size;     /* decoding block of a block-causal model, 0 otherwise */
+    lac_mask_kind mask; /* attention mask */
+    bool shift_logits;  /* row i-1 predicts token i */
+    int mask_id, eos_id, bos_id, pad_id;
+    uint64_t n_params;   /* elements of all weight tensors used */
+    uint64_t file_bytes; /* bytes of tensor data on disk */
+    lac_dtype dtype;     /* type in memory, never AUTO */
+} lac_model_info;
+
+LAC_API lac_status lac_model_get_info(const lac_model *model, lac_model_info *out, lac_error *err);
+
+/* What running the model will take, in bytes, before it is taken. */
+typedef struct {
+    int n_ctx, n_threads;
+    uint64_t bytes_weights;   /* packed weights */
+    uint64_t bytes_kv;        /* keys and values of one pass (full) or of the cache (block-wise) */
+    uint64_t bytes_workspace; /* activations, logits chunk, plan, canvas */
+    uint64_t bytes_runtime;   /* program, libraries, tokenizer, code generated at run time */
+    uint64_t bytes_total;     /* sum: predicted peak resident size */
+} lac_memory_plan;
+
+/* Predicts memory for a session of `n_ctx` positions (0 = the model's own context). Works on a
+ * model opened with card_only. Any thread. Errors: EINVAL, ECONTEXT. */
+LAC_API lac_status lac_model_plan_memory(const lac_model *model, int n_ctx, int n_threads,
+                                         lac_memory_plan *out, lac_error *err);
+
+/* ------------------------------------------------------------------ tokens */
+
+/* Text in text is text: unless asked, "<|im_end|>" typed by a user never becomes the special
+ * token of that spelling. */
+typedef struct {
+    bool parse_special; /* recognise special tokens in the text */
+} lac_encode_options;
+
+/* Encodes `n_text` bytes of UTF-8. Invalid bytes are replaced by U+FFFD first, except by byte
+ * tokenizers, which keep them.
+ *
+ *   ids    receives a new array of *n_ids ids; free with lac_model_free_ids()
+ *   opt    NULL = defaults
+ *
+ * Any thread. Errors: EINVAL, ENOMEM. */
+LAC_API lac_status lac_model_encode(const lac_model *model, const char *text, size_t n_text,
+                                    const lac_encode_options *opt, int32_t **ids, size_t *n_ids,
+                                    lac_error *err);
+
+/* Decodes ids to bytes, not terminated but followed by one NUL. Special tokens are left out unless
+ * `keep_special`; a byte sequence that is not UTF-8 becomes U+FFFD.
+ * Free *text with lac_model_free_text(). Any thread. Errors: EINVAL (an id the model does not
+ * have), ENOMEM. */
+LAC_API lac_status lac_model_decode(const lac_model *model, const int32_t *ids, size_t n_ids,
+                                    bool keep_special, char **text, size_t *n_text, lac_error *err);
+
+/* The text of one token for display, special tokens by name; ids without text give "". Lives as
+ * long as the model. Byte tokens may be invalid UTF-8 on their own. *n_piece (may be NULL)
+ * receives its length. */
+LAC_API const char *lac_model_piece(const lac_model *model, int32_t id, size_t *n_piece);
+
+LAC_API void lac_model_free_ids(const lac_model *model, int32_t *ids);
+LAC_API void lac_model_free_text(const lac_model *model, char *text);
+
+typedef struct {
+    const char *role;    /* "system", "user" or "assistant" */
+    const char *content; /* UTF-8; special tokens in it stay text */
+} lac_chat_message;
+
+/* Renders a conversation and the header of the next assistant turn as ids.
+ *
+ *   template_name   NULL = the model's own; else one of lac_chat_template_names(), or "none":
+ *                   the contents one after the other, separated by newlines
+ *
+ * Free *ids with lac_model_free_ids(). Any thread. Errors: EINVAL (unknown template or role),
+ * EUNSUPPORTED (the tokenizer lacks the template's tokens), ENOMEM. */
+LAC_API lac_status lac_model_encode_chat(const lac_model *model, const char *template_name,
+                                         const lac_chat_message *messages, size_t n_messages,
+                                         int32_t **ids, size_t *n_ids, lac_error *err);
+
+/* Comma-separated names of the built-in templates. Static string. */
+LAC_API const char *lac_chat_template_names(void);
+
+/* ------------------------------------------------------------------ sessions */
+
+typedef struct lac_session lac_session;
+
+typedef struct {
+    int n_ctx;          /* positions to make room for, 0 = the model's trained context */
+    int n_threads;      /* 0 = as the model was opened */
+    const char *sparse; /* attention policy: NULL or "auto", or a name; "off" = dense */
+    uint64_t max_bytes; /* refuse with ENOMEM above this; 0 = no limit */
+    const lac_allocator *allocator; /* copied; NULL = the model's */
+} lac_session_options;
+
+/* Creates a session with room for opt->n_ctx positions. All memory of the denoising loop is taken
+ * here: lac_generate takes none inside its steps. The model must outlive the session. One thread
+ * at a time. Errors: EINVAL, ENOMEM, EUNSUPPORTED, ECONTEXT. */
+LAC_API lac_status lac_session_create(lac_session **out, const lac_model *model,
+                                      const lac_session_options *opt, lac_error *err);
+
+LAC_API void lac_session_free(lac_session *session);
+
+/* Name of the attention policy in use and why it was chosen; one line. Lives as long as the
+ * session. */
+LAC_API const char *lac_session_sparse(const lac_session *session);
+LAC_API const char *lac_session_sparse_reason(const lac_session *session);
+
+/* ------------------------------------------------------------------ generation */
+
+/* A canvas position to be filled. */
+enum { LAC_HOLE = -1 };
+
+/* How a step decides which positions to fix, and with which token. */
+typedef enum {
+    LAC_ALGORITHM_DEFAULT = 0,        /* the model family's own */
+    LAC_ALGORITHM_LOW_CONFIDENCE = 1, /* LLaDA: most confident first (2502.09992) */
+    LAC_ALGORITHM_RANDOM = 2,         /* LLaDA: random order */
+    LAC_ALGORITHM_ORIGIN = 3,         /* Dream: each position flips with the schedule's chance */
+    LAC_ALGORITHM_MASKGIT_PLUS = 4,   /* Dream: probability of the chosen token (2508.15487) */
+    LAC_ALGORITHM_TOPK_MARGIN = 5,    /* Dream: best minus second probability */
+    LAC_ALGORITHM_ENTROPY = 6,        /* Dream: negative entropy */
+} lac_algorithm;
+
+/* Published behaviour that is off by default because it is a flaw; for comparison with the
+ * published code. Bits of lac_generate_options.quirks. */
+typedef enum {
+    LAC_QUIRK_BF16_CONFIDENCE = 1, /* LLaDA: confidence rounded to bf16, so many exact ties */
+    LAC_QUIRK_ZERO_STEP = 2,       /* Dream: schedule may fix nothing in a step */
+    LAC_QUIRK_SAMPLE_MASK = 4,     /* the mask token may be chosen */
+    LAC_QUIRK_SAMPLE_PADDING = 8,  /* embedding rows past the last token may be chosen */
+    LAC_QUIRK_EOS_ALIAS = 16,      /* LLaDA: end-token penalty reaches only the first end token */
+} lac_quirk;
+
+/* What one step did. Pointers are valid during the callback only. */
+typedef struct {
+    int step, n_steps;          /* from 0; n_steps is what the schedule plans, it may end earlier */
+    int block, n_blocks;        /* decoding block, from 0 */
+    int block_begin, block_end; /* canvas positions the step may fix */
+    int n_fixed;                /* positions fixed by this step */
+    int n_left;                 /* holes left on the whole canvas */
+    int n_canvas;               /* canvas length */
+    const int32_t *canvas;      /* [n_canvas] ids; holes hold LAC_HOLE */
+    const int32_t *step_map;  /* [n_canvas] step that fixed a position, -1 = given or still open */
+    const float *confidence;  /* [n_canvas] of this step's candidates; NAN where none */
+    const int32_t *candidate; /* [n_canvas] this step's candidate of open positions, else -1 */
+    double seconds;           /* wall time of this step */
+    double density;           /* visited over total key blocks, 1 = dense */
+} lac_step;
+
+/* Called after each step on the caller's thread. Return 0 to go on, anything else to stop:
+ * lac_generate then returns ECANCELLED with the result filled with what was fixed so far. */
+typedef int (*lac_step_fn)(void *user, const lac_step *step);
+
+typedef struct {
+    int n_tokens;            /* holes to append after the ids; exact. 0 = 128 when the ids hold no
+                                hole, else none. End tokens close the text in the run of holes
+                                that ends the canvas; in holes before given text they do not */
+    int steps;               /* denoising steps over all blocks; 0 = one per token */
+    int block_length;        /* holes decided together; 0 = family default (LLaDA 32, Dream all) */
+    lac_algorithm algorithm; /* 0 = family default */
+    float temperature;       /* >= 0; 0 = greedy */
+    int top_k;               /* 0 = off */
+    float top_p;             /* 0 = off, else in (0, 1] */
+    float threshold;         /* > 0: fix every position at least this confident, and never fewer
+                                than the schedule asks, so that steps bounds the loop; with a step
+                                per token this is 2505.22618 */
+    float alg_temp;          /* Dream: > 0 draws positions from softmax(confidence / alg_temp) */
+    float eps;               /* Dream: end of the schedule, 0 = 1e-3 */
+    float cfg_scale;         /* classifier-free guidance, 0 = off */
+    uint64_t seed;           /* same seed, same output, at any number of threads */
+    bool ignore_eos;         /* do not stop at end tokens */
+    bool forbid_eos;         /* never choose an end token (published: logits_eos_inf) */
+    bool late_eos;           /* end tokens are fixed last (published: confidence_eos_eot_inf) */
+    unsigned quirks;         /* bits of lac_quirk */
+    int shift;               /* logits shift: 0 = as the model says, 1 = on, -1 = off */
+    lac_step_fn on_step;     /* NULL = none */
+    void *user;              /* passed to on_step */
+} lac_generate_options;
+
+typedef enum {
+    LAC_FINISH_LENGTH = 0,    /* every hole is filled */
+    LAC_FINISH_STOP = 1,      /* an end token closed the text */
+    LAC_FINISH_CANCELLED = 2, /* the callback stopped it */
+} lac_finish;
+
+/* Result of one generation; arrays belong to the session and live until its next generation.
+ * Generated positions in canvas order, cut before the first end token. */
+typedef struct {
+    const int32_t *ids;      /* [n_ids] */
+    const int32_t *position; /* [n_ids] canvas position of each */
+    const int32_t *step_map; /* [n_ids] step that fixed each */
+    const float *logprobs;   /* [n_ids] natural log-probability at the step that fixed it, under
+                                the unfiltered distribution at temperature 1 */
+    size_t n_ids;
+    const int32_t *canvas; /* [n_canvas] the whole canvas; LAC_HOLE where nothing was fixed */
+    size_t n_canvas;
+    lac_finish finish;
+    int steps;              /* steps run */
+    int forwards;           /* forward passes, guidance included */
+    double seconds;         /* wall time of the whole loop */
+    double seconds_forward; /* inside forward passes */
+    double density;         /* mean over steps */
+} lac_result;
+
+/* Fills the holes of a canvas.
+ *
+ *   ids      [n_ids] prompt, and LAC_HOLE at positions to fill; copied
+ *   opt      NULL = defaults; opt->n_tokens more holes are appended
+ *   result   receives the outcome; also on ECANCELLED
+ *
+ * One thread at a time per session. Errors: EINVAL, ECONTEXT, ECANCELLED, ENOMEM.
+ * Source: LLaDA (arXiv 2502.09992), Dream (arXiv 2508.15487), threshold decoding (2505.22618). */
+LAC_API lac_status lac_generate(lac_session *session, const int32_t *ids, size_t n_ids,
+                                const lac_generate_options *opt, lac_result *result,
+                                lac_error *err);
+
+/* Fills in what zero fields mean for this model, as lac_generate will. `n_holes` is the number of
+ * holes in the ids. Useful to print what will run. Errors: EINVAL. */
+LAC_API lac_status lac_generate_resolve(const lac_model *model, size_t n_holes,
+                                        lac_generate_options *opt, lac_error *err);
+
+/* Name of an algorithm as typed after --algorithm ("low_confidence"), and back: -1 if unknown. */
+LAC_API const char *lac_algorithm_name(lac_algorithm algorithm);
+LAC_API int lac_algorithm_from_name(const char *name);
+
+/* One forward pass, for checks and for programs with a sampler of their own.
+ *
+ *   ids      [n_ids] canvas; LAC_HOLE is read as the mask token
+ *   rows     [n_rows] positions whose logits are wanted, never falling, before any shift
+ *   logits   [n_rows, n_vocab] receives them, natural units
+ *   noise    noise level in [0, 1] for models with a time input, ignored by others: row
+ *            round(noise * (steps - 1)) of their table
+ *
+ * One thread at a time per session. Errors: EINVAL, ECONTEXT. */
+LAC_API lac_status lac_session_logits(lac_session *session, const int32_t *ids, size_t n_ids,
+                                      const int32_t *rows, size_t n_rows, float noise,
+                                      float *logits, lac_error *err);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,52 @@
+/* error.c: formats one sentence into a caller's lac_error. Holds no state. */
+#include "base/error.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+lac_status laci_fail(lac_error *err, lac_status code, uint64_t offset, const char *format, ...)
+{
+    if (!err) return code;
+    err->code = code;
+    err->offset = offset;
+    va_list args;
+    va_start(args, format);
+    (void)vsnprintf(err->message, sizeof err->message, format, args);
+    va_end(args);
+    return code;
+}
+
+lac_status laci_fail_memory(lac_error *err, const char *what, size_t size)
+{
+    return laci_fail(err, LAC_ENOMEM, 0, "no memory for %s (%zu bytes)", what, size);
+}
+
+lac_status laci_fail_prefix(lac_error *err, lac_status code, const char *prefix)
+{
+    if (!err) return code;
+    char copy[LAC_ERROR_MAX];
+    memcpy(copy, err->message, sizeof copy);
+    const int n = snprintf(err->message, sizeof err->message, "%s: ", prefix);
+    if (n < 0 || n >= LAC_ERROR_MAX) return code; /* the prefix alone fills the sentence */
+    const size_t room = sizeof err->message - (size_t)n - 1;
+    memcpy(err->message + n, copy, room);
+    err->message[sizeof err->message - 1] = 0;
+    return code;
+}
+
+const char *lac_status_name(lac_status status)
+{
+    switch (status) {
+    case LAC_OK: return "OK";
+    case LAC_EINVAL: return "EINVAL";
+    case LAC_ENOMEM: return "ENOMEM";
+    case LAC_EIO: return "EIO";
+    case LAC_EFORMAT: return "EFORMAT";
+    case LAC_EUNSUPPORTED: return "EUNSUPPORTED";
+    case LAC_ECONTEXT: return "ECONTEXT";
+    case LAC_ECANCELLED: return "ECANCELLED";
+    case LAC_EINTERNAL: return "EINTERNAL";
+    }
+    return "unknown";
+}

@@ -1,0 +1,23 @@
+/* utf8.h: checking, decoding and repairing UTF-8. No tables; classes and normalisation live with
+ * the tokenizer. */
+#ifndef LACI_BASE_UTF8_H
+#define LACI_BASE_UTF8_H
+
+#include "base/alloc.h"
+
+/* Length in bytes of the well-formed sequence at text[0..n), 0 when there is none (n == 0, an
+ * overlong form, a surrogate, a value above U+10FFFF, a truncated sequence). */
+size_t laci_utf8_next(const char *text, size_t n, uint32_t *code);
+
+/* Offset of the first ill-formed byte, n when all is well. */
+size_t laci_utf8_check(const char *text, size_t n);
+
+/* Writes `code` (a Unicode scalar value) to out[0..4), returns the length. */
+size_t laci_utf8_put(uint32_t code, char out[4]);
+
+/* Copies text with each maximal ill-formed part replaced by U+FFFD (as the Unicode standard
+ * recommends). Free *out with laci_release(). Errors: ENOMEM. */
+lac_status laci_utf8_repair(char **out, size_t *n_out, const char *text, size_t n,
+                            const lac_allocator *mem, lac_error *err);
+
+#endif
