@@ -1,0 +1,163 @@
+/* backend.c: opens a backend by name and forwards each operation to its table. */
+#include "backend/backend.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "backend/backend_ops.h"
+#include "backend/cpu_linear.h"
+#include "base/error.h"
+#include "kernels/isa.h"
+
+lac_status laci_backend_open(laci_backend **out, const char *name, lac_dtype dtype, int n_threads,
+                             const lac_allocator *mem, lac_error *err)
+{
+    if (!name || !strcmp(name, "cpu"))
+        return laci_backend_cpu_open(out, dtype, n_threads, mem, err);
+    return laci_fail(err, LAC_EINVAL, 0, "unknown backend \"%s\": this build has cpu", name);
+}
+
+void laci_backend_describe(char *out, size_t size)
+{
+    (void)snprintf(out, size, "backends: cpu; kernels: %s; matrix products: %s",
+                   laci_isa_name(laci_isa_detect()), laci_cpu_linear_name());
+}
+
+laci_dtype laci_backend_act(const laci_backend *be)
+{
+    return be->act;
+}
+
+int laci_backend_threads(const laci_backend *be)
+{
+    return be->n_threads;
+}
+
+const lac_allocator *laci_backend_allocator(const laci_backend *be)
+{
+    return &be->mem;
+}
+
+const char *laci_backend_name(const laci_backend *be)
+{
+    return be->name;
+}
+
+void laci_backend_close(laci_backend *be)
+{
+    if (be) be->ops->close(be);
+}
+
+lac_status laci_buf_new(laci_backend *be, size_t n_bytes, const char *what, laci_buf **out,
+                        lac_error *err)
+{
+    return be->ops->buf_new(be, n_bytes, what, out, err);
+}
+
+void laci_buf_free(laci_backend *be, laci_buf *buf)
+{
+    if (buf) be->ops->buf_free(be, buf);
+}
+
+void laci_backend_write(laci_backend *be, laci_buf *buf, size_t offset, const void *src, size_t n)
+{
+    be->ops->write(be, buf, offset, src, n);
+}
+
+void laci_backend_read(laci_backend *be, const laci_buf *buf, size_t offset, void *dst, size_t n)
+{
+    be->ops->read(be, buf, offset, dst, n);
+}
+
+void laci_backend_copy(laci_backend *be, laci_buf *out, size_t out_offset, const laci_buf *in,
+                       size_t in_offset, size_t n)
+{
+    be->ops->copy(be, out, out_offset, in, in_offset, n);
+}
+
+lac_status laci_linear_new(laci_backend *be, size_t n_out, size_t n_in, laci_row_source source,
+                           laci_linear **out, lac_error *err)
+{
+    return be->ops->linear_new(be, n_out, n_in, source, out, err);
+}
+
+void laci_linear_free(laci_backend *be, laci_linear *linear)
+{
+    if (linear) be->ops->linear_free(be, linear);
+}
+
+size_t laci_linear_bytes(laci_backend *be, size_t n_out, size_t n_in)
+{
+    return be->ops->linear_bytes(be, n_out, n_in);
+}
+
+void laci_backend_embed(laci_backend *be, const laci_embedding *embedding, const int32_t *ids,
+                        size_t n, laci_buf *out)
+{
+    be->ops->embed(be, embedding, ids, n, out);
+}
+
+void laci_backend_norm(laci_backend *be, const laci_buf *x, size_t x_row, const int32_t *rows,
+                       size_t n, size_t d, const laci_norm *norm, laci_buf *out, size_t out_row)
+{
+    be->ops->norm(be, x, x_row, rows, n, d, norm, out, out_row);
+}
+
+void laci_backend_gather(laci_backend *be, const laci_buf *x, const int32_t *rows, size_t n,
+                         size_t d, laci_buf *out)
+{
+    be->ops->gather(be, x, rows, n, d, out);
+}
+
+void laci_backend_linear(laci_backend *be, const laci_linear *linear, const laci_buf *x,
+                         size_t x_row, size_t n, laci_buf *out)
+{
+    be->ops->linear(be, linear, x, x_row, n, out);
+}
+
+void laci_backend_heads(laci_backend *be, const laci_head_op *op, const laci_buf *x, size_t n,
+                        const int32_t *positions, size_t first_position, laci_buf *out,
+                        size_t out_row)
+{
+    be->ops->heads(be, op, x, n, positions, first_position, out, out_row);
+}
+
+void laci_backend_attend(laci_backend *be, const laci_plan *plan, const laci_attention *a)
+{
+    be->ops->attend(be, plan, a);
+}
+
+void laci_backend_mlp(laci_backend *be, const laci_buf *gate, const laci_buf *up, size_t n,
+                      size_t d, laci_buf *out)
+{
+    be->ops->mlp(be, gate, up, n, d, out);
+}
+
+void laci_backend_add(laci_backend *be, laci_buf *sum, size_t sum_row, const laci_buf *x, size_t n,
+                      size_t d)
+{
+    be->ops->add(be, sum, sum_row, x, n, d);
+}
+
+void laci_backend_guide(laci_backend *be, laci_buf *cond, const laci_buf *uncond, size_t n,
+                        size_t d, float scale)
+{
+    be->ops->guide(be, cond, uncond, n, d, scale);
+}
+
+void laci_backend_choose(laci_backend *be, const laci_choice_rule *rule, laci_buf *logits,
+                         size_t row, size_t n, const uint64_t *keys, laci_choice *out)
+{
+    be->ops->choose(be, rule, logits, row, n, keys, out);
+}
+
+size_t laci_backend_scratch_need(const laci_backend *weights, size_t d_model, size_t d_head,
+                                 size_t n_vocab)
+{
+    return weights->ops->scratch_need(weights, d_model, d_head, n_vocab);
+}
+
+lac_status laci_backend_reserve(laci_backend *be, size_t bytes_per_thread, lac_error *err)
+{
+    return be->ops->reserve(be, bytes_per_thread, err);
+}

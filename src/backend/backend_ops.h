@@ -1,0 +1,57 @@
+/* backend_ops.h: the function table a device fills. Private to backend/. Each entry means what the
+ * function of the same name in backend.h says. */
+#ifndef LACI_BACKEND_BACKEND_OPS_H
+#define LACI_BACKEND_BACKEND_OPS_H
+
+#include "backend/backend.h"
+
+typedef struct {
+    void (*close)(laci_backend *be);
+    lac_status (*buf_new)(laci_backend *be, size_t n_bytes, const char *what, laci_buf **out,
+                          lac_error *err);
+    void (*buf_free)(laci_backend *be, laci_buf *buf);
+    void (*write)(laci_backend *be, laci_buf *buf, size_t offset, const void *src, size_t n);
+    void (*read)(laci_backend *be, const laci_buf *buf, size_t offset, void *dst, size_t n);
+    void (*copy)(laci_backend *be, laci_buf *out, size_t out_offset, const laci_buf *in,
+                 size_t in_offset, size_t n);
+    lac_status (*linear_new)(laci_backend *be, size_t n_out, size_t n_in, laci_row_source source,
+                             laci_linear **out, lac_error *err);
+    void (*linear_free)(laci_backend *be, laci_linear *linear);
+    size_t (*linear_bytes)(laci_backend *be, size_t n_out, size_t n_in);
+    void (*embed)(laci_backend *be, const laci_embedding *embedding, const int32_t *ids, size_t n,
+                  laci_buf *out);
+    void (*norm)(laci_backend *be, const laci_buf *x, size_t x_row, const int32_t *rows, size_t n,
+                 size_t d, const laci_norm *norm, laci_buf *out, size_t out_row);
+    void (*gather)(laci_backend *be, const laci_buf *x, const int32_t *rows, size_t n, size_t d,
+                   laci_buf *out);
+    void (*linear)(laci_backend *be, const laci_linear *linear, const laci_buf *x, size_t x_row,
+                   size_t n, laci_buf *out);
+    void (*heads)(laci_backend *be, const laci_head_op *op, const laci_buf *x, size_t n,
+                  const int32_t *positions, size_t first_position, laci_buf *out, size_t out_row);
+    void (*attend)(laci_backend *be, const laci_plan *plan, const laci_attention *a);
+    void (*mlp)(laci_backend *be, const laci_buf *gate, const laci_buf *up, size_t n, size_t d,
+                laci_buf *out);
+    void (*add)(laci_backend *be, laci_buf *sum, size_t sum_row, const laci_buf *x, size_t n,
+                size_t d);
+    void (*guide)(laci_backend *be, laci_buf *cond, const laci_buf *uncond, size_t n, size_t d,
+                  float scale);
+    void (*choose)(laci_backend *be, const laci_choice_rule *rule, laci_buf *logits, size_t row,
+                   size_t n, const uint64_t *keys, laci_choice *out);
+    size_t (*scratch_need)(const laci_backend *weights, size_t d_model, size_t d_head,
+                           size_t n_vocab);
+    lac_status (*reserve)(laci_backend *be, size_t bytes_per_thread, lac_error *err);
+} laci_backend_ops;
+
+/* First member of every device's own structure. */
+struct laci_backend {
+    const laci_backend_ops *ops;
+    const char *name;
+    laci_dtype act;
+    int n_threads;
+    lac_allocator mem;
+};
+
+lac_status laci_backend_cpu_open(laci_backend **out, lac_dtype dtype, int n_threads,
+                                 const lac_allocator *mem, lac_error *err);
+
+#endif

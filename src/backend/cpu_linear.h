@@ -1,0 +1,40 @@
+/* cpu_linear.h: matrix products on the CPU, weights packed once. Implemented by
+ * cpu_linear_onednn.c, the only file that knows oneDNN, or by cpu_linear_plain.c where oneDNN is
+ * absent.
+ *
+ * A product is cut into tiles of at most LACI_LINEAR_ROWS rows by one slab of columns, and every
+ * tile is computed by one thread with the same primitive whatever the number of threads, so results
+ * do not depend on it. */
+#ifndef LACI_BACKEND_CPU_LINEAR_H
+#define LACI_BACKEND_CPU_LINEAR_H
+
+#include "backend/backend.h"
+
+enum { LACI_LINEAR_ROWS = 128 };
+
+/* Compiled primitives shared by the matrices of one backend; NULL until the first is made. */
+typedef struct laci_cpu_shapes laci_cpu_shapes;
+void laci_cpu_shapes_free(laci_cpu_shapes *shapes, const lac_allocator *mem);
+
+const char *laci_cpu_linear_name(void);
+
+lac_status laci_cpu_linear_new(laci_linear **out, laci_cpu_shapes **shapes, laci_dtype act,
+                               size_t n_out, size_t n_in, laci_row_source source,
+                               const lac_allocator *mem, lac_error *err);
+void laci_cpu_linear_free(laci_linear *linear, const lac_allocator *mem);
+size_t laci_cpu_linear_bytes(laci_dtype act, size_t n_out, size_t n_in);
+
+size_t laci_cpu_linear_n_out(const laci_linear *linear);
+size_t laci_cpu_linear_n_in(const laci_linear *linear);
+size_t laci_cpu_linear_n_slabs(const laci_linear *linear);
+
+/* Scratch one thread needs for any tile of any matrix made with `shapes`. */
+size_t laci_cpu_linear_scratch(const laci_cpu_shapes *shapes);
+
+/* Computes one tile: rows [0, n) of x (act) times slab `slab`, into y f32 whose rows are n_out
+ * apart. n is at most LACI_LINEAR_ROWS; rows up to the next multiple of LACI_ROW_PAD are read and
+ * written too. False when the library underneath fails. */
+bool laci_cpu_linear_tile(const laci_linear *linear, const void *x, size_t n, size_t slab, float *y,
+                          void *scratch);
+
+#endif

@@ -1,0 +1,129 @@
+/* test_linear.c: matrix products of the CPU backend: against double precision, the same bits for a
+ * row whatever rows it is computed with, and at any number of threads. */
+#include <math.h>
+
+#include "test.h"
+
+#include "backend/backend.h"
+#include "base/rng.h"
+
+typedef struct {
+    size_t n_out, n_in, n_rows;
+} product;
+
+static float *weights; /* [n_out, n_in] of the current product */
+static size_t weights_in;
+
+static void read_weights(void *user, size_t row, size_t n_rows, float *out)
+{
+    (void)user;
+    memcpy(out, weights + row * weights_in, n_rows * weights_in * sizeof *out);
+}
+
+static float rounded(float x, lac_dtype dtype)
+{
+    return dtype == LAC_DTYPE_BF16 ? laci_bf16_to_f32(laci_f32_to_bf16(x)) : x;
+}
+
+typedef struct {
+    laci_backend *be;
+    laci_linear *linear;
+    laci_buf *x, *y;
+} rig;
+
+/* A backend with one matrix and room for the rows. */
+static rig make_rig(const product *p, lac_dtype dtype, int n_threads)
+{
+    rig r = { 0 };
+    lac_error err;
+    const size_t act = dtype == LAC_DTYPE_BF16 ? 2 : 4;
+    weights_in = p->n_in;
+    assert_ok(laci_backend_open(&r.be, "cpu", dtype, n_threads, NULL, &err));
+    assert_ok(laci_linear_new(r.be, p->n_out, p->n_in, (laci_row_source){ read_weights, NULL },
+                              &r.linear, &err));
+    assert_ok(laci_backend_reserve(r.be, laci_backend_scratch_need(r.be, p->n_in, 8, 8), &err));
+    assert_ok(laci_buf_new(r.be, (p->n_rows + LACI_ROW_PAD) * p->n_in * act, "x", &r.x, &err));
+    assert_ok(laci_buf_new(r.be, (p->n_rows + LACI_ROW_PAD) * p->n_out * 4, "y", &r.y, &err));
+    return r;
+}
+
+static void free_rig(rig *r)
+{
+    laci_linear_free(r->be, r->linear);
+    laci_buf_free(r->be, r->x);
+    laci_buf_free(r->be, r->y);
+    laci_backend_close(r->be);
+}
+
+static void put_rows(const rig *r, const float *x, size_t n, lac_dtype dtype)
+{
+    if (dtype == LAC_DTYPE_F32) {
+        laci_backend_write(r->be, r->x, 0, x, n * sizeof *x);
+        return;
+    }
+    for (size_t i = 0; i < n; i++) {
+        const uint16_t half = laci_f32_to_bf16(x[i]);
+        laci_backend_write(r->be, r->x, i * sizeof half, &half, sizeof half);
+    }
+}
+
+static void check_against_double(const product *p, const float *x, const float *y, lac_dtype dtype)
+{
+    double error = 0, size = 0;
+    for (size_t m = 0; m < p->n_rows; m += 7) {
+        for (size_t o = 0; o < p->n_out; o += 13) {
+            double want = 0;
+            for (size_t i = 0; i < p->n_in; i++)
+                want += (double)rounded(x[m * p->n_in + i], dtype) *
+                        (double)rounded(weights[o * p->n_in + i], dtype);
+            error += pow(want - (double)y[m * p->n_out + o], 2);
+            size += want * want;
+        }
+    }
+    if (!(sqrt(error / size) < 2e-6))
+        fail_msg("%zu x %zu x %zu: relative error %g", p->n_rows, p->n_in, p->n_out,
+                 sqrt(error / size));
+}
+
+static void check_product(const product *p, lac_dtype dtype)
+{
+    const size_t n_x = p->n_rows * p->n_in, n_y = p->n_rows * p->n_out;
+    float *x = malloc(n_x * sizeof *x), *y = malloc(n_y * sizeof *y), *part = malloc(n_y * sizeof *y);
+    weights = malloc(p->n_out * p->n_in * sizeof *weights);
+    for (size_t i = 0; i < n_x; i++) x[i] = (float)laci_rng_unit(1, i) - 0.5f;
+    for (size_t i = 0; i < p->n_out * p->n_in; i++) weights[i] = (float)laci_rng_unit(2, i) - 0.5f;
+    for (int n_threads = 1; n_threads <= 3; n_threads++) {
+        rig r = make_rig(p, dtype, n_threads);
+        put_rows(&r, x, n_x, dtype);
+        laci_backend_linear(r.be, r.linear, r.x, 0, p->n_rows, r.y);
+        laci_backend_read(r.be, r.y, 0, n_threads == 1 ? y : part, n_y * sizeof *y);
+        if (n_threads > 1) assert_memory_equal(y, part, n_y * sizeof *y);
+        for (size_t n = 1; n < p->n_rows; n += 11) { /* rows alone, in smaller company */
+            laci_backend_linear(r.be, r.linear, r.x, 0, n, r.y);
+            laci_backend_read(r.be, r.y, 0, part, n * p->n_out * sizeof *y);
+            assert_memory_equal(y, part, n * p->n_out * sizeof *y);
+        }
+        free_rig(&r);
+    }
+    check_against_double(p, x, y, dtype);
+    free(x), free(y), free(part), free(weights);
+}
+
+static void products_are_right_and_reproducible(void **state)
+{
+    (void)state;
+    static const product products[] = {
+        { 1, 1, 1 },      { 3, 5, 2 },       { 64, 32, 16 },    { 352, 128, 40 },
+        { 272, 130, 129 }, { 1100, 64, 33 }, { 96, 2200, 150 }, { 1030, 1500, 130 },
+    };
+    for (size_t i = 0; i < sizeof products / sizeof products[0]; i++) {
+        check_product(&products[i], LAC_DTYPE_F32);
+        check_product(&products[i], LAC_DTYPE_BF16);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = { cmocka_unit_test(products_are_right_and_reproducible) };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
