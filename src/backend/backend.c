@@ -161,3 +161,8 @@ lac_status laci_backend_reserve(laci_backend *be, size_t bytes_per_thread, lac_e
 {
     return be->ops->reserve(be, bytes_per_thread, err);
 }
+
+size_t laci_backend_runtime_bytes(const laci_backend *be)
+{
+    return be->ops->runtime_bytes(be);
+}

@@ -154,4 +154,8 @@ size_t laci_backend_scratch_need(const laci_backend *weights, size_t d_model, si
                                  size_t n_vocab);
 lac_status laci_backend_reserve(laci_backend *be, size_t bytes_per_thread, lac_error *err);
 
+/* Resident bytes the libraries underneath add once products are compiled and threads run; measured,
+ * for the memory plan. */
+size_t laci_backend_runtime_bytes(const laci_backend *be);
+
 #endif

@@ -420,6 +420,12 @@ static lac_status cpu_reserve(laci_backend *be, size_t bytes_per_thread, lac_err
     return LAC_OK;
 }
 
+static size_t cpu_runtime_bytes(const laci_backend *be)
+{
+    (void)be;
+    return laci_cpu_linear_runtime_bytes();
+}
+
 static const laci_backend_ops cpu_ops = {
     .close = cpu_close,
     .buf_new = cpu_buf_new,
@@ -442,6 +448,7 @@ static const laci_backend_ops cpu_ops = {
     .choose = cpu_choose,
     .scratch_need = cpu_scratch_need,
     .reserve = cpu_reserve,
+    .runtime_bytes = cpu_runtime_bytes,
 };
 
 lac_status laci_backend_cpu_open(laci_backend **out, lac_dtype dtype, int n_threads,

@@ -40,6 +40,7 @@ typedef struct {
     size_t (*scratch_need)(const laci_backend *weights, size_t d_model, size_t d_head,
                            size_t n_vocab);
     lac_status (*reserve)(laci_backend *be, size_t bytes_per_thread, lac_error *err);
+    size_t (*runtime_bytes)(const laci_backend *be);
 } laci_backend_ops;
 
 /* First member of every device's own structure. */

@@ -18,6 +18,9 @@ void laci_cpu_shapes_free(laci_cpu_shapes *shapes, const lac_allocator *mem);
 
 const char *laci_cpu_linear_name(void);
 
+/* Resident bytes of the library's code, generated code and tables, measured. */
+size_t laci_cpu_linear_runtime_bytes(void);
+
 lac_status laci_cpu_linear_new(laci_linear **out, laci_cpu_shapes **shapes, laci_dtype act,
                                size_t n_out, size_t n_in, laci_row_source source,
                                const lac_allocator *mem, lac_error *err);

@@ -56,6 +56,11 @@ const char *laci_cpu_linear_name(void)
     return "oneDNN";
 }
 
+size_t laci_cpu_linear_runtime_bytes(void)
+{
+    return 3500 * 1024; /* peak resident size minus what the plan counted, bundled model */
+}
+
 static dnnl_data_type_t type_of(laci_dtype act)
 {
     return act == LACI_BF16 ? dnnl_bf16 : dnnl_f32;

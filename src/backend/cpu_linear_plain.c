@@ -23,6 +23,11 @@ const char *laci_cpu_linear_name(void)
     return "plain C";
 }
 
+size_t laci_cpu_linear_runtime_bytes(void)
+{
+    return 0;
+}
+
 size_t laci_cpu_linear_bytes(laci_dtype act, size_t n_out, size_t n_in)
 {
     (void)act;

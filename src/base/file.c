@@ -35,7 +35,7 @@ static lac_status open_regular(int *fd, size_t *size, const char *path, lac_erro
 
 lac_status laci_file_map(laci_file *out, const char *path, lac_error *err)
 {
-    int fd;
+    int fd = -1;
     laci_file file = { NULL, 0 };
     lac_status st = open_regular(&fd, &file.size, path, err);
     if (st) return st;
@@ -82,8 +82,8 @@ static bool read_all(int fd, char *text, size_t size)
 lac_status laci_file_read(char **out, size_t *n, const char *path, size_t limit,
                           const lac_allocator *mem, lac_error *err)
 {
-    int fd;
-    size_t size;
+    int fd = -1;
+    size_t size = 0;
     lac_status st = open_regular(&fd, &size, path, err);
     if (st) return st;
     char *text = NULL;

@@ -7,6 +7,7 @@
 
 #include <cjson/cJSON.h>
 #include <math.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -360,9 +361,19 @@ static lac_status fail_at_key(const scanner *scanned, size_t number, const char 
                   .what = scanned->what,
                   .wanted = number };
     (void)scan_document(&s);
+    char plain[LACI_PLAIN];
+    laci_plain_text(key, strlen(key), plain);
     return laci_fail(scanned->err, LAC_EFORMAT, s.wanted_at,
-                     "%s: key \"%.200s\" occurs twice in one object, again at byte %zu", s.what,
-                     key, s.wanted_at);
+                     "%s: key \"%s\" occurs twice in one object, again at byte %zu", s.what, plain,
+                     s.wanted_at);
+}
+
+static lac_status fail_infinite(const scanner *scanned, const cJSON *v)
+{
+    char plain[LACI_PLAIN];
+    const char *key = v->string ? v->string : "(in an array)";
+    return laci_fail(scanned->err, LAC_EFORMAT, 0, "%s: a number is too large for a double: %s",
+                     scanned->what, laci_plain_text(key, strlen(key), plain));
 }
 
 /* What only the finished tree can tell: repeated keys, numbers that became infinite. */
@@ -373,10 +384,7 @@ static lac_status check_tree(const cJSON *root, const scanner *scanned, const la
     lac_status st = LAC_OK;
     for (const cJSON *v = root; v && !st; v = walk_next(&w)) {
         const cJSON *twice[2] = { NULL, NULL };
-        if (cJSON_IsNumber(v) && !isfinite(v->valuedouble))
-            st = laci_fail(scanned->err, LAC_EFORMAT, 0,
-                           "%s: a number is too large for a double%s%.100s", scanned->what,
-                           v->string ? ", key " : "", v->string ? v->string : "");
+        if (cJSON_IsNumber(v) && !isfinite(v->valuedouble)) st = fail_infinite(scanned, v);
         if (cJSON_IsObject(v)) st = find_repeated(v, &keys, twice, scanned->err);
         if (twice[0])
             st = fail_at_key(scanned, number_of(root, twice[0], twice[1]), twice[0]->string);
@@ -396,6 +404,17 @@ static laci_json_limits fill_limits(const laci_json_limits *given)
     return limits;
 }
 
+/* cJSON notes the place of the last error in a static of its own on every parse. Nobody reads it
+ * here, but two models may be opened at once, so parses take turns. */
+static cJSON *parse_tree(const char *text, size_t n)
+{
+    static pthread_mutex_t turn = PTHREAD_MUTEX_INITIALIZER;
+    pthread_mutex_lock(&turn);
+    cJSON *root = cJSON_ParseWithLengthOpts(text, n, NULL, false);
+    pthread_mutex_unlock(&turn);
+    return root;
+}
+
 lac_status laci_json_parse(laci_json **out, const char *text, size_t n, const char *what,
                            const laci_json_limits *limits, const lac_allocator *mem, lac_error *err)
 {
@@ -409,7 +428,7 @@ lac_status laci_json_parse(laci_json **out, const char *text, size_t n, const ch
     laci_json *doc = laci_alloc_zero(&heap, sizeof *doc);
     if (!doc) return laci_fail_memory(err, what, sizeof *doc);
     doc->mem = heap;
-    doc->root = cJSON_ParseWithLengthOpts(text, n, NULL, false);
+    doc->root = parse_tree(text, n);
     st = doc->root ? check_tree(doc->root, &s, &heap)
                    : laci_fail_memory(err, what, s.n_nodes * sizeof(cJSON));
     if (st) goto fail;

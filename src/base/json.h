@@ -7,8 +7,8 @@
 
 #include "base/alloc.h"
 
-typedef struct laci_json laci_json;   /* a parsed document; owns all values */
-typedef struct cJSON laci_jval;       /* one value; borrowed from its document */
+typedef struct laci_json laci_json; /* a parsed document; owns all values */
+typedef struct cJSON laci_jval;     /* one value; borrowed from its document */
 
 typedef struct {
     size_t max_bytes; /* 0 = 16 MiB */

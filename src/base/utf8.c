@@ -110,3 +110,12 @@ lac_status laci_utf8_repair(char **out, size_t *n_out, const char *text, size_t 
     *n_out = size;
     return LAC_OK;
 }
+
+const char *laci_plain_text(const char *text, size_t n, char out[LACI_PLAIN])
+{
+    if (n > LACI_PLAIN - 1) n = LACI_PLAIN - 1;
+    for (size_t i = 0; i < n; i++)
+        out[i] = text[i] >= 0x20 && text[i] < 0x7f ? text[i] : '?';
+    out[n] = 0;
+    return out;
+}

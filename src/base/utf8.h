@@ -20,4 +20,9 @@ size_t laci_utf8_put(uint32_t code, char out[4]);
 lac_status laci_utf8_repair(char **out, size_t *n_out, const char *text, size_t n,
                             const lac_allocator *mem, lac_error *err);
 
+/* Copies n bytes of foreign text for use in an error: one line of printable ASCII with '?' for
+ * every other byte, cut to fit. Returns `out`. */
+enum { LACI_PLAIN = 64 };
+const char *laci_plain_text(const char *text, size_t n, char out[LACI_PLAIN]);
+
 #endif

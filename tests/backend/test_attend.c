@@ -81,14 +81,16 @@ static double brute_force(const plan_case *c, const rig *r, size_t head, size_t 
         p[j] /= sqrt((double)c->d);
         if (p[j] > top) top = p[j];
     }
-    for (size_t i = 0; i < c->d; i++) out[i] = 0;
+    for (size_t i = 0; i < c->d; i++)
+        out[i] = 0;
     for (size_t j = 0; j < c->n_k && top > -INFINITY; j++) {
         const double w = exp(p[j] - top);
         total += w;
         for (size_t i = 0; i < c->d; i++)
             out[i] += w * (double)r->v_host[(j * c->n_kv_heads + kv) * c->d + i];
     }
-    for (size_t i = 0; i < c->d && total > 0; i++) out[i] /= total;
+    for (size_t i = 0; i < c->d && total > 0; i++)
+        out[i] /= total;
     free(p);
     return top > -INFINITY ? top + log(total) : -INFINITY;
 }
@@ -148,13 +150,14 @@ static void check_case(const plan_case *c, lac_dtype dtype, int n_threads)
     build(&store, c);
     if (c->active_every) laci_plan_set_active(&store, active, n);
     if (!c->empty_row) assert_ok(laci_plan_validate(&store.plan, c->n_q, c->n_k, c->n_heads, NULL));
-    const laci_attention a = { r.q, r.k, r.v, r.out, r.lse, n, c->n_k, c->n_heads, c->n_kv_heads,
-                               c->d };
+    const laci_attention a = { r.q, r.k,    r.v,        r.out,         r.lse,
+                               n,   c->n_k, c->n_heads, c->n_kv_heads, c->d };
     laci_backend_attend(r.be, &store.plan, &a);
     compare(c, &r, c->active_every ? active : NULL, n, dtype);
     laci_plan_clear(&store);
     laci_buf *bufs[] = { r.q, r.k, r.v, r.out, r.lse };
-    for (size_t i = 0; i < 5; i++) laci_buf_free(r.be, bufs[i]);
+    for (size_t i = 0; i < 5; i++)
+        laci_buf_free(r.be, bufs[i]);
     laci_backend_close(r.be);
     free(r.q_host), free(r.k_host), free(r.v_host);
 }

@@ -88,10 +88,13 @@ static void check_against_double(const product *p, const float *x, const float *
 static void check_product(const product *p, lac_dtype dtype)
 {
     const size_t n_x = p->n_rows * p->n_in, n_y = p->n_rows * p->n_out;
-    float *x = malloc(n_x * sizeof *x), *y = malloc(n_y * sizeof *y), *part = malloc(n_y * sizeof *y);
+    float *x = malloc(n_x * sizeof *x), *y = malloc(n_y * sizeof *y),
+          *part = malloc(n_y * sizeof *y);
     weights = malloc(p->n_out * p->n_in * sizeof *weights);
-    for (size_t i = 0; i < n_x; i++) x[i] = (float)laci_rng_unit(1, i) - 0.5f;
-    for (size_t i = 0; i < p->n_out * p->n_in; i++) weights[i] = (float)laci_rng_unit(2, i) - 0.5f;
+    for (size_t i = 0; i < n_x; i++)
+        x[i] = (float)laci_rng_unit(1, i) - 0.5f;
+    for (size_t i = 0; i < p->n_out * p->n_in; i++)
+        weights[i] = (float)laci_rng_unit(2, i) - 0.5f;
     for (int n_threads = 1; n_threads <= 3; n_threads++) {
         rig r = make_rig(p, dtype, n_threads);
         put_rows(&r, x, n_x, dtype);
@@ -113,7 +116,7 @@ static void products_are_right_and_reproducible(void **state)
 {
     (void)state;
     static const product products[] = {
-        { 1, 1, 1 },      { 3, 5, 2 },       { 64, 32, 16 },    { 352, 128, 40 },
+        { 1, 1, 1 },       { 3, 5, 2 },      { 64, 32, 16 },    { 352, 128, 40 },
         { 272, 130, 129 }, { 1100, 64, 33 }, { 96, 2200, 150 }, { 1030, 1500, 130 },
     };
     for (size_t i = 0; i < sizeof products / sizeof products[0]; i++) {

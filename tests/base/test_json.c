@@ -143,6 +143,7 @@ static void repeated_keys_are_found_after_unescaping(void **state)
     refuses("{\"ab\":1,\"c\":[0,{}],\"\\u0061b\":2}", 19, "\"ab\" occurs twice");
     refuses("[1,{\"x\":{\"longer than eight 1\":1,\"longer than eight 1\":2}}]", 33,
             "occurs twice");
+    refuses("{\"a\\n\":1,\"a\\n\":2}", 9, "\"a?\" occurs twice");
     refuses("{\"\":1,\"\":2}", 6, "\"\" occurs twice");
     accepts("{\"longer than eight 1\":1,\"longer than eight 2\":2}");
 }

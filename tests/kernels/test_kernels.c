@@ -32,7 +32,8 @@ static float bound_of(const char *name)
 /* Uniform in [-scale, scale], a function of the seed. */
 static void fill(float *x, size_t n, uint64_t seed, float scale)
 {
-    for (size_t i = 0; i < n; i++) x[i] = scale * (float)(2 * laci_rng_unit(seed, i) - 1);
+    for (size_t i = 0; i < n; i++)
+        x[i] = scale * (float)(2 * laci_rng_unit(seed, i) - 1);
 }
 
 /* Largest difference over largest reference; fails on a difference in kind (NaN, infinity). */
@@ -60,7 +61,9 @@ static void check(const char *kernel, const float *got, const float *want, size_
 }
 
 /* Sizes from nothing to three registers of the widest set, and odd ones. */
-static const size_t sizes[] = { 0, 1, 2, 3, 7, 8, 15, 16, 17, 31, 32, 33, 47, 48, 65, 127, 352, 1001 };
+static const size_t sizes[] = {
+    0, 1, 2, 3, 7, 8, 15, 16, 17, 31, 32, 33, 47, 48, 65, 127, 352, 1001
+};
 enum { N_SIZES = sizeof sizes / sizeof sizes[0] };
 
 static void guards_are_intact(const float *buffer, size_t n)
@@ -82,7 +85,8 @@ static void compare_rows(const char *name, row_fn run, const laci_kernels *fast)
         const size_t n = sizes[s];
         fill(a, n + 1, 1 + n, 3);
         fill(b, n + 1, 2 + n, 2);
-        for (size_t i = 0; i < n + 2 * GUARD; i++) got[i] = 12345.0f;
+        for (size_t i = 0; i < n + 2 * GUARD; i++)
+            got[i] = 12345.0f;
         memset(want, 0, sizeof want);
         memset(got + GUARD, 0, n * sizeof *got);
         run(&ref, want, a + 1, b + 1, n);
@@ -92,7 +96,8 @@ static void compare_rows(const char *name, row_fn run, const laci_kernels *fast)
     }
 }
 
-static void run_rms_norm(const laci_kernels *k, float *out, const float *a, const float *b, size_t n)
+static void run_rms_norm(const laci_kernels *k, float *out, const float *a, const float *b,
+                         size_t n)
 {
     k->rms_norm(out, a, b, 1e-6f, n);
 }
@@ -126,7 +131,8 @@ static void run_rope(const laci_kernels *k, float *out, const float *a, const fl
 {
     const size_t n_pairs = n / 2;
     float sines[MAX_N];
-    for (size_t i = 0; i < n_pairs; i++) sines[i] = sqrtf(fabsf(1 - b[i] * b[i]));
+    for (size_t i = 0; i < n_pairs; i++)
+        sines[i] = sqrtf(fabsf(1 - b[i] * b[i]));
     memcpy(out, a, n * sizeof *out);
     k->rope(out, b, sines, n_pairs, false);
     k->rope(out, b, sines, n_pairs, true);
@@ -165,8 +171,8 @@ enum { MAX_KEYS = 300, MAX_D = 128 };
 typedef struct {
     size_t n_rows, n_keys, d;
     laci_dtype dtype;
-    float scale;     /* of the inputs: large = peaky softmax */
-    bool rising;     /* scores rise along the keys, so the maximum keeps moving */
+    float scale; /* of the inputs: large = peaky softmax */
+    bool rising; /* scores rise along the keys, so the maximum keeps moving */
 } attend_case;
 
 static float q_data[LACI_ATTEND_ROWS * MAX_D], k_data[MAX_KEYS * MAX_D], v_data[MAX_KEYS * MAX_D];
@@ -178,7 +184,8 @@ static void make_attend(const attend_case *c)
     fill(k_data, c->n_keys * c->d, 12, 1);
     fill(v_data, c->n_keys * c->d, 13, 1);
     for (size_t j = 0; c->rising && j < c->n_keys; j++)
-        for (size_t i = 0; i < c->d; i++) k_data[j * c->d + i] *= 0.02f * (float)j;
+        for (size_t i = 0; i < c->d; i++)
+            k_data[j * c->d + i] *= 0.02f * (float)j;
     for (size_t i = 0; i < c->n_keys * c->d; i++) {
         k_half[i] = laci_f32_to_bf16(k_data[i]);
         v_half[i] = laci_f32_to_bf16(v_data[i]);
@@ -195,7 +202,8 @@ static void run_attend(const laci_kernels *k, const attend_case *c, float *out)
     static _Alignas(64) float scratch[LACI_ATTEND_SCRATCH(MAX_D)];
     laci_attend_tile tile = { q_data, c->n_rows, c->d, top, sum, acc, scratch };
     const size_t cut = c->n_keys / 3;
-    for (size_t i = 0; i < c->n_rows; i++) top[i] = -INFINITY, sum[i] = 0;
+    for (size_t i = 0; i < c->n_rows; i++)
+        top[i] = -INFINITY, sum[i] = 0;
     memset(acc, 0, sizeof acc);
     for (int part = 0; part < 2; part++) {
         const size_t first = part ? cut : 0, end = part ? c->n_keys : cut;
@@ -207,8 +215,10 @@ static void run_attend(const laci_kernels *k, const attend_case *c, float *out)
         };
         k->attend_keys(&tile, &keys, end - first);
     }
-    for (size_t i = 0; i < c->n_rows * c->d; i++) out[i] = acc[i] / sum[i / c->d];
-    for (size_t i = 0; i < c->n_rows; i++) out[c->n_rows * c->d + i] = top[i] + logf(sum[i]);
+    for (size_t i = 0; i < c->n_rows * c->d; i++)
+        out[i] = acc[i] / sum[i / c->d];
+    for (size_t i = 0; i < c->n_rows; i++)
+        out[c->n_rows * c->d + i] = top[i] + logf(sum[i]);
 }
 
 /* The definition: softmax over all keys in double. */
@@ -223,10 +233,12 @@ static void brute_force(const attend_case *c, float *out)
                 p[j] += (double)q_data[r * c->d + i] * (double)k_data[j * c->d + i];
             if (p[j] > top) top = p[j];
         }
-        for (size_t j = 0; j < c->n_keys; j++) total += p[j] = exp(p[j] - top);
+        for (size_t j = 0; j < c->n_keys; j++)
+            total += p[j] = exp(p[j] - top);
         for (size_t i = 0; i < c->d; i++) {
             double sum = 0;
-            for (size_t j = 0; j < c->n_keys; j++) sum += p[j] * (double)v_data[j * c->d + i];
+            for (size_t j = 0; j < c->n_keys; j++)
+                sum += p[j] * (double)v_data[j * c->d + i];
             out[r * c->d + i] = (float)(sum / total);
         }
         out[c->n_rows * c->d + r] = (float)(top + log(total));
@@ -238,10 +250,10 @@ static void attention_matches_double_precision(void **state)
     (void)state;
     static float want[LACI_ATTEND_ROWS * (MAX_D + 1)], got[LACI_ATTEND_ROWS * (MAX_D + 1)];
     static const attend_case cases[] = {
-        { 1, 3, 8, LACI_F32, 1, false },      { 7, 64, 32, LACI_F32, 4, false },
-        { 64, 300, 64, LACI_F32, 4, false },  { 13, 129, 40, LACI_BF16, 4, false },
+        { 1, 3, 8, LACI_F32, 1, false },        { 7, 64, 32, LACI_F32, 4, false },
+        { 64, 300, 64, LACI_F32, 4, false },    { 13, 129, 40, LACI_BF16, 4, false },
         { 64, 200, 128, LACI_BF16, 30, false }, { 5, 300, 128, LACI_F32, 30, true },
-        { 6, 299, 16, LACI_BF16, 8, true },   { 2, 65, 80, LACI_F32, 200, false },
+        { 6, 299, 16, LACI_BF16, 8, true },     { 2, 65, 80, LACI_F32, 200, false },
     };
     for (size_t i = 0; i < sizeof levels / sizeof levels[0]; i++) {
         if ((laci_isa_detect() & levels[i]) != levels[i]) continue;
@@ -253,7 +265,8 @@ static void attention_matches_double_precision(void **state)
             run_attend(&k, &cases[c], got);
             const float error = error_of("attention", got, want, n);
             const float lse_error = error_of("log-sum-exp", got + n, want + n, cases[c].n_rows);
-            /* A score of size s carries an error of s units in the last place into its exponential. */
+            /* A score of size s carries an error of s units in the last place into its exponential.
+             */
             if (error > 1e-6f + 3e-7f * cases[c].scale || lse_error > 1e-6f)
                 fail_msg("level %zu case %zu: error %g, log-sum-exp %g", i, c, (double)error,
                          (double)lse_error);
@@ -273,7 +286,8 @@ static void attention_shows_nan(void **state)
         make_attend(&c);
         k_data[66 * c.d + 3] = NAN;
         run_attend(&k, &c, got);
-        for (size_t j = 0; j < c.n_rows * c.d; j++) assert_true(isnan(got[j]));
+        for (size_t j = 0; j < c.n_rows * c.d; j++)
+            assert_true(isnan(got[j]));
         float top = -INFINITY, sum = 0, acc[16] = { 0 };
         laci_attend_tile tile = { q_data, 1, 16, &top, &sum, acc, NULL };
         const laci_keys none = { k_data, v_data, 16, LACI_F32 };
