@@ -1,0 +1,178 @@
+#!/usr/bin/env python3
+"""Writes the seed inputs of the model-file fuzz targets to tests/fuzz/corpus/.
+
+Each seed is a small file that gets far: a complete model of two layers in either container, the
+configurations of every family, and files that break one rule each. Needs only the standard library.
+"""
+import json
+import pathlib
+import struct
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent / "tests" / "fuzz" / "corpus"
+
+LAYERS, WIDTH, FF, ROWS, HEADS, HEAD = 1, 8, 8, 12, 2, 4
+
+
+def put(target, name, data):
+    folder = ROOT / target
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_bytes(data)
+
+
+def safetensors(entries, metadata=None, pad=0):
+    """entries: (name, dtype, shape, n_bytes)."""
+    header, at = {}, 0
+    if metadata:
+        header["__metadata__"] = metadata
+    for name, dtype, shape, n_bytes in entries:
+        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [at, at + n_bytes]}
+        at += n_bytes
+    text = json.dumps(header, separators=(",", ":")).encode() + b" " * pad
+    return struct.pack("<Q", len(text)) + text + bytes(range(256)) * (at // 256) + bytes(at % 256)
+
+
+def make_safetensors():
+    two = [("a", "F32", [2, 3], 24), ("b", "BF16", [4], 8)]
+    put("fuzz_safetensors", "two", safetensors(two, {"format": "pt"}, 5))
+    put("fuzz_safetensors", "scalar_and_empty", safetensors([("s", "F16", [], 2), ("z", "I64", [0, 4], 0)]))
+    put("fuzz_safetensors", "sub_byte", safetensors([("f", "F4", [2, 2], 2), ("g", "F6_E2M3", [4], 3)]))
+    put("fuzz_safetensors", "none", safetensors([]))
+    put("fuzz_safetensors", "cut", safetensors(two)[:-1])
+    put("fuzz_safetensors", "escaped_twice",
+        (lambda t: struct.pack("<Q", len(t)) + t)(
+            b'{"a":{"dtype":"U8","shape":[0],"data_offsets":[0,0]},'
+            b'"\\u0061":{"dtype":"U8","shape":[0],"data_offsets":[0,0]}}'))
+    put("fuzz_safetensors", "wide_shape",
+        (lambda t: struct.pack("<Q", len(t)) + t)(
+            b'{"a":{"dtype":"U8","shape":[9007199254740992,9007199254740992],"data_offsets":[0,0]}}'))
+
+
+def string(text):
+    data = text if isinstance(text, bytes) else text.encode()
+    return struct.pack("<Q", len(data)) + data
+
+
+def pair(key, kind, value):
+    codes = {"u8": (0, "<B"), "u16": (2, "<H"), "u32": (4, "<I"), "i32": (5, "<i"), "f32": (6, "<f"),
+             "bool": (7, "<B"), "u64": (10, "<Q"), "f64": (12, "<d")}
+    if kind == "string":
+        return string(key) + struct.pack("<I", 8) + string(value)
+    if isinstance(value, list):
+        body = b"".join(string(v) for v in value) if kind == "[string" else b"".join(
+            struct.pack(codes[kind][1], v) for v in value)
+        code = 8 if kind == "[string" else codes[kind][0]
+        return string(key) + struct.pack("<IIQ", 9, code, len(value)) + body
+    code, form = codes[kind]
+    return string(key) + struct.pack("<I", code) + struct.pack(form, value)
+
+
+def gguf(pairs, tensors, version=3, alignment=32):
+    """tensors: (name, dims fastest first, type, n_bytes)."""
+    head = b"GGUF" + struct.pack("<IQQ", version, len(tensors), len(pairs)) + b"".join(pairs)
+    at = 0
+    for name, dims, kind, n_bytes in tensors:
+        head += string(name) + struct.pack("<I", len(dims))
+        head += b"".join(struct.pack("<Q", d) for d in dims) + struct.pack("<IQ", kind, at)
+        at += (n_bytes + alignment - 1) // alignment * alignment
+    head += bytes(-len(head) % alignment)
+    return head + bytes(at)
+
+
+def model_pairs(arch):
+    tokens = ["t%d" % i for i in range(ROWS)]
+    return [
+        pair("general.architecture", "string", arch),
+        pair("general.name", "string", "seed"),
+        pair(arch + ".block_count", "u32", LAYERS),
+        pair(arch + ".context_length", "u32", 64),
+        pair(arch + ".embedding_length", "u64", WIDTH),
+        pair(arch + ".feed_forward_length", "u32", FF),
+        pair(arch + ".attention.head_count", "u32", HEADS),
+        pair(arch + ".attention.head_count_kv", "i32", [HEADS] * LAYERS),
+        pair(arch + ".attention.key_length", "u16", HEAD),
+        pair(arch + ".attention.layer_norm_rms_epsilon", "f32", 1e-6),
+        pair(arch + ".rope.freq_base", "f32", 1e6),
+        pair("diffusion.shift_logits", "bool", 0),
+        pair("tokenizer.ggml.model", "string", "gpt2"),
+        pair("tokenizer.ggml.tokens", "[string", tokens),
+        pair("tokenizer.ggml.token_type", "i32", [1] * ROWS),
+        pair("tokenizer.ggml.mask_token_id", "u32", 5),
+        pair("tokenizer.ggml.eos_token_id", "u32", 6),
+    ]
+
+
+def model_tensors(bias, norms):
+    q = HEADS * HEAD
+    out = [("token_embd.weight", [WIDTH, ROWS]), ("output_norm.weight", [WIDTH]),
+           ("output.weight", [WIDTH, ROWS])]
+    for i in range(LAYERS):
+        b = "blk.%d." % i
+        out += [(b + "attn_norm.weight", [WIDTH]), (b + "ffn_norm.weight", [WIDTH])]
+        out += [(b + "attn_%s.weight" % p, [WIDTH, q]) for p in "qkv"]
+        out += [(b + "attn_%s.bias" % p, [q]) for p in "qkv" if bias]
+        out += [(b + "attn_%s_norm.weight" % p, [HEAD]) for p in "qk" if norms]
+        out += [(b + "attn_output.weight", [q, WIDTH]), (b + "ffn_gate.weight", [WIDTH, FF]),
+                (b + "ffn_up.weight", [WIDTH, FF]), (b + "ffn_down.weight", [FF, WIDTH])]
+    sized = []
+    for name, dims in out:
+        n = 1
+        for d in dims:
+            n *= d
+        sized.append((name, dims, 0, 4 * n) if len(dims) == 1 else (name, dims, 30, 2 * n))
+    return sized
+
+
+def make_gguf():
+    for arch, bias, norms in (("llada", False, False), ("dream", True, False),
+                              ("sdar", False, True), ("lacuna", False, True)):
+        put("fuzz_gguf", arch, gguf(model_pairs(arch), model_tensors(bias, norms)))
+    put("fuzz_gguf", "empty", gguf([], []))
+    put("fuzz_gguf", "version_2", gguf([pair("general.alignment", "u32", 8)],
+                                       [("w", [32, 2], 8, 68), ("v", [1], 0, 4)], 2, 8))
+    put("fuzz_gguf", "quantized", gguf([pair("general.architecture", "string", "qwen2")],
+                                       [("w", [256], 12, 144), ("x", [256], 23, 136)]))
+    put("fuzz_gguf", "cut", gguf(model_pairs("llada"), model_tensors(False, False))[:1500])
+    put("fuzz_gguf", "big_endian", b"GGUF" + struct.pack(">IQQ", 3, 0, 0))
+
+
+def make_config():
+    qwen = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4,
+            "num_key_value_heads": 2, "head_dim": 16, "intermediate_size": 96, "vocab_size": 300,
+            "max_position_embeddings": 512, "rope_theta": 1e6, "rms_norm_eps": 1e-6,
+            "mask_token_id": 299, "eos_token_id": [1, 2], "hidden_act": "silu", "rope_scaling": None,
+            "sliding_window": 4096, "use_sliding_window": False}
+    llada = {"architectures": ["LLaDAModelLM"], "model_type": "llada", "d_model": 64, "n_layers": 2,
+             "n_heads": 4, "n_kv_heads": None, "mlp_hidden_size": 96, "vocab_size": 300,
+             "embedding_size": 320, "max_sequence_length": 128, "rope_theta": 5e5,
+             "rms_norm_eps": 1e-5, "mask_token_id": 299, "eos_token_id": 1, "alibi": False}
+    tiny = {"vocab_size": 128, "tokenizer": "id = ASCII code", "mask_token_id": 0, "n_layer": 1,
+            "n_head": 2, "head_dim": 4, "n_embd": 8, "mlp_dim": 16, "mlp_activation": "relu squared",
+            "norm": "RMSNorm without weights", "rope_theta": 10000, "diffusion_steps": 8,
+            "qk_norm": "RMSNorm over head_dim, after RoPE, without weights",
+            "rope_layout": "half split: y1 = x1*cos + x2*sin, y2 = -x1*sin + x2*cos",
+            "attention_scale": "1/sqrt(head_dim)", "train_sequence_len": 16,
+            "time_embedding": "table row t added to every token embedding, then RMSNorm"}
+    seeds = {
+        "sdar": dict(qwen, architectures=["SDARForCausalLM"], block_size=8),
+        "dream": dict(qwen, architectures=["DreamModel"], model_type="Dream"),
+        "llada_names": llada,
+        "llada_hf": dict(qwen, architectures=["LLaDAModelLM"]),
+        "lacuna": dict(qwen, architectures=["LacunaForMaskedDiffusion"], attention="block_causal",
+                       block_size=4, qk_norm=True, tokenizer_type="bytes", max_trained_length=64),
+        "in_words": dict(qwen, architectures=["x"], attention="full",
+                         tokenizer="ids 0..255 are the bytes", qk_norm="per head, before RoPE"),
+        "tiny_dlm": tiny,
+        "moe": dict(qwen, model_type="llada", num_experts=4, expert_intermediate_size=8),
+        "unknown": {"architectures": ["Qwen3ForCausalLM"]},
+    }
+    for name, value in seeds.items():
+        put("fuzz_config", name, json.dumps(value, separators=(",", ":")).encode())
+    both = json.dumps(seeds["sdar"]).encode() + b"\0" + b'{"eos_token_id":[3,1],"mask_token_id":null}'
+    put("fuzz_config", "with_generation", both)
+    put("fuzz_config", "escapes", b'{"\\ud83d\\ude00":"\\u00e4\\n\\/","a":[1e5,-0.5,true,null,{}]}')
+    put("fuzz_config", "twice", b'{"a":1,"\\u0061":2}')
+
+
+make_safetensors()
+make_gguf()
+make_config()

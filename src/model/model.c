@@ -1,0 +1,263 @@
+/* model.c: opens a model: container, configuration, tokenizer, tensor map, weights, in that order,
+ * each checked before the next is begun. Public functions on models and tokens live here too. */
+#include "model/model.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "model/safetensors.h"
+
+const laci_tensor_dir *laci_model_tensors(const lac_model *model)
+{
+    return model->gguf ? laci_gguf_tensors(model->gguf) : &model->dir;
+}
+
+/* Resident bytes of this process, 0 where the system does not say. */
+static uint64_t resident_bytes(void)
+{
+    unsigned long long total = 0, resident = 0;
+    FILE *file = fopen("/proc/self/statm", "r");
+    if (!file) return 0;
+    const int n = fscanf(file, "%llu %llu", &total, &resident); /* NOLINT(cert-err34-c) */
+    fclose(file);
+    return n == 2 ? resident * (uint64_t)sysconf(_SC_PAGESIZE) : 0;
+}
+
+/* Reads DIR/name if it exists; *out stays NULL when it does not. */
+static lac_status read_json(laci_json **out, const char *dir, const char *name, size_t max_bytes,
+                            const lac_allocator *mem, lac_error *err)
+{
+    const laci_json_limits limits = { .max_bytes = max_bytes };
+    char *path = laci_path_join(mem, dir, name);
+    if (!path) return laci_fail_memory(err, name, strlen(dir));
+    lac_status st = LAC_OK;
+    if (laci_file_exists(path)) st = laci_json_read(out, path, &limits, mem, err);
+    laci_release(mem, path);
+    return st;
+}
+
+/* Configuration of a folder: config.json is required, generation_config.json is not. */
+static lac_status open_folder(lac_model *m, const char *path, lac_error *err)
+{
+    enum { CONFIG_LIMIT = 1 << 20 };
+    laci_json *config = NULL, *generation = NULL;
+    lac_status st = read_json(&config, path, "config.json", CONFIG_LIMIT, &m->mem, err);
+    if (!st && !config) st = laci_fail(err, LAC_EFORMAT, 0, "%s has no config.json", path);
+    if (!st)
+        st = read_json(&generation, path, "generation_config.json", CONFIG_LIMIT, &m->mem, err);
+    laci_config_source src = { .config = config ? laci_json_root(config) : NULL,
+                               .generation = generation ? laci_json_root(generation) : NULL };
+    if (!st) st = laci_family_refuse(&src, err); /* by name, even without its weights */
+    if (!st) st = laci_safetensors_open(&m->dir, path, &m->mem, err);
+    src.tensors = &m->dir;
+    if (!st) st = laci_config_read(&m->config, &src, err);
+    if (!st) m->family = laci_family_find(&src);
+    laci_json_free(config);
+    laci_json_free(generation);
+    return st;
+}
+
+static lac_status open_gguf(lac_model *m, const char *path, lac_error *err)
+{
+    lac_status st = laci_gguf_open(&m->gguf, path, &m->mem, err);
+    if (st) return st;
+    const laci_config_source src = { .gguf = m->gguf, .tensors = laci_gguf_tensors(m->gguf) };
+    st = laci_config_read(&m->config, &src, err);
+    if (!st) m->family = laci_family_find(&src);
+    return st;
+}
+
+static lac_status open_tokenizer(lac_model *m, const char *path, lac_error *err)
+{
+    const laci_config *c = &m->config;
+    lac_status st;
+    if (!strcmp(c->tokenizer, "bytes"))
+        st = laci_tokenizer_open_bytes(&m->tokenizer, c->n_vocab, &m->mem, err);
+    else if (!strcmp(c->tokenizer, "ascii"))
+        st = laci_tokenizer_open_ascii(&m->tokenizer, c->n_vocab, &m->mem, err);
+    else if (m->gguf)
+        st = laci_tokenizer_open_gguf(&m->tokenizer, m->gguf, &m->mem, err);
+    else
+        st = laci_tokenizer_open_dir(&m->tokenizer, path, &m->mem, err);
+    if (st) return st;
+    const int n_tokens = laci_tokenizer_n_tokens(m->tokenizer);
+    if (n_tokens > c->n_vocab)
+        return laci_fail(
+            err, LAC_EFORMAT, 0,
+            "vocabulary mismatch: the tokenizer has ids up to %d, the embedding %d rows",
+            n_tokens - 1, c->n_vocab);
+    return LAC_OK;
+}
+
+/* "bf16" or "f32 q8_0": the types of the tensors in use. */
+static void list_weight_types(lac_model *m)
+{
+    size_t n = 0;
+    for (int type = 0; type < LACI_N_DTYPES; type++) {
+        if (!m->map.uses[type] || n >= sizeof m->weight_types - 16) continue;
+        n += (size_t)snprintf(m->weight_types + n, sizeof m->weight_types - n, "%s%s", n ? " " : "",
+                              laci_dtype_of((laci_dtype)type)->name);
+    }
+}
+
+static lac_status open_parts(lac_model *m, const char *path, const lac_model_options *opt,
+                             lac_error *err)
+{
+    lac_status st = laci_path_is_dir(path) ? open_folder(m, path, err) : open_gguf(m, path, err);
+    if (!st) st = open_tokenizer(m, path, err);
+    if (!st)
+        st = laci_weight_map_build(&m->map, &m->config, m->family, laci_model_tensors(m), &m->mem,
+                                   err);
+    if (st) return st;
+    list_weight_types(m);
+    st = laci_backend_open(&m->be, opt->backend, opt->dtype, opt->n_threads, &m->mem, err);
+    m->runtime_bytes = resident_bytes();
+    if (st || opt->card_only) return st;
+    st = laci_weights_load(&m->weights, &m->config, &m->map, laci_model_tensors(m), m->be, err);
+    m->has_weights = !st;
+    return st;
+}
+
+lac_status lac_model_open(lac_model **out, const char *path, const lac_model_options *opt,
+                          lac_error *err)
+{
+    const lac_model_options defaults = { 0 };
+    if (!opt) opt = &defaults;
+    if (!out || !path) return laci_fail(err, LAC_EINVAL, 0, "no model path");
+    if (opt->dtype < LAC_DTYPE_AUTO || opt->dtype > LAC_DTYPE_BF16)
+        return laci_fail(err, LAC_EINVAL, 0, "unknown dtype %d", (int)opt->dtype);
+    if (opt->n_threads < 0 || opt->n_threads > 4096)
+        return laci_fail(err, LAC_EINVAL, 0, "%d threads: 1 to 4096, or 0 for all cores",
+                         opt->n_threads);
+    const lac_allocator mem = laci_allocator_or_default(opt->allocator);
+    lac_model *m = laci_alloc_zero(&mem, sizeof *m);
+    if (!m) return laci_fail_memory(err, "a model", sizeof *m);
+    m->mem = mem;
+    lac_status st = open_parts(m, path, opt, err);
+    if (st)
+        lac_model_close(m);
+    else
+        *out = m;
+    return st;
+}
+
+void lac_model_close(lac_model *m)
+{
+    if (!m) return;
+    const lac_allocator mem = m->mem;
+    laci_weights_free(&m->weights, m->be);
+    laci_backend_close(m->be);
+    laci_tokenizer_close(m->tokenizer);
+    laci_weight_map_clear(&m->map);
+    laci_tensor_dir_clear(&m->dir);
+    laci_gguf_close(m->gguf);
+    laci_release(&mem, m);
+}
+
+lac_status lac_model_get_info(const lac_model *m, lac_model_info *out, lac_error *err)
+{
+    if (!m || !out) return laci_fail(err, LAC_EINVAL, 0, "no model or no place for its facts");
+    const laci_config *c = &m->config;
+    *out = (lac_model_info){
+        .architecture = c->family,
+        .name = c->name,
+        .container = m->gguf ? "gguf" : "safetensors",
+        .tokenizer = laci_tokenizer_kind(m->tokenizer),
+        .chat_template = c->chat_template,
+        .weight_types = m->weight_types,
+        .n_layers = c->n_layers,
+        .d_model = c->d_model,
+        .n_heads = c->n_heads,
+        .n_kv_heads = c->n_kv_heads,
+        .d_head = c->d_head,
+        .d_ff = c->d_ff,
+        .n_vocab = c->n_vocab,
+        .n_tokens = laci_tokenizer_n_tokens(m->tokenizer),
+        .n_ctx = c->n_ctx,
+        .n_ctx_train = c->n_ctx_train,
+        .block_size = c->block_size,
+        .mask = c->mask,
+        .shift_logits = c->shift_logits,
+        .mask_id = c->mask_id,
+        .eos_id = c->n_eos ? c->eos_ids[0] : -1,
+        .bos_id = c->bos_id,
+        .pad_id = c->pad_id,
+        .n_params = m->map.n_params,
+        .file_bytes = m->map.n_bytes,
+        .dtype = laci_backend_act(m->be) == LACI_BF16 ? LAC_DTYPE_BF16 : LAC_DTYPE_F32,
+    };
+    return LAC_OK;
+}
+
+/* ------------------------------------------------------------------ tokens */
+
+/* Gives the collected ids to the caller, or frees them on failure. */
+static lac_status hand_over(lac_status st, laci_ids *list, int32_t **ids, size_t *n_ids,
+                            lac_error *err)
+{
+    if (!st && !list->ids && !(list->ids = laci_alloc(&list->mem, sizeof *list->ids)))
+        st = laci_fail_memory(err, "token ids", sizeof *list->ids);
+    if (st) {
+        laci_ids_clear(list);
+        return st;
+    }
+    *ids = list->ids;
+    *n_ids = list->n;
+    return LAC_OK;
+}
+
+lac_status lac_model_encode(const lac_model *m, const char *text, size_t n_text,
+                            const lac_encode_options *opt, int32_t **ids, size_t *n_ids,
+                            lac_error *err)
+{
+    if (!m || (!text && n_text) || !ids || !n_ids)
+        return laci_fail(err, LAC_EINVAL, 0, "encode: model, text or output missing");
+    laci_ids list = { .mem = m->mem };
+    const lac_status st = laci_tokenizer_encode(m->tokenizer, text ? text : "", n_text,
+                                                opt && opt->parse_special, &list, err);
+    return hand_over(st, &list, ids, n_ids, err);
+}
+
+lac_status lac_model_decode(const lac_model *m, const int32_t *ids, size_t n_ids, bool keep_special,
+                            char **text, size_t *n_text, lac_error *err)
+{
+    size_t n;
+    if (!m || (!ids && n_ids) || !text)
+        return laci_fail(err, LAC_EINVAL, 0, "decode: model, ids or output missing");
+    return laci_tokenizer_decode(m->tokenizer, ids, n_ids, keep_special, &m->mem, text,
+                                 n_text ? n_text : &n, err);
+}
+
+const char *lac_model_piece(const lac_model *m, int32_t id, size_t *n_piece)
+{
+    return laci_tokenizer_piece(m->tokenizer, id, n_piece);
+}
+
+void lac_model_free_ids(const lac_model *m, int32_t *ids)
+{
+    if (m) laci_release(&m->mem, ids);
+}
+
+void lac_model_free_text(const lac_model *m, char *text)
+{
+    if (m) laci_release(&m->mem, text);
+}
+
+lac_status lac_model_encode_chat(const lac_model *m, const char *template_name,
+                                 const lac_chat_message *messages, size_t n_messages, int32_t **ids,
+                                 size_t *n_ids, lac_error *err)
+{
+    if (!m || !messages || !ids || !n_ids)
+        return laci_fail(err, LAC_EINVAL, 0, "chat: model, messages or output missing");
+    laci_ids list = { .mem = m->mem };
+    const char *name = template_name ? template_name : m->config.chat_template;
+    const lac_status st = laci_chat_encode(m->tokenizer, name, messages, n_messages, &list, err);
+    return hand_over(st, &list, ids, n_ids, err);
+}
+
+const char *lac_chat_template_names(void)
+{
+    return laci_chat_names();
+}
