@@ -220,14 +220,39 @@ lac_status lac_model_encode(const lac_model *m, const char *text, size_t n_text,
     return hand_over(st, &list, ids, n_ids, err);
 }
 
+/* Ids of embedding rows past the last token: they have no text. NULL in *out when there are none.
+ */
+static lac_status without_padding(const lac_model *m, const int32_t *ids, size_t *n_ids,
+                                  int32_t **out, lac_error *err)
+{
+    const int n_tokens = laci_tokenizer_n_tokens(m->tokenizer);
+    size_t n = 0;
+    for (size_t i = 0; i < *n_ids; i++)
+        n += ids[i] < n_tokens || ids[i] >= m->config.n_vocab;
+    if (n == *n_ids) return LAC_OK;
+    int32_t *kept = laci_alloc_array(&m->mem, n, sizeof *kept);
+    if (!kept) return laci_fail_memory(err, "token ids", n * sizeof *kept);
+    n = 0;
+    for (size_t i = 0; i < *n_ids; i++)
+        if (ids[i] < n_tokens || ids[i] >= m->config.n_vocab) kept[n++] = ids[i];
+    *out = kept;
+    *n_ids = n;
+    return LAC_OK;
+}
+
 lac_status lac_model_decode(const lac_model *m, const int32_t *ids, size_t n_ids, bool keep_special,
                             char **text, size_t *n_text, lac_error *err)
 {
     size_t n;
+    int32_t *kept = NULL;
     if (!m || (!ids && n_ids) || !text)
         return laci_fail(err, LAC_EINVAL, 0, "decode: model, ids or output missing");
-    return laci_tokenizer_decode(m->tokenizer, ids, n_ids, keep_special, &m->mem, text,
-                                 n_text ? n_text : &n, err);
+    lac_status st = without_padding(m, ids, &n_ids, &kept, err);
+    if (!st)
+        st = laci_tokenizer_decode(m->tokenizer, kept ? kept : ids, n_ids, keep_special, &m->mem,
+                                   text, n_text ? n_text : &n, err);
+    laci_release(&m->mem, kept);
+    return st;
 }
 
 const char *lac_model_piece(const lac_model *m, int32_t id, size_t *n_piece)
