@@ -179,9 +179,9 @@ LAC_API lac_status lac_model_encode(const lac_model *model, const char *text, si
                                     lac_error *err);
 
 /* Decodes ids to bytes, not terminated but followed by one NUL. Special tokens are left out unless
- * `keep_special`; a byte sequence that is not UTF-8 becomes U+FFFD.
- * Free *text with lac_model_free_text(). Any thread. Errors: EINVAL (an id the model does not
- * have), ENOMEM. */
+ * `keep_special`; embedding rows past the last token have no text; a byte sequence that is not
+ * UTF-8 becomes U+FFFD. Free *text with lac_model_free_text(). Any thread. Errors: EINVAL (an id
+ * the model does not have), ENOMEM. */
 LAC_API lac_status lac_model_decode(const lac_model *model, const int32_t *ids, size_t n_ids,
                                     bool keep_special, char **text, size_t *n_text, lac_error *err);
 

@@ -1,0 +1,243 @@
+/* sampler.c: see sampler.h. */
+#include "engine/sampler.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/rng.h"
+
+static const struct {
+    const char *name;
+    lac_algorithm algorithm;
+} algorithms[] = {
+    { "low_confidence", LAC_ALGORITHM_LOW_CONFIDENCE },
+    { "random", LAC_ALGORITHM_RANDOM },
+    { "origin", LAC_ALGORITHM_ORIGIN },
+    { "maskgit_plus", LAC_ALGORITHM_MASKGIT_PLUS },
+    { "topk_margin", LAC_ALGORITHM_TOPK_MARGIN },
+    { "entropy", LAC_ALGORITHM_ENTROPY },
+};
+enum { N_ALGORITHMS = sizeof algorithms / sizeof algorithms[0], DEFAULT_TOKENS = 128 };
+
+const char *lac_algorithm_name(lac_algorithm algorithm)
+{
+    for (size_t i = 0; i < N_ALGORITHMS; i++)
+        if (algorithms[i].algorithm == algorithm) return algorithms[i].name;
+    return "default";
+}
+
+int lac_algorithm_from_name(const char *name)
+{
+    for (size_t i = 0; name && i < N_ALGORITHMS; i++)
+        if (!strcmp(algorithms[i].name, name)) return (int)algorithms[i].algorithm;
+    return -1;
+}
+
+bool laci_algorithm_is_dream(lac_algorithm algorithm)
+{
+    return algorithm >= LAC_ALGORITHM_ORIGIN;
+}
+
+/* ------------------------------------------------------------------ options */
+
+/* Real-valued options with their ranges, both ends allowed; NaN is in no range. */
+static lac_status check_reals(const lac_generate_options *opt, lac_error *err)
+{
+    const struct {
+        const char *name;
+        float value, min, max;
+    } reals[] = {
+        { "temperature", opt->temperature, 0, 100 },
+        { "top_p", opt->top_p, 0, 1 },
+        { "threshold", opt->threshold, 0, 1 },
+        { "alg_temp", opt->alg_temp, 0, 100 },
+        { "eps", opt->eps, 0, 0.5f },
+        { "cfg_scale", opt->cfg_scale, 0, 100 },
+    };
+    for (size_t i = 0; i < sizeof reals / sizeof reals[0]; i++)
+        if (!(reals[i].value >= reals[i].min && reals[i].value <= reals[i].max))
+            return laci_fail(err, LAC_EINVAL, 0, "%s is %g: must lie in %g to %g", reals[i].name,
+                             (double)reals[i].value, (double)reals[i].min, (double)reals[i].max);
+    return LAC_OK;
+}
+
+static lac_status check_counts(const lac_generate_options *opt, lac_error *err)
+{
+    const struct {
+        const char *name;
+        int value;
+    } counts[] = { { "n_tokens", opt->n_tokens },
+                   { "steps", opt->steps },
+                   { "block_length", opt->block_length },
+                   { "top_k", opt->top_k } };
+    for (size_t i = 0; i < sizeof counts / sizeof counts[0]; i++)
+        if (counts[i].value < 0)
+            return laci_fail(err, LAC_EINVAL, 0, "%s is %d: must not be negative", counts[i].name,
+                             counts[i].value);
+    if (opt->algorithm < LAC_ALGORITHM_DEFAULT || opt->algorithm > LAC_ALGORITHM_ENTROPY)
+        return laci_fail(err, LAC_EINVAL, 0, "unknown algorithm %d", (int)opt->algorithm);
+    return LAC_OK;
+}
+
+lac_status laci_options_resolve(const laci_config *config, size_t n_holes,
+                                lac_generate_options *opt, lac_error *err)
+{
+    lac_generate_options o = *opt;
+    lac_status st = check_counts(&o, err);
+    if (!st) st = check_reals(&o, err);
+    if (st) return st;
+    if (!n_holes && !o.n_tokens) o.n_tokens = DEFAULT_TOKENS;
+    const size_t total = n_holes + (size_t)o.n_tokens;
+    if (total > INT32_MAX)
+        return laci_fail(err, LAC_EINVAL, 0, "%zu tokens to fill: at most %d", total, INT32_MAX);
+    const int n = (int)total;
+    const bool dream_family = config->sampler == LACI_SAMPLER_DREAM;
+    if (!o.algorithm && dream_family)
+        o.algorithm = o.threshold > 0 ? LAC_ALGORITHM_MASKGIT_PLUS : LAC_ALGORITHM_ENTROPY;
+    if (!o.algorithm) o.algorithm = LAC_ALGORITHM_LOW_CONFIDENCE;
+    if (o.threshold > 0 && o.algorithm == LAC_ALGORITHM_ENTROPY)
+        return laci_fail(
+            err, LAC_EINVAL, 0,
+            "threshold %g with algorithm entropy: its confidences are no probabilities",
+            (double)o.threshold);
+    if (!o.block_length) o.block_length = dream_family || n < 32 ? n : 32;
+    if (o.block_length > n) o.block_length = n;
+    if (!o.steps) o.steps = n;
+    if (o.eps == 0) o.eps = 1e-3f;
+    const int n_blocks = (n - 1) / o.block_length + 1;
+    if (o.steps > n)
+        return laci_fail(err, LAC_EINVAL, 0, "%d steps for %d tokens: a step fixes at least one",
+                         o.steps, n);
+    if (o.steps < n_blocks)
+        return laci_fail(err, LAC_EINVAL, 0,
+                         "%d steps for %d blocks of %d tokens: a block takes at least one", o.steps,
+                         n_blocks, o.block_length);
+    *opt = o;
+    return LAC_OK;
+}
+
+laci_choice_rule laci_choice_rule_of(const laci_config *config, int n_tokens,
+                                     const lac_generate_options *opt)
+{
+    static const laci_confidence confidence_of[] = {
+        [LAC_ALGORITHM_LOW_CONFIDENCE] = LACI_CONFIDENCE_MODEL,
+        [LAC_ALGORITHM_RANDOM] = LACI_CONFIDENCE_MODEL,
+        [LAC_ALGORITHM_ORIGIN] = LACI_CONFIDENCE_CHOSEN,
+        [LAC_ALGORITHM_MASKGIT_PLUS] = LACI_CONFIDENCE_CHOSEN,
+        [LAC_ALGORITHM_TOPK_MARGIN] = LACI_CONFIDENCE_MARGIN,
+        [LAC_ALGORITHM_ENTROPY] = LACI_CONFIDENCE_ENTROPY,
+    };
+    laci_choice_rule rule = {
+        .draw = laci_algorithm_is_dream(opt->algorithm) ? LACI_DRAW_CATEGORICAL : LACI_DRAW_GUMBEL,
+        .confidence = confidence_of[opt->algorithm],
+        .bf16_confidence = (opt->quirks & LAC_QUIRK_BF16_CONFIDENCE) != 0,
+        .temperature = (double)opt->temperature,
+        .top_p = (double)opt->top_p,
+        .top_k = opt->top_k,
+        .n_vocab = config->n_vocab,
+        .n_allowed = opt->quirks & LAC_QUIRK_SAMPLE_PADDING ? config->n_vocab : n_tokens,
+    };
+    if (!(opt->quirks & LAC_QUIRK_SAMPLE_MASK))
+        rule.forbidden[rule.n_forbidden++] = config->mask_id;
+    for (int i = 0; opt->forbid_eos && i < config->n_eos; i++)
+        rule.forbidden[rule.n_forbidden++] = config->eos_ids[i];
+    return rule;
+}
+
+/* ------------------------------------------------------------------ decisions */
+
+/* Gumbel noise of a position's stream: its largest values are a draw without replacement. */
+static double gumbel(uint64_t seed, uint32_t purpose, int step, int32_t position)
+{
+    const uint64_t key = laci_rng_key(seed, purpose, (uint32_t)step, (uint32_t)position);
+    return -log(-log(laci_rng_unit(key, 0)));
+}
+
+/* End tokens are fixed last. Published, the penalty of the second end token has no effect. */
+static bool is_late(int32_t id, const laci_config *config, const lac_generate_options *opt)
+{
+    const int n = opt->quirks & LAC_QUIRK_EOS_ALIAS && config->n_eos > 1 ? 1 : config->n_eos;
+    for (int i = 0; opt->late_eos && i < n; i++)
+        if (config->eos_ids[i] == id) return true;
+    return false;
+}
+
+void laci_rank_candidates(laci_candidate *candidates, size_t n, const laci_config *config,
+                          const lac_generate_options *opt, int step)
+{
+    for (size_t i = 0; i < n; i++) {
+        laci_candidate *c = &candidates[i];
+        if (opt->algorithm == LAC_ALGORITHM_RANDOM) {
+            const uint64_t key =
+                laci_rng_key(opt->seed, LACI_RNG_ORDER, (uint32_t)step, (uint32_t)c->position);
+            c->choice.confidence = laci_rng_unit(key, 0);
+        }
+        c->rank = c->choice.confidence;
+        if (opt->alg_temp > 0 && opt->threshold <= 0 && laci_algorithm_is_dream(opt->algorithm))
+            c->rank = c->rank / (double)opt->alg_temp +
+                      gumbel(opt->seed, LACI_RNG_PICK, step, c->position);
+        if (isnan(c->rank) || is_late(c->choice.id, config, opt)) c->rank = -INFINITY;
+    }
+}
+
+static bool comes_first(const laci_candidate *a, const laci_candidate *b)
+{
+    return a->rank > b->rank || (a->rank == b->rank && a->position < b->position);
+}
+
+static void sift_down(laci_candidate *c, size_t n, size_t at)
+{
+    for (;;) {
+        size_t child = 2 * at + 1;
+        if (child >= n) return;
+        if (child + 1 < n && comes_first(&c[child], &c[child + 1])) child++;
+        if (!comes_first(&c[at], &c[child])) return;
+        const laci_candidate moved = c[at];
+        c[at] = c[child];
+        c[child] = moved;
+        at = child;
+    }
+}
+
+/* Best first. A heap sort: in place, no allocation, no worst case. */
+static void sort_candidates(laci_candidate *c, size_t n)
+{
+    for (size_t i = n / 2; i-- > 0;)
+        sift_down(c, n, i);
+    for (size_t left = n; left-- > 1;) {
+        const laci_candidate last = c[0];
+        c[0] = c[left];
+        c[left] = last;
+        sift_down(c, left, 0);
+    }
+}
+
+/* Dream's `origin`: each position flips on its own. Marks by rank: 1 flips, 0 does not. */
+static size_t flip(laci_candidate *candidates, size_t n, double chance,
+                   const lac_generate_options *opt, int step)
+{
+    size_t n_flips = 0;
+    for (size_t i = 0; i < n; i++) {
+        const uint64_t key = laci_rng_key(opt->seed, LACI_RNG_FLIP, (uint32_t)step,
+                                          (uint32_t)candidates[i].position);
+        const bool flips = chance >= 1 || laci_rng_unit(key, 0) < chance;
+        candidates[i].rank = flips;
+        n_flips += flips;
+    }
+    sort_candidates(candidates, n);
+    return n_flips;
+}
+
+size_t laci_decide(laci_candidate *candidates, size_t n, size_t quota, double chance,
+                   const lac_generate_options *opt, int step)
+{
+    if (opt->algorithm == LAC_ALGORITHM_ORIGIN && opt->threshold <= 0)
+        return flip(candidates, n, chance, opt, step);
+    sort_candidates(candidates, n);
+    if (opt->threshold <= 0) return quota < n ? quota : n;
+    size_t n_fixed = quota > 0 ? quota : 1;
+    while (n_fixed < n && candidates[n_fixed].rank >= (double)opt->threshold)
+        n_fixed++;
+    return n_fixed < n ? n_fixed : n;
+}

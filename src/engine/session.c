@@ -1,0 +1,275 @@
+/* session.c: creates and frees sessions, predicts their memory. */
+#include "engine/session.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "base/error.h"
+
+enum {
+    CHUNK_ROWS = 512,                /* rows of one pass through the products */
+    LOGITS_BYTES = 16 * 1024 * 1024, /* aim of one chunk of logits */
+};
+
+static size_t round_up(size_t n, size_t unit)
+{
+    return (n + unit - 1) / unit * unit;
+}
+
+static size_t larger(size_t a, size_t b)
+{
+    return a > b ? a : b;
+}
+
+/* Offsets of the host arrays in their one allocation; with `s` NULL only the size. */
+static size_t carve_host(lac_session *s, char *base, size_t n)
+{
+    lac_session scratch;
+    if (!s) s = &scratch;
+    size_t at = 0;
+#define CARVE(field)                                      \
+    do {                                                  \
+        s->field = (void *)(base + at);                   \
+        at += round_up(n * sizeof *s->field, LACI_ALIGN); \
+    } while (0)
+    CARVE(canvas);
+    CARVE(input);
+    CARVE(unguided);
+    CARVE(holes);
+    CARVE(step_map);
+    CARVE(proposed);
+    CARVE(rows);
+    CARVE(confidence);
+    CARVE(logprob);
+    CARVE(keys);
+    CARVE(choices);
+    CARVE(candidates);
+    CARVE(out_ids);
+    CARVE(out_position);
+    CARVE(out_step);
+    CARVE(out_logprob);
+#undef CARVE
+    return at;
+}
+
+laci_session_layout laci_session_plan(const laci_config *config, laci_dtype act, int n_ctx)
+{
+    const size_t n = (size_t)n_ctx, d = (size_t)config->d_model, d_ff = (size_t)config->d_ff;
+    const size_t n_vocab = (size_t)config->n_vocab;
+    const size_t q = (size_t)config->n_heads * (size_t)config->d_head;
+    const size_t kv = (size_t)config->n_kv_heads * (size_t)config->d_head;
+    const size_t a = act == LACI_BF16 ? 2 : 4;
+    laci_session_layout l = { .n_ctx = n, .n_pad = round_up(n, LACI_ROW_PAD) };
+    l.chunk_rows = l.n_pad < CHUNK_ROWS ? l.n_pad : CHUNK_ROWS;
+    l.logit_rows = LOGITS_BYTES / (n_vocab * sizeof(float)) / LACI_ROW_PAD * LACI_ROW_PAD;
+    l.logit_rows = larger(l.logit_rows, LACI_ROW_PAD);
+    if (l.logit_rows > l.chunk_rows) l.logit_rows = l.chunk_rows;
+    const size_t widest = larger(larger(q, d), d_ff);
+    l.bytes[LACI_BUF_H] = n * d * sizeof(float);
+    l.bytes[LACI_BUF_Q] = l.bytes[LACI_BUF_O] = l.n_pad * q * a;
+    l.bytes[LACI_BUF_K] = l.bytes[LACI_BUF_V] = n * kv * a;
+    l.bytes[LACI_BUF_X] = l.chunk_rows * widest * a;
+    l.bytes[LACI_BUF_Y] = l.chunk_rows * larger(widest, kv) * sizeof(float);
+    l.bytes[LACI_BUF_Z] = l.chunk_rows * d_ff * sizeof(float);
+    l.bytes[LACI_BUF_TAIL] = l.chunk_rows * d * sizeof(float);
+    l.bytes[LACI_BUF_COS] = l.bytes[LACI_BUF_SIN] =
+        n * (size_t)config->rope_dim / 2 * sizeof(float);
+    l.bytes[LACI_BUF_LOGITS] = l.logit_rows * n_vocab * sizeof(float);
+    l.host_bytes = carve_host(NULL, NULL, n);
+    return l;
+}
+
+/* ------------------------------------------------------------------ creation */
+
+/* Angles position * theta^(-2i/r), in double, stored as f32. */
+static lac_status fill_rope(lac_session *s, lac_error *err)
+{
+    const laci_config *c = &s->model->config;
+    const size_t n_pairs = (size_t)c->rope_dim / 2;
+    float *line = laci_alloc_array(&s->mem, 2 * n_pairs, sizeof *line);
+    if (!line) return laci_fail_memory(err, "rotation angles", 2 * n_pairs * sizeof *line);
+    for (size_t at = 0; at < s->layout.n_ctx; at++) {
+        for (size_t i = 0; i < n_pairs; i++) {
+            const double power = -2.0 * (double)i / (double)c->rope_dim;
+            const double angle = (double)at * pow(c->rope_theta, power);
+            line[i] = (float)cos(angle);
+            line[n_pairs + i] = (float)(c->rope_sign * sin(angle));
+        }
+        const size_t bytes = n_pairs * sizeof *line;
+        laci_backend_write(s->be, s->buf[LACI_BUF_COS], at * bytes, line, bytes);
+        laci_backend_write(s->be, s->buf[LACI_BUF_SIN], at * bytes, line + n_pairs, bytes);
+    }
+    laci_release(&s->mem, line);
+    return LAC_OK;
+}
+
+static lac_status make_buffers(lac_session *s, lac_error *err)
+{
+    static const char *const names[LACI_N_BUFS] = {
+        [LACI_BUF_H] = "the residual stream",
+        [LACI_BUF_Q] = "queries",
+        [LACI_BUF_K] = "keys",
+        [LACI_BUF_V] = "values",
+        [LACI_BUF_O] = "attention output",
+        [LACI_BUF_X] = "activations",
+        [LACI_BUF_Y] = "activations",
+        [LACI_BUF_Z] = "activations",
+        [LACI_BUF_TAIL] = "activations",
+        [LACI_BUF_COS] = "rotation angles",
+        [LACI_BUF_SIN] = "rotation angles",
+        [LACI_BUF_LOGITS] = "logits",
+    };
+    const laci_config *c = &s->model->config;
+    for (int i = 0; i < LACI_N_BUFS; i++) {
+        lac_status st = laci_buf_new(s->be, s->layout.bytes[i], names[i], &s->buf[i], err);
+        if (st) return st;
+    }
+    s->host = laci_alloc_zero(&s->mem, s->layout.host_bytes + LACI_ALIGN);
+    if (!s->host) return laci_fail_memory(err, "the canvas", s->layout.host_bytes);
+    const uintptr_t start = (uintptr_t)s->host;
+    (void)carve_host(s, (char *)s->host + (LACI_ALIGN - start % LACI_ALIGN) % LACI_ALIGN,
+                     s->layout.n_ctx);
+    const size_t need = laci_backend_scratch_need(s->model->be, (size_t)c->d_model,
+                                                  (size_t)c->d_head, (size_t)c->n_vocab);
+    lac_status st = laci_backend_reserve(s->be, need, err);
+    return st ? st : fill_rope(s, err);
+}
+
+static lac_status make_policy(lac_session *s, const char *request, lac_error *err)
+{
+    const laci_config *c = &s->model->config;
+    lac_status st = laci_policy_choose(&s->policy, request, &s->reason, err);
+    if (st) return st;
+    const laci_shape shape = { (size_t)c->n_layers, (size_t)c->n_heads, (size_t)c->n_kv_heads,
+                               (size_t)c->d_head, s->layout.n_ctx };
+    const size_t state_size = s->policy->state_size(&shape);
+    s->n_plans = s->policy->plan_per_layer ? shape.n_layers : 1;
+    s->policy_state = laci_alloc_zero(&s->mem, state_size);
+    s->plans = laci_alloc_zero(&s->mem, s->n_plans * sizeof *s->plans);
+    if (!s->policy_state || !s->plans) return laci_fail_memory(err, "a policy", state_size);
+    size_t n_rows, n_cols;
+    s->policy->plan_size(&shape, &n_rows, &n_cols);
+    for (size_t i = 0; i < s->n_plans && !st; i++)
+        st = laci_plan_reserve(&s->plans[i], n_rows, n_cols, &s->mem, err);
+    return st;
+}
+
+/* Range of opt->n_ctx, and what this engine can run. */
+static lac_status check_session(const lac_model *model, const lac_session_options *opt, int *n_ctx,
+                                lac_error *err)
+{
+    const laci_config *c = &model->config;
+    if (!model->has_weights)
+        return laci_fail(err, LAC_EINVAL, 0, "the model was opened without weights");
+    if (c->mask != LAC_MASK_FULL)
+        return laci_fail(err, LAC_EUNSUPPORTED, 0,
+                         "%s decodes block by block with a key cache, which this version does not "
+                         "implement",
+                         c->family);
+    *n_ctx = opt->n_ctx ? opt->n_ctx : c->n_ctx_train;
+    if (*n_ctx < 1 || *n_ctx > c->n_ctx)
+        return laci_fail(err, LAC_ECONTEXT, 0, "a context of %d: the model allows 1 to %d", *n_ctx,
+                         c->n_ctx);
+    if (opt->n_threads < 0 || opt->n_threads > 4096)
+        return laci_fail(err, LAC_EINVAL, 0, "%d threads: 1 to 4096, or 0 for the model's",
+                         opt->n_threads);
+    return LAC_OK;
+}
+
+/* Refuses before memory is taken. */
+static lac_status check_limit(const lac_model *model, const lac_session_options *opt, int n_ctx,
+                              lac_error *err)
+{
+    lac_memory_plan plan;
+    if (!opt->max_bytes) return LAC_OK;
+    lac_status st = lac_model_plan_memory(model, n_ctx, opt->n_threads, &plan, err);
+    if (!st && plan.bytes_total > opt->max_bytes)
+        st = laci_fail(err, LAC_ENOMEM, 0, "a context of %d needs %llu bytes, the limit is %llu",
+                       n_ctx, (unsigned long long)plan.bytes_total,
+                       (unsigned long long)opt->max_bytes);
+    return st;
+}
+
+lac_status lac_session_create(lac_session **out, const lac_model *model,
+                              const lac_session_options *opt, lac_error *err)
+{
+    const lac_session_options defaults = { 0 };
+    int n_ctx = 0;
+    if (!opt) opt = &defaults;
+    if (!out || !model) return laci_fail(err, LAC_EINVAL, 0, "no model for the session");
+    lac_status st = check_session(model, opt, &n_ctx, err);
+    if (!st) st = check_limit(model, opt, n_ctx, err);
+    if (st) return st;
+    const lac_allocator mem =
+        opt->allocator ? laci_allocator_or_default(opt->allocator) : model->mem;
+    lac_session *s = laci_alloc_zero(&mem, sizeof *s);
+    if (!s) return laci_fail_memory(err, "a session", sizeof *s);
+    s->mem = mem;
+    s->model = model;
+    const laci_dtype act = laci_backend_act(model->be);
+    const int n_threads = opt->n_threads ? opt->n_threads : laci_backend_threads(model->be);
+    s->layout = laci_session_plan(&model->config, act, n_ctx);
+    st = laci_backend_open(&s->be, laci_backend_name(model->be),
+                           act == LACI_BF16 ? LAC_DTYPE_BF16 : LAC_DTYPE_F32, n_threads, &mem, err);
+    if (!st) st = make_buffers(s, err);
+    if (!st) st = make_policy(s, opt->sparse, err);
+    if (st)
+        lac_session_free(s);
+    else
+        *out = s;
+    return st;
+}
+
+void lac_session_free(lac_session *s)
+{
+    if (!s) return;
+    const lac_allocator mem = s->mem;
+    for (int i = 0; i < LACI_N_BUFS; i++)
+        laci_buf_free(s->be, s->buf[i]);
+    laci_buf_free(s->be, s->guide_rows);
+    laci_buf_free(s->be, s->guide_logits);
+    for (size_t i = 0; s->plans && i < s->n_plans; i++)
+        laci_plan_clear(&s->plans[i]);
+    laci_release(&mem, s->plans);
+    laci_release(&mem, s->policy_state);
+    laci_release(&mem, s->host);
+    laci_backend_close(s->be);
+    laci_release(&mem, s);
+}
+
+const char *lac_session_sparse(const lac_session *s)
+{
+    return s->policy->name;
+}
+
+const char *lac_session_sparse_reason(const lac_session *s)
+{
+    return s->reason;
+}
+
+lac_status lac_model_plan_memory(const lac_model *model, int n_ctx, int n_threads,
+                                 lac_memory_plan *out, lac_error *err)
+{
+    if (!model || !out) return laci_fail(err, LAC_EINVAL, 0, "no model or no place for its plan");
+    const laci_config *c = &model->config;
+    if (!n_ctx) n_ctx = c->n_ctx_train;
+    if (n_ctx < 1 || n_ctx > c->n_ctx)
+        return laci_fail(err, LAC_ECONTEXT, 0, "a context of %d: the model allows 1 to %d", n_ctx,
+                         c->n_ctx);
+    if (n_threads <= 0) n_threads = laci_backend_threads(model->be);
+    const laci_session_layout l = laci_session_plan(c, laci_backend_act(model->be), n_ctx);
+    lac_memory_plan plan = { .n_ctx = n_ctx, .n_threads = n_threads };
+    plan.bytes_weights = laci_weights_bytes(c, model->be);
+    plan.bytes_kv = l.bytes[LACI_BUF_K] + l.bytes[LACI_BUF_V];
+    plan.bytes_workspace = l.host_bytes;
+    for (int i = 0; i < LACI_N_BUFS; i++)
+        if (i != LACI_BUF_K && i != LACI_BUF_V) plan.bytes_workspace += l.bytes[i];
+    const size_t scratch = laci_backend_scratch_need(model->be, (size_t)c->d_model,
+                                                     (size_t)c->d_head, (size_t)c->n_vocab);
+    plan.bytes_workspace += scratch * (size_t)n_threads;
+    plan.bytes_runtime = model->runtime_bytes + laci_backend_runtime_bytes(model->be);
+    plan.bytes_total =
+        plan.bytes_weights + plan.bytes_kv + plan.bytes_workspace + plan.bytes_runtime;
+    *out = plan;
+    return LAC_OK;
+}

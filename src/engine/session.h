@@ -1,0 +1,69 @@
+/* session.h: all mutable memory of one generation, sized once. The layout below is used twice: to
+ * take the memory and to predict it. */
+#ifndef LACI_ENGINE_SESSION_H
+#define LACI_ENGINE_SESSION_H
+
+#include "attention/policy.h"
+#include "engine/sampler.h"
+#include "model/model.h"
+
+/* Buffers of the backend; n_pad rows are n_ctx rounded up for products, R = chunk_rows. */
+typedef enum {
+    LACI_BUF_H,      /* f32 [n_ctx, d_model] residual stream */
+    LACI_BUF_Q,      /* act [n_pad, n_heads * d_head] */
+    LACI_BUF_K,      /* act [n_ctx, n_kv_heads * d_head] */
+    LACI_BUF_V,      /* act [n_ctx, n_kv_heads * d_head] */
+    LACI_BUF_O,      /* act [n_pad, n_heads * d_head] attention output */
+    LACI_BUF_X,      /* act [R, widest input of a product] */
+    LACI_BUF_Y,      /* f32 [R, widest output of a layer's product] */
+    LACI_BUF_Z,      /* f32 [R, d_ff] */
+    LACI_BUF_TAIL,   /* f32 [R, d_model] residual of the rows whose logits are wanted */
+    LACI_BUF_COS,    /* f32 [n_ctx, rope_dim / 2] */
+    LACI_BUF_SIN,    /* f32 [n_ctx, rope_dim / 2] */
+    LACI_BUF_LOGITS, /* f32 [logit_rows, n_vocab] */
+    LACI_N_BUFS,
+} laci_session_buf;
+
+typedef struct {
+    size_t n_ctx, n_pad;
+    size_t chunk_rows; /* rows of one pass through the products */
+    size_t logit_rows; /* rows of one chunk of logits */
+    size_t bytes[LACI_N_BUFS];
+    size_t host_bytes; /* canvas and its companions */
+} laci_session_layout;
+
+laci_session_layout laci_session_plan(const laci_config *config, laci_dtype act, int n_ctx);
+
+struct lac_session {
+    lac_allocator mem;
+    const lac_model *model;
+    laci_backend *be;
+    laci_session_layout layout;
+    laci_buf *buf[LACI_N_BUFS];
+    laci_buf *guide_rows;   /* act: unguided rows of a step, only while guidance is on */
+    laci_buf *guide_logits; /* f32 [logit_rows, n_vocab], likewise */
+    size_t guide_capacity;  /* rows guide_rows holds */
+
+    const laci_policy *policy;
+    const char *reason;
+    void *policy_state;
+    laci_plan_store *plans; /* [n_layers], or [1] where all layers share one */
+    size_t n_plans;
+
+    /* the canvas and its companions, [n_ctx] each, one allocation */
+    void *host;
+    int32_t *canvas;   /* ids, LAC_HOLE where open */
+    int32_t *input;    /* ids with the mask token in the holes */
+    int32_t *unguided; /* the same with the given positions masked too */
+    int32_t *holes;    /* positions to fill, ascending */
+    int32_t *step_map, *proposed;
+    int32_t *rows; /* rows of logits a step asks for */
+    float *confidence, *logprob;
+    uint64_t *keys;
+    laci_choice *choices;
+    laci_candidate *candidates;
+    int32_t *out_ids, *out_position, *out_step; /* the result, cut */
+    float *out_logprob;
+};
+
+#endif

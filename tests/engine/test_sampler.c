@@ -1,0 +1,310 @@
+/* test_sampler.c: choices and whole mock generations against the published samplers as re-written
+ * in tests/reference (tests/golden/samplers.json): same logits and noise, same decisions. Then
+ * option ranges. */
+#include <math.h>
+
+#include "test.h"
+
+#include "base/json.h"
+#include "base/rng.h"
+#include "engine/sampler.h"
+
+enum { MAX_VOCAB = 64, MAX_CANVAS = 256, MOCK_LOGITS = 99, MOCK_UNGUIDED = 98 };
+
+static laci_json *golden;
+static int n_vocab, mask_id, n_tokens;
+
+static double number(const laci_jval *v, const char *key)
+{
+    const laci_jval *member = laci_json_get(v, key);
+    if (!member) fail_msg("samplers.json: no %s", key);
+    return laci_json_is_bool(member) ? (double)laci_json_bool(member) : laci_json_number(member);
+}
+
+static const char *name_of(const laci_jval *v, const char *key)
+{
+    return laci_json_string(laci_json_get(v, key));
+}
+
+static int open_golden(void **state)
+{
+    (void)state;
+    const lac_allocator mem = laci_allocator_or_default(NULL);
+    lac_error err;
+    if (laci_json_read(&golden, test_path("tests/golden/samplers.json"), NULL, &mem, &err)) {
+        fprintf(stderr, "%s\n", err.message);
+        return -1;
+    }
+    n_vocab = (int)number(laci_json_root(golden), "n_vocab");
+    mask_id = (int)number(laci_json_root(golden), "mask_id");
+    n_tokens = (int)number(laci_json_root(golden), "n_tokens");
+    return 0;
+}
+
+static int close_golden(void **state)
+{
+    (void)state;
+    laci_json_free(golden);
+    return 0;
+}
+
+static laci_config config_of(const laci_jval *v)
+{
+    laci_config config = { .n_vocab = n_vocab, .mask_id = mask_id };
+    const laci_jval *eos = laci_json_get(v, "eos_ids");
+    for (const laci_jval *e = laci_json_first(eos); e; e = laci_json_next(e))
+        config.eos_ids[config.n_eos++] = (int)laci_json_number(e);
+    return config;
+}
+
+static lac_generate_options choice_options(const laci_jval *v)
+{
+    return (lac_generate_options){
+        .algorithm = (lac_algorithm)lac_algorithm_from_name(name_of(v, "algorithm")),
+        .temperature = (float)number(v, "temperature"),
+        .top_k = (int)number(v, "top_k"),
+        .top_p = (float)number(v, "top_p"),
+        .seed = (uint64_t)number(v, "seed"),
+        .forbid_eos = number(v, "forbid_eos") != 0,
+        .quirks = (unsigned)number(v, "quirks"),
+    };
+}
+
+/* Row i of the golden rows. */
+static void load_row(float *logits, int i)
+{
+    const laci_jval *row = laci_json_first(laci_json_get(laci_json_root(golden), "rows"));
+    while (i--)
+        row = laci_json_next(row);
+    int n = 0;
+    const laci_jval *values = laci_json_get(row, "logits");
+    for (const laci_jval *v = laci_json_first(values); v; v = laci_json_next(v))
+        logits[n++] = (float)laci_json_number(v);
+    const laci_jval *gone = laci_json_get(row, "minus_inf");
+    for (const laci_jval *v = laci_json_first(gone); v; v = laci_json_next(v))
+        logits[(int)laci_json_number(v)] = -INFINITY;
+}
+
+static void close_to(const char *what, const char *where, double got, double want, double bound)
+{
+    if (isnan(want) ? isnan(got) : fabs(got - want) <= bound * (1 + fabs(want))) return;
+    fail_msg("%s, %s: %.12g, reference %.12g", where, what, got, want);
+}
+
+static void choices_match_the_reference(void **state)
+{
+    (void)state;
+    float logits[MAX_VOCAB];
+    int32_t heap[MAX_VOCAB];
+    const laci_jval *list = laci_json_get(laci_json_root(golden), "choices");
+    int n = 0;
+    for (const laci_jval *v = laci_json_first(list); v; v = laci_json_next(v), n++) {
+        char where[64];
+        const laci_config config = config_of(v);
+        const lac_generate_options opt = choice_options(v);
+        const laci_choice_rule rule = laci_choice_rule_of(&config, n_tokens, &opt);
+        const uint32_t step = (uint32_t)number(v, "step"), at = (uint32_t)number(v, "position");
+        load_row(logits, (int)number(v, "row"));
+        laci_candidate c = {
+            (int32_t)at,
+            laci_choose(&rule, logits, laci_rng_key(opt.seed, LACI_RNG_TOKEN, step, at), heap), 0
+        };
+        laci_rank_candidates(&c, 1, &config, &opt, (int)step);
+        snprintf(where, sizeof where, "choice %d (%s)", n, lac_algorithm_name(opt.algorithm));
+        if (c.choice.id != (int)number(v, "id"))
+            fail_msg("%s: id %d, reference %g", where, c.choice.id, number(v, "id"));
+        close_to("confidence", where, c.choice.confidence, number(v, "confidence"), 1e-8);
+        close_to("log-probability", where, (double)c.choice.logprob, number(v, "logprob"), 1e-6);
+    }
+    assert_true(n > 500);
+}
+
+/* ------------------------------------------------------------------ whole mock generations */
+
+typedef struct {
+    lac_generate_options opt;
+    laci_config config;
+    laci_schedule schedule;
+    float scale;
+    int holes[MAX_CANVAS], n_holes;
+    int32_t ids[MAX_CANVAS], steps[MAX_CANVAS]; /* by canvas position; -1 = open */
+    float logprobs[MAX_CANVAS];
+    int step;
+} mock;
+
+static void mock_logits(const mock *m, uint32_t purpose, int position, float *out)
+{
+    const uint64_t key = laci_rng_key(m->opt.seed, purpose, (uint32_t)m->step, (uint32_t)position);
+    for (int v = 0; v < n_vocab; v++)
+        out[v] = (float)((double)m->scale * (laci_rng_unit(key, (uint64_t)v) - 0.5));
+}
+
+static laci_choice mock_choose(const mock *m, const laci_choice_rule *rule, int position)
+{
+    float logits[MAX_VOCAB], other[MAX_VOCAB];
+    int32_t heap[MAX_VOCAB];
+    mock_logits(m, MOCK_LOGITS, position, logits);
+    if (m->opt.cfg_scale > 0) {
+        mock_logits(m, MOCK_UNGUIDED, position, other);
+        for (int v = 0; v < n_vocab; v++)
+            logits[v] = other[v] + (m->opt.cfg_scale + 1.0f) * (logits[v] - other[v]);
+    }
+    const uint64_t key =
+        laci_rng_key(m->opt.seed, LACI_RNG_TOKEN, (uint32_t)m->step, (uint32_t)position);
+    return laci_choose(rule, logits, key, heap);
+}
+
+static void mock_block(mock *m, int b, const laci_choice_rule *rule)
+{
+    int begin, end;
+    laci_schedule_block(&m->schedule, b, &begin, &end);
+    const int n_steps = laci_schedule_block_steps(&m->schedule, b);
+    for (int i = 0, n_open = end - begin; i < n_steps && n_open; i++, m->step++) {
+        laci_candidate candidates[MAX_CANVAS];
+        size_t n = 0;
+        for (int h = begin; h < end; h++)
+            if (m->ids[m->holes[h]] < 0)
+                candidates[n++] =
+                    (laci_candidate){ m->holes[h], mock_choose(m, rule, m->holes[h]), 0 };
+        const int quota = laci_schedule_quota(&m->schedule, i, n_steps, end - begin, n_open);
+        laci_rank_candidates(candidates, n, &m->config, &m->opt, m->step);
+        const size_t n_fixed =
+            laci_decide(candidates, n, (size_t)quota,
+                        laci_schedule_chance(&m->schedule, i, n_steps), &m->opt, m->step);
+        for (size_t c = 0; c < n_fixed; c++) {
+            m->ids[candidates[c].position] = candidates[c].choice.id;
+            m->steps[candidates[c].position] = m->step;
+            m->logprobs[candidates[c].position] = candidates[c].choice.logprob;
+        }
+        n_open -= (int)n_fixed;
+    }
+}
+
+static void mock_open(mock *m, const laci_jval *v)
+{
+    *m = (mock){ .opt = choice_options(v), .config = config_of(v) };
+    m->opt.steps = (int)number(v, "steps");
+    m->opt.block_length = (int)number(v, "block_length");
+    m->opt.threshold = (float)number(v, "threshold");
+    m->opt.alg_temp = (float)number(v, "alg_temp");
+    m->opt.eps = (float)number(v, "eps");
+    m->opt.cfg_scale = (float)number(v, "cfg_scale");
+    m->opt.late_eos = number(v, "late_eos") != 0;
+    m->scale = (float)number(v, "logit_scale");
+    const laci_jval *holes = laci_json_get(v, "holes");
+    for (const laci_jval *h = laci_json_first(holes); h; h = laci_json_next(h))
+        m->holes[m->n_holes++] = (int)laci_json_number(h);
+    for (int i = 0; i < MAX_CANVAS; i++)
+        m->ids[i] = m->steps[i] = -1;
+    m->schedule = (laci_schedule){ m->n_holes,
+                                   m->opt.block_length,
+                                   m->opt.steps,
+                                   laci_algorithm_is_dream(m->opt.algorithm),
+                                   (m->opt.quirks & LAC_QUIRK_ZERO_STEP) != 0,
+                                   m->opt.eps };
+}
+
+static void mock_compare(const mock *m, const laci_jval *v)
+{
+    const char *name = name_of(v, "name");
+    const laci_jval *id = laci_json_first(laci_json_get(v, "ids"));
+    const laci_jval *step = laci_json_first(laci_json_get(v, "step_map"));
+    const laci_jval *logprob = laci_json_first(laci_json_get(v, "logprobs"));
+    for (int h = 0; h < m->n_holes; h++) {
+        const int at = m->holes[h];
+        if (m->ids[at] != (int)laci_json_number(id) || m->steps[at] != (int)laci_json_number(step))
+            fail_msg("%s, position %d: id %d at step %d, reference %g at %g", name, at, m->ids[at],
+                     m->steps[at], laci_json_number(id), laci_json_number(step));
+        close_to("log-probability", name, (double)m->logprobs[at], laci_json_number(logprob), 1e-5);
+        id = laci_json_next(id), step = laci_json_next(step), logprob = laci_json_next(logprob);
+    }
+    assert_int_equal(m->step, (int)number(v, "n_steps"));
+}
+
+static void generations_match_the_reference(void **state)
+{
+    (void)state;
+    int n = 0;
+    const laci_jval *list = laci_json_get(laci_json_root(golden), "generations");
+    for (const laci_jval *v = laci_json_first(list); v; v = laci_json_next(v), n++) {
+        static mock m;
+        mock_open(&m, v);
+        const laci_choice_rule rule = laci_choice_rule_of(&m.config, n_tokens, &m.opt);
+        for (int b = 0; b < laci_schedule_n_blocks(&m.schedule); b++)
+            mock_block(&m, b, &rule);
+        mock_compare(&m, v);
+    }
+    assert_true(n > 40);
+}
+
+static void noise_matches_the_reference(void **state)
+{
+    (void)state;
+    const laci_jval *list = laci_json_get(laci_json_root(golden), "rng");
+    for (const laci_jval *v = laci_json_first(list); v; v = laci_json_next(v)) {
+        const uint64_t seed = strtoull(name_of(v, "seed"), NULL, 0);
+        const uint64_t counter = strtoull(name_of(v, "counter"), NULL, 0);
+        const uint64_t key =
+            laci_rng_key(seed, (uint32_t)number(v, "purpose"), (uint32_t)number(v, "step"),
+                         (uint32_t)number(v, "position"));
+        assert_true(key == strtoull(name_of(v, "key"), NULL, 0));
+        assert_true(laci_rng_u64(key, counter) == strtoull(name_of(v, "u64"), NULL, 0));
+        assert_true(fabs(laci_rng_unit(key, counter) - number(v, "unit")) < 1e-15);
+    }
+}
+
+/* ------------------------------------------------------------------ options */
+
+static void refused(lac_generate_options opt, const char *sentence)
+{
+    const laci_config config = { .sampler = LACI_SAMPLER_LLADA };
+    lac_error err = { 0 };
+    assert_int_equal(laci_options_resolve(&config, 0, &opt, &err), LAC_EINVAL);
+    if (!strstr(err.message, sentence)) fail_msg("\"%s\" lacks \"%s\"", err.message, sentence);
+}
+
+static void options_out_of_range_are_refused(void **state)
+{
+    (void)state;
+    refused((lac_generate_options){ .n_tokens = 8, .steps = 9 }, "9 steps for 8 tokens");
+    refused((lac_generate_options){ .n_tokens = 64, .steps = 1 }, "1 steps for 2 blocks");
+    refused((lac_generate_options){ .n_tokens = -1 }, "n_tokens is -1");
+    refused((lac_generate_options){ .temperature = -0.5f }, "temperature is -0.5");
+    refused((lac_generate_options){ .temperature = NAN }, "temperature is nan");
+    refused((lac_generate_options){ .top_p = 1.5f }, "top_p is 1.5");
+    refused((lac_generate_options){ .top_k = -2 }, "top_k is -2");
+    refused((lac_generate_options){ .algorithm = (lac_algorithm)99 }, "unknown algorithm 99");
+    refused((lac_generate_options){ .algorithm = LAC_ALGORITHM_ENTROPY, .threshold = 0.5f },
+            "threshold 0.5 with algorithm entropy");
+}
+
+static void zero_means_default(void **state)
+{
+    (void)state;
+    laci_config config = { .sampler = LACI_SAMPLER_LLADA };
+    lac_generate_options opt = { 0 };
+    assert_ok(laci_options_resolve(&config, 0, &opt, NULL));
+    assert_int_equal(opt.n_tokens, 128);
+    assert_int_equal(opt.steps, 128);
+    assert_int_equal(opt.block_length, 32);
+    assert_int_equal(opt.algorithm, LAC_ALGORITHM_LOW_CONFIDENCE);
+    opt = (lac_generate_options){ 0 };
+    config.sampler = LACI_SAMPLER_DREAM;
+    assert_ok(laci_options_resolve(&config, 5, &opt, NULL));
+    assert_int_equal(opt.n_tokens, 0);
+    assert_int_equal(opt.steps, 5);
+    assert_int_equal(opt.block_length, 5);
+    assert_int_equal(opt.algorithm, LAC_ALGORITHM_ENTROPY);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(noise_matches_the_reference),
+        cmocka_unit_test(choices_match_the_reference),
+        cmocka_unit_test(generations_match_the_reference),
+        cmocka_unit_test(options_out_of_range_are_refused),
+        cmocka_unit_test(zero_means_default),
+    };
+    return cmocka_run_group_tests(tests, open_golden, close_golden);
+}
