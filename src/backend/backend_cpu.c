@@ -308,8 +308,7 @@ static void carve_tile(laci_attend_tile *tile, float *scratch, float **q, size_t
 
 static size_t tile_bytes(size_t d)
 {
-    return (LACI_ATTEND_SCRATCH(d) + 2 * LACI_ATTEND_ROWS * d + 2 * LACI_ATTEND_ROWS) *
-           sizeof(float);
+    return (LACI_ATTEND_SCRATCH(d) + (size_t)LACI_ATTEND_ROWS * (2 * d + 2)) * sizeof(float);
 }
 
 /* Queries [begin, end) of one head, all in plan row `row`. */

@@ -58,7 +58,7 @@ const char *laci_cpu_linear_name(void)
 
 size_t laci_cpu_linear_runtime_bytes(void)
 {
-    return 3500 * 1024; /* peak resident size minus what the plan counted, bundled model */
+    return (size_t)3500 * 1024; /* peak resident size minus what the plan counted, bundled model */
 }
 
 static dnnl_data_type_t type_of(laci_dtype act)
@@ -97,7 +97,7 @@ static dnnl_status_t make_attr(dnnl_primitive_attr_t *out, bool accumulate)
  * others must take it. */
 static dnnl_status_t compile(shape *s, int i, bool choose_layout, dnnl_engine_t engine)
 {
-    const dnnl_dim_t rows = (i + 1) * LACI_ROW_PAD;
+    const dnnl_dim_t rows = (dnnl_dim_t)(i + 1) * LACI_ROW_PAD;
     const dnnl_dim_t n_in = (dnnl_dim_t)s->n_in, n_cols = (dnnl_dim_t)s->n_cols;
     const dnnl_dims_t x_dims = { rows, n_in }, w_dims = { n_in, n_cols }, y_dims = { rows, n_cols };
     dnnl_primitive_attr_t attr = NULL;

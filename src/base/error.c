@@ -5,21 +5,15 @@
 #include <stdio.h>
 #include <string.h>
 
-lac_status laci_fail(lac_error *err, lac_status code, uint64_t offset, const char *format, ...)
+void laci_report(lac_error *err, lac_status code, uint64_t offset, const char *format, ...)
 {
-    if (!err) return code;
+    if (!err) return;
     err->code = code;
     err->offset = offset;
     va_list args;
     va_start(args, format);
     (void)vsnprintf(err->message, sizeof err->message, format, args);
     va_end(args);
-    return code;
-}
-
-lac_status laci_fail_memory(lac_error *err, const char *what, size_t size)
-{
-    return laci_fail(err, LAC_ENOMEM, 0, "no memory for %s (%zu bytes)", what, size);
 }
 
 lac_status laci_fail_prefix(lac_error *err, lac_status code, const char *prefix)

@@ -46,7 +46,7 @@ static inline vec_own exp_negative(vec_own x)
     p = p * r * r + r + 1.0f;
     const vec_own scaled = (vec_own)((ivec)p + ((ivec)shifted << 23));
     const vec_own result = pick(x < -87.0f, splat(0), scaled);
-    return pick(x == x, result, x);
+    return pick(x == x, result, x); /* NOLINT(misc-redundant-expression): false for NaN */
 }
 
 static inline float sum_lanes(vec_own v)

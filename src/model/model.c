@@ -3,6 +3,7 @@
 #include "model/model.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -17,12 +18,13 @@ const laci_tensor_dir *laci_model_tensors(const lac_model *model)
 /* Resident bytes of this process, 0 where the system does not say. */
 static uint64_t resident_bytes(void)
 {
-    unsigned long long total = 0, resident = 0;
+    char line[128] = ""; /* pages: total, resident, ... */
+    char *end = line;
     FILE *file = fopen("/proc/self/statm", "r");
     if (!file) return 0;
-    const int n = fscanf(file, "%llu %llu", &total, &resident); /* NOLINT(cert-err34-c) */
+    if (fgets(line, sizeof line, file)) (void)strtoull(line, &end, 10);
     fclose(file);
-    return n == 2 ? resident * (uint64_t)sysconf(_SC_PAGESIZE) : 0;
+    return strtoull(end, NULL, 10) * (uint64_t)sysconf(_SC_PAGESIZE);
 }
 
 /* Reads DIR/name if it exists; *out stays NULL when it does not. */

@@ -335,18 +335,17 @@ static lac_status compare_with_index(const laci_tensor_dir *dir, const laci_jval
         const laci_tensor *t = i < dir->n_tensors ? &dir->tensors[i] : NULL;
         const char *listed = i < n ? laci_json_key(entries[i]) : NULL;
         char plain[LACI_PLAIN];
-        const int order = !listed ? -1 : !t ? 1 : strcmp(t->name, listed);
-        if (order < 0)
+        if (t && (!listed || strcmp(t->name, listed) < 0))
             return laci_fail(err, LAC_EFORMAT, 0, "%s: does not list tensor %s of %s", index_name,
                              t->name, dir->file_names[t->file]);
-        if (order > 0)
+        if (listed && (!t || strcmp(t->name, listed) > 0))
             return laci_fail(err, LAC_EFORMAT, 0, "%s: lists tensor %s, which %s lacks", index_name,
                              laci_plain_text(listed, strlen(listed), plain),
                              laci_json_string(entries[i]));
-        if (strcmp(dir->file_names[t->file], laci_json_string(entries[i])))
+        const char *shard = laci_json_string(entries[i]);
+        if (t && strcmp(dir->file_names[t->file], shard))
             return laci_fail(err, LAC_EFORMAT, 0, "%s: puts tensor %s into %s, but it is in %s",
-                             index_name, t->name, laci_json_string(entries[i]),
-                             dir->file_names[t->file]);
+                             index_name, t->name, shard, dir->file_names[t->file]);
     }
     return LAC_OK;
 }
