@@ -38,10 +38,10 @@ static inline const char *test_data(const char *relative)
 }
 
 /* Fails with the error's sentence unless the status is LAC_OK. */
-#define assert_ok(expression)                                                                      \
-    do {                                                                                           \
-        const lac_status status_ = (expression);                                                   \
-        if (status_) fail_msg("%s: %s", #expression, lac_status_name(status_));                    \
+#define assert_ok(expression)                                                   \
+    do {                                                                        \
+        const lac_status status_ = (expression);                                \
+        if (status_) fail_msg("%s: %s", #expression, lac_status_name(status_)); \
     } while (0)
 
 #endif

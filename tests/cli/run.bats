@@ -1,0 +1,176 @@
+# run.bats: what `lacuna run` does, refuses and leaves behind.
+load helpers
+
+KEYS="text ids step_map logprobs finish_reason steps tokens_per_forward ms_per_step sparse seed forwards seconds model family algorithm block_length n_prompt n_ctx dtype threads"
+PROMPT="Once upon a time there was"
+
+@test "text on stdout, one summary line on stderr" {
+    lacuna run -m "$MODEL" -p "$PROMPT" -n 16
+    expect_ok
+    [ -n "$OUT" ] || show "no text"
+    [ "$(wc -l <"$SCRATCH/err")" -eq 1 ] || show "expected one line"
+    for words in "nano-f" "low_confidence" "16 steps" "sparse dense" "tokens/forward" "ms/step" \
+        "tokens/s delivered" "in-step"; do
+        [[ $ERR == *"$words"* ]] || show "the summary lacks: $words"
+    done
+}
+
+@test "quiet says nothing but the text" {
+    lacuna run -m "$MODEL" -p "$PROMPT" -n 8 -q
+    expect_ok
+    [ -z "$ERR" ] || show "expected nothing on stderr"
+}
+
+@test "verbose tells choices and memory" {
+    lacuna run -m "$MODEL" -p "$PROMPT" -n 8 -v
+    expect_ok
+    [[ $ERR == *"memory"*"MiB"* ]] || show "no memory plan"
+    [[ $ERR == *"--block-length"* ]] || show "no options"
+}
+
+@test "the same prompt gives the answer it was trained for" {
+    printf 'lamp: 3141\ngarden: 2718\nriver: 1618\n' >"$SCRATCH/keys"
+    lacuna run -m "$MODEL" -f "$SCRATCH/keys" -p "What is garden? " -n 8 -q
+    expect_ok
+    [ "$OUT" = 2718 ] || show "expected 2718"
+    lacuna run -m "$MODEL" -f - -p "What is river? " -n 8 -q <"$SCRATCH/keys"
+    [ "$OUT" = 1618 ] || show "expected 1618"
+}
+
+@test "json holds one object with exactly the documented members" {
+    lacuna run -m "$MODEL" -p "$PROMPT" -n 16 --json -q --seed 18446744073709551615
+    expect_ok
+    [ "$(wc -l <"$SCRATCH/out")" -eq 1 ] || show "expected one line"
+    [ "$(json_keys)" = "$KEYS" ] || show "members: $(json_keys)"
+    [ "$(json_value seed)" = 18446744073709551615 ] || show "seed"
+    [ "$(json_value n_prompt)" -eq ${#PROMPT} ] || show "n_prompt"
+    [ "$(json_value threads)" -ge 1 ] || show "threads"
+    case $(json_value finish_reason) in '"stop"' | '"length"') ;; *) show "finish_reason" ;; esac
+    commas=$(json_value ids | tr -cd , | wc -c)
+    [ "$(json_value step_map | tr -cd , | wc -c)" -eq "$commas" ] || show "step_map length"
+    [ "$(json_value logprobs | tr -cd , | wc -c)" -eq "$commas" ] || show "logprobs length"
+}
+
+@test "the same seed gives the same ids at any number of threads" {
+    for temperature in 0 0.8; do
+        lacuna run -m "$MODEL" -p "$PROMPT" -n 48 --steps 16 --temp $temperature --seed 7 --json -q -t 1
+        expect_ok
+        ids=$(json_value ids) logprobs=$(json_value logprobs)
+        lacuna run -m "$MODEL" -p "$PROMPT" -n 48 --steps 16 --temp $temperature --seed 7 --json -q -t 2
+        [ "$(json_value ids)" = "$ids" ] || show "ids differ from those of one thread: $ids"
+        [ "$(json_value logprobs)" = "$logprobs" ] || show "log-probabilities differ: $logprobs"
+    done
+    lacuna run -m "$MODEL" -p "$PROMPT" -n 48 --steps 16 --temp 0.8 --seed 8 --json -q -t 2
+    [ "$(json_value ids)" != "$ids" ] || show "another seed gave the same ids"
+}
+
+@test "-n is exact, -n 0 is refused" {
+    lacuna run -m "$MODEL" -p "$PROMPT" -n 21 --ignore-eos --forbid-eos --json -q
+    expect_ok
+    [ "$(json_value ids | tr -cd , | wc -c)" -eq 20 ] || show "expected 21 ids"
+    lacuna run -m "$MODEL" -p "$PROMPT" -n 0
+    expect_error 2 "-n 0"
+}
+
+@test "more steps than tokens is a usage error with both numbers" {
+    lacuna run -m "$MODEL" -p "$PROMPT" -n 10 --steps 20
+    expect_error 2 20 10
+    lacuna run -m "$MODEL" -p "$PROMPT" --steps 129
+    expect_error 2 129 128
+    lacuna run -m "$MODEL" --canvas - --steps 4 <<<"a [MASK*3] b"
+    expect_error 2 4 3
+}
+
+@test "a prompt longer than the context is a usage error with both numbers" {
+    lacuna run -m "$MODEL" -p "$PROMPT" -n 8 -c 20
+    expect_error 2 "${#PROMPT}" 20
+    head -c 20000 /dev/zero | tr '\0' a >"$SCRATCH/long"
+    lacuna run -m "$MODEL" -f "$SCRATCH/long" -n 8
+    expect_error 2 20000 16384
+    lacuna run -m "$MODEL" -p "$PROMPT" -n 8 -c 99999
+    expect_error 2 99999 16384
+}
+
+@test "nothing to do, two readers of stdin, hole without canvas" {
+    lacuna run -p x
+    expect_error 2 "no model" "LACUNA_ARG_MODEL"
+    lacuna run -m "$MODEL"
+    expect_error 2 "-p TEXT"
+    lacuna run -m "$MODEL" -f - --canvas -
+    expect_error 2 "standard input"
+    lacuna run -m "$MODEL" -p x --hole _
+    expect_error 2 "--canvas"
+}
+
+@test "a document that is not there, or is a folder" {
+    lacuna run -m "$MODEL" -f "$SCRATCH/absent"
+    expect_error 1 "$SCRATCH/absent" "No such file"
+    lacuna run -m "$MODEL" -f "$SCRATCH"
+    expect_error 1 "$SCRATCH" "directory"
+}
+
+@test "attention policies that are not there are refused by name" {
+    lacuna run -m "$MODEL" -p "$PROMPT" -n 4 --sparse nonsense
+    expect_error 2 nonsense
+    lacuna run -m "$MODEL" -p "$PROMPT" -n 4 --sparse off -q
+    expect_ok
+}
+
+@test "a run beyond the memory limit is refused with both numbers" {
+    lacuna run -m "$MODEL" -p "$PROMPT" -n 8 --max-memory 1M
+    expect_error 4 "1.0 MiB" "would take"
+}
+
+@test "bytes that are not UTF-8 are kept by the byte tokenizer and repaired in JSON" {
+    printf 'caf\351 \377\376 time' >"$SCRATCH/bytes"
+    lacuna run -m "$MODEL" -f "$SCRATCH/bytes" -n 4 --json -q
+    expect_ok
+    [ "$(json_value n_prompt)" -eq 12 ] || show "expected 12 prompt tokens"
+}
+
+@test "chat template none is the bare text, special tokens stay text" {
+    lacuna run -m "$MODEL" -p "<|eos|> $PROMPT" --chat-template none -n 4 --json -q
+    expect_ok
+    [ "$(json_value n_prompt)" -eq $((8 + ${#PROMPT})) ] || show "special token in plain text"
+    lacuna run -m "$MODEL" -p x --chat-template chatml --parse-special
+    [ "$STATUS" -eq 2 ] || show "expected status 2"
+}
+
+@test "infill keeps the text around the holes" {
+    lacuna run -m "$MODEL" --canvas - -q <<<"The little girl [MASK*6] the door and looked [MASK][MASK][MASK]."
+    expect_ok
+    [[ $OUT == "The little girl "*" the door and looked "*. ]] || show "the given text changed"
+    lacuna run -m "$MODEL" --canvas - --hole '___' --json -q <<<"The ___ sat"
+    expect_ok
+    [ "$(json_keys)" = "$KEYS canvas_text" ] || show "members: $(json_keys)"
+    [ "$(json_value n_prompt)" -eq 9 ] || show "n_prompt"
+    [[ $(json_value canvas_text) == '"The '*' sat\n"' ]] || show "canvas_text"
+    lacuna run -m "$MODEL" --canvas - -n 5 --json -q <<<"No hole inside"
+    expect_ok
+}
+
+@test "a canvas without holes, or with holes beyond counting" {
+    lacuna run -m "$MODEL" --canvas - <<<"nothing missing"
+    expect_error 2 "no hole" "[MASK]"
+    lacuna run -m "$MODEL" --canvas - <<<"a [MASK*0] b"
+    expect_error 2 "[MASK*0]"
+    lacuna run -m "$MODEL" --canvas - <<<"a [MASK*99999999999999999999999999] b"
+    expect_error 2 "[MASK*9"
+}
+
+@test "the view becomes short plain lines where there is no terminal" {
+    lacuna run -m "$MODEL" -p "$PROMPT" -n 64 --visual -q
+    expect_ok
+    lines=$(wc -l <"$SCRATCH/err")
+    [ "$lines" -ge 8 ] && [ "$lines" -le 24 ] || show "expected 8 to 24 lines"
+    [[ $ERR == *"step 64/64"*"fixed 64/64"* ]] || show "no last step"
+    ! grep -q "$(printf '\033')" "$SCRATCH/err" || show "escape sequences in a log"
+}
+
+@test "full disk behind stdout" {
+    [ -w /dev/full ] || skip "no /dev/full here"
+    STATUS=0
+    "$LACUNA" run -m "$MODEL" -p "$PROMPT" -n 4 -q >/dev/full 2>"$SCRATCH/err" || STATUS=$?
+    OUT='' ERR=$(cat "$SCRATCH/err")
+    expect_error 1 "standard output"
+}
