@@ -1,0 +1,183 @@
+/* cmd_inspect.c: `lacuna inspect`: what a model is and what running it would take, from its
+ * headers alone. */
+#include "args.h"
+#include "commands.h"
+#include "console.h"
+#include "json_out.h"
+#include "run_options.h"
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+
+typedef struct {
+    const char *model, *dtype;
+    int n_ctx, n_threads;
+    bool json;
+} inspect_options;
+
+#define AT(field) offsetof(inspect_options, field)
+static const args_flag flags[] = {
+    { ARGS_GROUP, .help = "Options" },
+    { ARGS_TEXT, "model", 'm', "PATH", AT(model), 0, 0, NULL,
+      "folder with config.json and safetensors, or a GGUF file" },
+    { ARGS_INT, "ctx-size", 'c', "N", AT(n_ctx), 1, 1 << 24, NULL,
+      "plan memory for this many positions (default: the context of the model)" },
+    { ARGS_INT, "threads", 't', "N", AT(n_threads), 1, 1024, NULL,
+      "plan memory for this many threads (default: all cores this process may use)" },
+    { ARGS_TEXT, "dtype", 0, "TYPE", AT(dtype), 0, 0, NULL,
+      "type of weights and keys in memory: auto, f32, bf16 (default auto)" },
+    { ARGS_SWITCH, "json", 0, NULL, AT(json), 0, 0, NULL, "one JSON object" },
+};
+#undef AT
+
+/* One fact: a text, or a number when the text is NULL. */
+typedef struct {
+    const char *key;   /* JSON */
+    const char *label; /* table; NULL: JSON only */
+    const char *text;
+    int64_t number;
+    bool is_bytes, is_bool;
+} fact;
+
+enum { MAX_FACTS = 40 };
+
+static size_t collect(const lac_model_info *i, const lac_memory_plan *p, fact out[MAX_FACTS])
+{
+    const fact facts[] = {
+        { "architecture", "architecture", i->architecture, 0, false, false },
+        { "name", "name", i->name, 0, false, false },
+        { "container", "container", i->container, 0, false, false },
+        { "weight_types", "weights in file", i->weight_types, 0, false, false },
+        { "file_bytes", "size of weights in file", NULL, (int64_t)i->file_bytes, true, false },
+        { "n_params", "parameters", NULL, (int64_t)i->n_params, false, false },
+        { "n_layers", "layers", NULL, i->n_layers, false, false },
+        { "d_model", "width", NULL, i->d_model, false, false },
+        { "n_heads", "heads", NULL, i->n_heads, false, false },
+        { "n_kv_heads", "key-value heads", NULL, i->n_kv_heads, false, false },
+        { "d_head", "head width", NULL, i->d_head, false, false },
+        { "d_ff", "feed-forward width", NULL, i->d_ff, false, false },
+        { "n_vocab", "vocabulary", NULL, i->n_vocab, false, false },
+        { "n_tokens", "tokens with text", NULL, i->n_tokens, false, false },
+        { "tokenizer", "tokenizer", i->tokenizer, 0, false, false },
+        { "chat_template", "chat template", i->chat_template, 0, false, false },
+        { "attention_mask", "attention mask", i->mask == LAC_MASK_FULL ? "full" : "block causal", 0,
+          false, false },
+        { "block_size", "block size", NULL, i->block_size, false, false },
+        { "shift_logits", "shifted logits", NULL, i->shift_logits, false, true },
+        { "context", "context", NULL, i->n_ctx, false, false },
+        { "context_trained", "trained context", NULL, i->n_ctx_train, false, false },
+        { "mask_id", "mask token", NULL, i->mask_id, false, false },
+        { "eos_id", "end token", NULL, i->eos_id, false, false },
+        { "bos_id", "begin token", NULL, i->bos_id, false, false },
+        { "pad_id", "padding token", NULL, i->pad_id, false, false },
+        { "dtype", "type in memory", dtype_name(i->dtype), 0, false, false },
+        { "n_ctx", "planned positions", NULL, p->n_ctx, false, false },
+        { "n_threads", "planned threads", NULL, p->n_threads, false, false },
+        { "bytes_weights", "memory: weights", NULL, (int64_t)p->bytes_weights, true, false },
+        { "bytes_kv", "memory: keys and values", NULL, (int64_t)p->bytes_kv, true, false },
+        { "bytes_workspace", "memory: workspace", NULL, (int64_t)p->bytes_workspace, true, false },
+        { "bytes_runtime", "memory: program", NULL, (int64_t)p->bytes_runtime, true, false },
+        { "bytes_total", "memory: total", NULL, (int64_t)p->bytes_total, true, false },
+    };
+    memcpy(out, facts, sizeof facts);
+    return sizeof facts / sizeof *facts;
+}
+
+static void print_json(const fact *facts, size_t n)
+{
+    json_out j = { .data = NULL };
+    json_begin_object(&j);
+    for (size_t i = 0; i < n; i++) {
+        json_key(&j, facts[i].key);
+        if (facts[i].text)
+            json_string(&j, facts[i].text);
+        else if (facts[i].is_bool)
+            json_bool(&j, facts[i].number != 0);
+        else
+            json_int(&j, facts[i].number);
+    }
+    json_end_object(&j);
+    json_write_line(&j, stdout);
+    json_free(&j);
+}
+
+static void print_bytes(int64_t bytes)
+{
+    static const char *const units[] = { "bytes", "KiB", "MiB", "GiB", "TiB" };
+    double value = (double)bytes;
+    size_t unit = 0;
+    while (value >= 1024 && unit < 4) {
+        value /= 1024;
+        unit++;
+    }
+    printf(unit ? "%.1f %s\n" : "%.0f %s\n", value, units[unit]);
+}
+
+static void print_table(const fact *facts, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        printf("%-24s ", facts[i].label);
+        if (facts[i].text) {
+            const char *text = *facts[i].text ? facts[i].text : "-";
+            console_put_safe(stdout, text, strlen(text), false);
+            putchar('\n');
+        } else if (facts[i].is_bytes) {
+            print_bytes(facts[i].number);
+        } else if (facts[i].is_bool) {
+            puts(facts[i].number ? "yes" : "no");
+        } else if (facts[i].number < 0) {
+            puts("-");
+        } else {
+            printf("%lld\n", (long long)facts[i].number);
+        }
+    }
+}
+
+static int inspect(const inspect_options *opt)
+{
+    if (!opt->model)
+        return console_fail(EXIT_USAGE, "no model: give -m PATH or set LACUNA_ARG_MODEL");
+    lac_model_options how = { .n_threads = opt->n_threads, .card_only = true };
+    if (!dtype_from_name(opt->dtype, &how.dtype))
+        return console_fail(EXIT_USAGE, "--dtype: '%s' is not one of auto, f32, bf16", opt->dtype);
+    lac_model *model = NULL;
+    int code = console_open_model(&model, opt->model, &how);
+    if (code) return code;
+    lac_error err = { .message = "" };
+    lac_model_info info;
+    lac_memory_plan plan;
+    lac_status st = lac_model_get_info(model, &info, &err);
+    if (!st) st = lac_model_plan_memory(model, opt->n_ctx, opt->n_threads, &plan, &err);
+    if (st) {
+        code = console_fail_status(st, &err);
+    } else {
+        fact facts[MAX_FACTS];
+        const size_t n = collect(&info, &plan, facts);
+        if (opt->json)
+            print_json(facts, n);
+        else
+            print_table(facts, n);
+        code = console_flush_stdout();
+    }
+    lac_model_close(model);
+    return code;
+}
+
+int cmd_inspect(int argc, char **argv)
+{
+    static const args_command command = {
+        .name = "lacuna inspect",
+        .usage = "-m MODEL [options]",
+        .about = "Prints what a model is and how much memory a run would take. Reads headers "
+                 "only: no weights are loaded.",
+        .example = "  lacuna inspect -m models/nano-f -c 4096",
+        .flags = flags,
+        .n_flags = sizeof flags / sizeof *flags,
+    };
+    inspect_options opt = { .dtype = "auto" };
+    args_store store = { .n_owned = 0 };
+    int code = args_parse(&store, &command, &opt, argc, argv);
+    if (code == ARGS_GO_ON) code = inspect(&opt);
+    args_free(&store);
+    return code;
+}

@@ -1,0 +1,481 @@
+/* cmd_run.c: `lacuna run`. Everything that can be refused is refused with the model's card alone,
+ * before weights are loaded; then one session, one generation, and what came out of it. */
+#define _POSIX_C_SOURCE 200809L
+#include "canvas_view.h"
+#include "commands.h"
+#include "console.h"
+#include "interrupt.h"
+#include "report.h"
+#include "trace.h"
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+/* One run from flags to result. Zeroed is valid; run_end frees what there is. */
+typedef struct {
+    run_options opt;
+    args_store store;
+    prompt_texts texts;
+    prompt_ids prompt;
+    lac_model *card, *model; /* card: without weights, closed once the weights are there */
+    lac_model_info info;
+    lac_memory_plan plan;
+    lac_session *session;
+    lac_generate_options generate; /* resolved */
+    int n_ctx;
+    canvas_view *view;
+    trace *trace;
+    report_progress progress;
+    bool show_progress;
+    int n_fixed, n_blocks;
+    double seconds_outside;
+    char *text, *canvas; /* what was generated, and the filled canvas */
+    size_t n_text, n_canvas;
+} run_state;
+
+/* ------------------------------------------------------------------ before the weights */
+
+/* Memory this process may use: the machine's, or the container's when that is less. */
+static uint64_t memory_of_machine(void)
+{
+    const long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
+    uint64_t limit = pages > 0 && page > 0 ? (uint64_t)pages * (uint64_t)page : UINT64_MAX;
+    FILE *file = fopen("/sys/fs/cgroup/memory.max", "r");
+    char line[32] = ""; /* a number, or "max" */
+    if (file && fgets(line, sizeof line, file)) {
+        const uint64_t container = strtoull(line, NULL, 10);
+        if (container && container < limit) limit = container;
+    }
+    if (file) fclose(file);
+    return limit;
+}
+
+static int check_context(run_state *s)
+{
+    const size_t n_new = (size_t)s->generate.n_tokens;
+    const size_t n_prompt = s->prompt.n;
+    const int limit = s->opt.n_ctx ? s->opt.n_ctx : s->info.n_ctx;
+    if (s->opt.n_ctx > s->info.n_ctx)
+        return console_fail(EXIT_USAGE, "--ctx-size %d is more than the %d positions of the model",
+                            s->opt.n_ctx, s->info.n_ctx);
+    if (n_prompt + n_new > (size_t)limit)
+        return console_fail(EXIT_USAGE,
+                            "the prompt of %zu tokens and %zu new ones do not fit into a context "
+                            "of %d",
+                            n_prompt, n_new, limit);
+    size_t n_ctx = n_prompt + n_new;
+    if (s->info.block_size > 0) { /* room for whole blocks */
+        const size_t block = (size_t)s->info.block_size;
+        n_ctx = (n_ctx + block - 1) / block * block;
+    }
+    s->n_ctx = s->opt.n_ctx ? s->opt.n_ctx : n_ctx < (size_t)limit ? (int)n_ctx : limit;
+    if (!s->opt.quiet && n_prompt + n_new > (size_t)s->info.n_ctx_train)
+        console_warn("%zu positions are more than the %d the model was trained on; expect worse "
+                     "answers",
+                     n_prompt + n_new, s->info.n_ctx_train);
+    return EXIT_OK;
+}
+
+static int check_memory(run_state *s)
+{
+    lac_error err = { .message = "" };
+    const lac_status st =
+        lac_model_plan_memory(s->card, s->n_ctx, s->opt.n_threads, &s->plan, &err);
+    if (st) return console_fail_status(st, &err);
+    const uint64_t limit = s->opt.max_memory ? s->opt.max_memory : memory_of_machine();
+    if (s->plan.bytes_total > limit)
+        return console_fail(EXIT_MEMORY,
+                            "the run would take %.1f MiB (weights %.1f) and %.1f MiB are allowed; "
+                            "a smaller -n or --ctx-size takes less",
+                            (double)s->plan.bytes_total / 1048576,
+                            (double)s->plan.bytes_weights / 1048576, (double)limit / 1048576);
+    return EXIT_OK;
+}
+
+/* Completes the options for this model, then compares them with the prompt. */
+static int check_options(run_state *s)
+{
+    s->generate = s->opt.generate;
+    if (s->opt.algorithm_is_confidence)
+        s->generate.algorithm = strcmp(s->info.architecture, "dream") == 0
+                                    ? LAC_ALGORITHM_MASKGIT_PLUS
+                                    : LAC_ALGORITHM_LOW_CONFIDENCE;
+    lac_error err = { .message = "" };
+    const int steps = s->generate.steps;
+    lac_status st = lac_generate_resolve(s->card, s->prompt.n_holes, &s->generate, &err);
+    if (st) return console_fail_status(st, &err);
+    const size_t n_holes = s->prompt.n_holes + (size_t)s->generate.n_tokens;
+    if ((size_t)steps > n_holes)
+        return console_fail(EXIT_USAGE, "--steps %d is more than the %zu tokens to generate", steps,
+                            n_holes);
+    const int code = check_context(s);
+    return code ? code : check_memory(s);
+}
+
+static void say_choices(const run_state *s)
+{
+    const lac_generate_options *g = &s->generate;
+    const double mib = 1.0 / 1048576;
+    console_note("%s", lac_build_info());
+    console_note("%s: %s, %d layers, context %d, tokenizer %s", s->opt.model, s->info.architecture,
+                 s->info.n_layers, s->info.n_ctx, s->info.tokenizer);
+    console_note("prompt of %zu tokens (%zu holes), chat template %s, context %d", s->prompt.n,
+                 s->prompt.n_holes, s->prompt.chat_template, s->n_ctx);
+    console_note("--n-predict %d --steps %d --block-length %d --algorithm %s --temp %g --top-k %d "
+                 "--top-p %g --threshold %g --cfg-scale %g --seed %" PRIu64,
+                 g->n_tokens, g->steps, g->block_length, lac_algorithm_name(g->algorithm),
+                 (double)g->temperature, g->top_k, (double)g->top_p, (double)g->threshold,
+                 (double)g->cfg_scale, g->seed);
+    console_note("memory %.1f MiB: weights %.1f, keys and values %.1f, workspace %.1f, program "
+                 "%.1f",
+                 (double)s->plan.bytes_total * mib, (double)s->plan.bytes_weights * mib,
+                 (double)s->plan.bytes_kv * mib, (double)s->plan.bytes_workspace * mib,
+                 (double)s->plan.bytes_runtime * mib);
+}
+
+static int prepare(run_state *s)
+{
+    int code = s->opt.trace ? trace_check(s->opt.trace) : EXIT_OK;
+    if (!code) code = prompt_read(&s->texts, &s->opt);
+    if (code) return code;
+    const lac_model_options card = { .dtype = s->opt.dtype,
+                                     .n_threads = s->opt.n_threads,
+                                     .card_only = true };
+    code = console_open_model(&s->card, s->opt.model, &card);
+    if (code) return code;
+    lac_error err = { .message = "" };
+    const lac_status st = lac_model_get_info(s->card, &s->info, &err);
+    if (st) return console_fail_status(st, &err);
+    code = prompt_encode(&s->prompt, &s->texts, &s->opt, s->card, &s->info);
+    if (!code) code = check_options(s);
+    if (!code && s->opt.verbose) say_choices(s);
+    return code;
+}
+
+/* ------------------------------------------------------------------ the weights */
+
+static int load(run_state *s)
+{
+    const bool tell = s->show_progress && s->plan.bytes_weights > UINT64_C(200) << 20;
+    if (tell)
+        fprintf(stderr, "loading %.1f MiB of weights\x1b[K",
+                (double)s->plan.bytes_weights / 1048576);
+    const lac_model_options how = { .dtype = s->opt.dtype, .n_threads = s->opt.n_threads };
+    const int code = console_open_model(&s->model, s->opt.model, &how);
+    if (tell) fputs("\r\x1b[K", stderr);
+    if (code) return code;
+    lac_error err = { .message = "" };
+    lac_status st = lac_model_get_info(s->model, &s->info, &err);
+    if (st) return console_fail_status(st, &err);
+    if (!s->opt.chat_template && !s->opt.parse_special)
+        s->prompt.chat_template = s->info.chat_template; /* the card's string goes with the card */
+    const lac_session_options room = { .n_ctx = s->n_ctx,
+                                       .n_threads = s->opt.n_threads,
+                                       .sparse = s->opt.sparse };
+    st = lac_session_create(&s->session, s->model, &room, &err);
+    if (!st) return EXIT_OK;
+    console_fail_status(st, &err);
+    /* what is unsupported here is the policy asked for, not the model */
+    return st == LAC_EUNSUPPORTED && s->opt.sparse ? EXIT_USAGE : console_exit_code(st);
+}
+
+/* ------------------------------------------------------------------ the loop */
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static int on_step(void *user, const lac_step *step)
+{
+    run_state *s = user;
+    const double begin = now();
+    s->n_fixed += step->n_fixed;
+    s->n_blocks = step->n_blocks;
+    if (s->trace) trace_step(s->trace, step);
+    if (s->view)
+        canvas_view_step(s->view, step);
+    else if (s->show_progress)
+        report_progress_step(&s->progress, step);
+    s->seconds_outside += now() - begin;
+    return interrupt_signal() != 0;
+}
+
+static void trace_header(const run_state *s)
+{
+    const lac_generate_options *g = &s->generate;
+    json_out *j = trace_begin_line(s->trace, "header");
+    const struct {
+        const char *key, *value;
+    } texts[] = {
+        { "version", lac_version() },
+        { "model", report_model_name(&s->opt, &s->info) },
+        { "family", s->info.architecture },
+        { "dtype", dtype_name(s->info.dtype) },
+        { "chat_template", s->prompt.chat_template },
+        { "algorithm", lac_algorithm_name(g->algorithm) },
+        { "sparse", lac_session_sparse(s->session) },
+    };
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        json_key(j, texts[i].key);
+        json_string(j, texts[i].value);
+    }
+    const struct {
+        const char *key;
+        int64_t value;
+    } counts[] = {
+        { "n_prompt", (int64_t)(s->prompt.n - s->prompt.n_holes) },
+        { "n_canvas", (int64_t)s->prompt.n + g->n_tokens },
+        { "n_holes", (int64_t)s->prompt.n_holes + g->n_tokens },
+        { "n_ctx", s->n_ctx },
+        { "steps", g->steps },
+        { "block_length", g->block_length },
+        { "top_k", g->top_k },
+        { "quirks", g->quirks },
+        { "ignore_eos", g->ignore_eos },
+        { "forbid_eos", g->forbid_eos },
+        { "late_eos", g->late_eos },
+    };
+    for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
+        json_key(j, counts[i].key);
+        json_int(j, counts[i].value);
+    }
+    const struct {
+        const char *key;
+        float value;
+    } reals[] = {
+        { "temp", g->temperature },  { "top_p", g->top_p }, { "threshold", g->threshold },
+        { "alg_temp", g->alg_temp }, { "eps", g->eps },     { "cfg_scale", g->cfg_scale },
+    };
+    for (size_t i = 0; i < sizeof reals / sizeof *reals; i++) {
+        json_key(j, reals[i].key);
+        json_float(j, reals[i].value);
+    }
+    json_key(j, "seed");
+    json_uint(j, g->seed);
+    trace_end_line(s->trace);
+}
+
+static void trace_summary(const run_state *s, const lac_result *r)
+{
+    json_out *j = trace_begin_line(s->trace, "summary");
+    json_key(j, "finish_reason");
+    json_string(j, report_finish_name(r->finish));
+    json_key(j, "steps");
+    json_int(j, r->steps);
+    json_key(j, "forwards");
+    json_int(j, r->forwards);
+    json_key(j, "n_ids");
+    json_int(j, (int64_t)r->n_ids);
+    json_key(j, "seconds");
+    json_double(j, r->seconds - s->seconds_outside);
+    json_key(j, "seconds_forward");
+    json_double(j, r->seconds_forward);
+    json_key(j, "density");
+    json_double(j, r->density);
+    json_key(j, "text");
+    json_text(j, s->text, s->n_text);
+    trace_end_line(s->trace);
+}
+
+/* ------------------------------------------------------------------ text of the result */
+
+static bool append(char **text, size_t *n, const char *more, size_t n_more)
+{
+    char *larger = realloc(*text, *n + n_more + 1);
+    if (!larger) return false;
+    if (n_more) memcpy(larger + *n, more, n_more);
+    *n += n_more;
+    larger[*n] = 0;
+    *text = larger;
+    return true;
+}
+
+/* Holes that are still open, in the words --canvas reads, so that the text can be resumed. */
+static bool append_holes(const run_state *s, char **text, size_t *n, size_t n_holes)
+{
+    char mark[40];
+    const char *hole = s->opt.hole ? s->opt.hole : "[MASK]";
+    if (!s->opt.hole && n_holes > 1) {
+        snprintf(mark, sizeof mark, "[MASK*%zu]", n_holes);
+        hole = mark;
+        n_holes = 1;
+    }
+    bool sound = true;
+    for (size_t i = 0; sound && i < n_holes; i++)
+        sound = append(text, n, hole, strlen(hole));
+    return sound;
+}
+
+/* Text of ids in which holes may be left. */
+static int decode(const run_state *s, const int32_t *ids, size_t n_ids, char **text, size_t *n)
+{
+    *n = 0;
+    bool sound = append(text, n, "", 0);
+    for (size_t i = 0; sound && i < n_ids;) {
+        size_t end = i;
+        const bool open = ids[i] == LAC_HOLE;
+        while (end < n_ids && (ids[end] == LAC_HOLE) == open)
+            end++;
+        if (open) {
+            sound = append_holes(s, text, n, end - i);
+        } else {
+            lac_error err = { .message = "" };
+            char *part = NULL;
+            size_t n_part = 0;
+            const lac_status st =
+                lac_model_decode(s->model, ids + i, end - i, false, &part, &n_part, &err);
+            if (st) return console_fail_status(st, &err);
+            sound = append(text, n, part, n_part);
+            lac_model_free_text(s->model, part);
+        }
+        i = end;
+    }
+    return sound ? EXIT_OK : console_fail(EXIT_MEMORY, "out of memory for the text");
+}
+
+/* The generated part: ids of the result, or after a cancellation the new end of the canvas as far
+ * as it is committed, gaps shown as holes. */
+static int make_text(run_state *s, const lac_result *r)
+{
+    int code = EXIT_OK;
+    if (r->finish == LAC_FINISH_CANCELLED && !s->opt.canvas) {
+        size_t end = r->n_canvas;
+        while (end > s->prompt.n && r->canvas[end - 1] == LAC_HOLE)
+            end--;
+        code = decode(s, r->canvas + s->prompt.n, end - s->prompt.n, &s->text, &s->n_text);
+    } else {
+        code = decode(s, r->ids, r->n_ids, &s->text, &s->n_text);
+    }
+    if (code || !s->opt.canvas) return code;
+    return decode(s, r->canvas + s->prompt.n_before, r->n_canvas - s->prompt.n_before, &s->canvas,
+                  &s->n_canvas);
+}
+
+static void put_text(const run_state *s)
+{
+    const char *text = s->opt.canvas ? s->canvas : s->text;
+    const size_t n = s->opt.canvas ? s->n_canvas : s->n_text;
+    console_put_text(stdout, text, n);
+    if (n == 0 || text[n - 1] != '\n') fputc('\n', stdout);
+}
+
+/* Prints everything there is to say about a result. */
+static int finish(run_state *s, const lac_result *r)
+{
+    int code = make_text(s, r);
+    if (code) return code;
+    const report_run run = {
+        .opt = &s->opt,
+        .info = &s->info,
+        .prompt = &s->prompt,
+        .resolved = &s->generate,
+        .result = r,
+        .text = s->text,
+        .canvas = s->canvas,
+        .n_text = s->n_text,
+        .n_canvas = s->n_canvas,
+        .sparse = lac_session_sparse(s->session),
+        .sparse_reason = lac_session_sparse_reason(s->session),
+        .n_ctx = s->n_ctx,
+        .n_threads = s->plan.n_threads,
+        .n_blocks = s->n_blocks,
+        .n_fixed = s->n_fixed,
+        .seconds_outside = s->seconds_outside,
+    };
+    if (s->opt.json)
+        code = report_json(&run);
+    else
+        put_text(s);
+    const int flushed = console_flush_stdout();
+    if (!s->opt.quiet) report_summary(&run);
+    if (s->trace) trace_summary(s, r);
+    return code ? code : flushed;
+}
+
+static bool wants_color(const run_options *opt)
+{
+    const char *no_color = getenv("NO_COLOR");
+    return !opt->no_color && !(no_color && *no_color);
+}
+
+static int start(run_state *s)
+{
+    if (s->opt.visual) {
+        const canvas_view_options how = { .model = s->model,
+                                          .eos_id = s->info.eos_id,
+                                          .color = wants_color(&s->opt),
+                                          .delay_ms = s->opt.visual_delay };
+        s->view = canvas_view_open(&how);
+        if (!s->view) return console_fail(EXIT_MEMORY, "out of memory for the view");
+    }
+    if (!s->opt.trace) return EXIT_OK;
+    const int code = trace_open(&s->trace, s->opt.trace);
+    if (!code) trace_header(s);
+    return code;
+}
+
+static int generate(run_state *s)
+{
+    int code = start(s);
+    if (code) return code;
+    lac_generate_options how = s->generate;
+    how.on_step = on_step;
+    how.user = s;
+    lac_error err = { .message = "" };
+    lac_result result = { .n_ids = 0 };
+    interrupt_cooperate(true);
+    const lac_status st = lac_generate(s->session, s->prompt.ids, s->prompt.n, &how, &result, &err);
+    canvas_view_close(s->view);
+    s->view = NULL;
+    report_progress_end(&s->progress);
+    if (st && st != LAC_ECANCELLED) {
+        code = console_fail_status(st, &err);
+    } else {
+        code = finish(s, &result);
+    }
+    interrupt_cooperate(false);
+    const int traced = trace_close(s->trace, code == EXIT_OK || code == EXIT_RUN);
+    s->trace = NULL;
+    if (!code) code = traced;
+    return !code && st == LAC_ECANCELLED ? 128 + interrupt_signal() : code;
+}
+
+static void run_end(run_state *s)
+{
+    canvas_view_close(s->view);
+    if (s->trace) trace_close(s->trace, false);
+    lac_session_free(s->session);
+    lac_model_close(s->model);
+    lac_model_close(s->card);
+    prompt_ids_free(&s->prompt);
+    prompt_free(&s->texts);
+    free(s->text);
+    free(s->canvas);
+    args_free(&s->store);
+}
+
+int cmd_run(int argc, char **argv)
+{
+    run_state s = { .n_ctx = 0 };
+    int code = run_options_parse(&s.opt, &s.store, argc, argv);
+    if (code != ARGS_GO_ON) {
+        args_free(&s.store);
+        return code;
+    }
+    interrupt_install();
+    s.show_progress = !s.opt.quiet && console_is_tty(stderr);
+    code = prepare(&s);
+    if (!code) code = load(&s);
+    if (!code) {
+        lac_model_close(s.card);
+        s.card = NULL;
+        code = generate(&s);
+    }
+    run_end(&s);
+    return code;
+}

@@ -1,0 +1,28 @@
+/* trace.h: the record of a run as lines of JSON (--trace): a header, one line per step, a summary.
+ * Written beside the target and renamed at the end, so that an earlier trace survives a run that
+ * fails. */
+#ifndef LACUNA_TOOLS_TRACE_H
+#define LACUNA_TOOLS_TRACE_H
+
+#include "json_out.h"
+#include "lacuna.h"
+
+typedef struct trace trace;
+
+/* Says whether `path` can be written, without changing it. EXIT_OK, or EXIT_RUN after a message. */
+int trace_check(const char *path);
+
+/* Starts a trace. `path` must outlive it. EXIT_OK, or an exit code after a message. */
+int trace_open(trace **out, const char *path);
+
+/* The line under construction; a caller adds members between begin and end. */
+json_out *trace_begin_line(trace *t, const char *type);
+void trace_end_line(trace *t);
+
+void trace_step(trace *t, const lac_step *step);
+
+/* Renames the finished trace into place, or drops it when `keep` is false, and frees. EXIT_OK, or
+ * EXIT_RUN after a message when anything was lost. NULL allowed. */
+int trace_close(trace *t, bool keep);
+
+#endif
