@@ -1,0 +1,20 @@
+#!/bin/sh
+# check_header.sh: lacuna.h compiles alone, without warnings, as C11 and as C++17.
+set -eu
+cd "$(dirname "$0")/.."
+
+check() { # LANGUAGE STANDARD COMPILER...
+    language=$1 standard=$2
+    shift 2
+    for compiler in "$@"; do
+        command -v "$compiler" >/dev/null 2>&1 || continue
+        echo '#include "lacuna.h"' | "$compiler" -x "$language" -std="$standard" -Wall -Wextra \
+            -Wpedantic -Werror -Iinclude -fsyntax-only -
+        echo "header: compiles as $standard with $compiler"
+        return
+    done
+    echo "header: no compiler for $language here; $standard was not checked"
+}
+
+check c c11 "${CC:-cc}" gcc clang
+check c++ c++17 "${CXX:-c++}" g++ clang++

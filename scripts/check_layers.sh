@@ -1,0 +1,47 @@
+#!/bin/sh
+# check_layers.sh: who may include whom (docs: the table in CONTRIBUTING.md). Looks at #include "..."
+# of every source file, at OpenMP outside src/backend/, and prints file:line and the broken rule.
+set -eu
+cd "$(dirname "$0")/.."
+
+# shellcheck disable=SC2016 # the dollars are awk's
+find src tools examples -name '*.[ch]' | sort | xargs awk '
+# Own headers that files in the folder may include, as a pattern, and the rule in words.
+BEGIN {
+    public = "lacuna[.]h"
+    own["base"] = public "|base/.*";                    say["base"] = "lacuna.h and base only"
+    own["kernels"] = "base/dtype[.]h|base/rng[.]h|kernels/.*"
+    say["kernels"] = "base/dtype.h, base/rng.h and kernels only"
+    own["backend"] = public "|base/.*|kernels/.*|backend/.*"
+    say["backend"] = "lacuna.h, base, kernels and backend only"
+    own["attention"] = public "|base/.*|backend/backend[.]h|attention/.*"
+    say["attention"] = "lacuna.h, base, backend/backend.h and attention only"
+    own["model"] = public "|base/.*|backend/backend[.]h|model/.*"
+    say["model"] = "lacuna.h, base, backend/backend.h and model only"
+    own["engine"] = public "|base/.*|backend/backend[.]h|attention/.*|model/.*|engine/.*"
+    say["engine"] = "lacuna.h, base, backend/backend.h, attention, model and engine only"
+    own["tools"] = public "|base/.*|[^/]*[.]h";         say["tools"] = "lacuna.h, base and tools only"
+    own["examples"] = "lacuna[.]h";                     say["examples"] = "lacuna.h only"
+}
+FNR == 1 {
+    n = split(FILENAME, part, "/")
+    layer = part[1] == "src" ? (n == 2 ? "engine" : part[2]) : part[1]
+    n_files++
+}
+/^[ \t]*#[ \t]*include[ \t]*"/ {
+    name = $0; sub(/^[^"]*"/, "", name); sub(/".*/, "", name)
+    if (!(layer in own)) fail("no rule for folder " layer)
+    else if (name !~ "^(" own[layer] ")$")
+        fail("includes \"" name "\"; " layer " may include " say[layer])
+}
+/^[ \t]*#[ \t]*pragma[ \t]+omp|^[ \t]*#[ \t]*include[ \t]*<omp[.]h>/ {
+    if (layer != "backend") fail("OpenMP belongs to src/backend only")
+}
+/^[ \t]*#[ \t]*include[ \t]*<lacuna[.]h>/ {
+    if (layer != "examples") fail("own headers are included with quotes")
+}
+function fail(rule) { printf "%s:%d: %s\n", FILENAME, FNR, rule; n_broken++ }
+END {
+    if (n_broken) { printf "layers: %d rules broken\n", n_broken; exit 1 }
+    printf "layers: %d files keep the rules\n", n_files
+}'
