@@ -42,7 +42,8 @@ lac_status laci_file_map(laci_file *out, const char *path, lac_error *err)
     if (file.size) {
         void *data = mmap(NULL, file.size, PROT_READ, MAP_PRIVATE, fd, 0);
         if (data == MAP_FAILED)
-            st = laci_fail(err, LAC_EIO, 0, "cannot map %s: %s", path, strerror(errno));
+            st = laci_fail(err, errno == ENOMEM ? LAC_ENOMEM : LAC_EIO, 0, "cannot map %s: %s",
+                           path, strerror(errno));
         else
             file.data = data;
     }

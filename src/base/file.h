@@ -10,7 +10,7 @@ typedef struct {
     size_t size;
 } laci_file;
 
-/* Maps a regular file. Errors: EIO naming path and reason. */
+/* Maps a regular file. Errors: EIO naming path and reason, ENOMEM (no address space). */
 lac_status laci_file_map(laci_file *out, const char *path, lac_error *err);
 void laci_file_unmap(laci_file *file);
 
