@@ -10,6 +10,9 @@
 #include "kernels/isa.h"
 #include "kernels/kernels.h"
 
+/* Elements below which a loop is not worth waking other threads for. */
+enum { PARALLEL_MIN = 8192 };
+
 struct laci_buf {
     void *data; /* aligned, owned */
     size_t n_bytes;
@@ -141,7 +144,7 @@ static void cpu_embed(laci_backend *be, const laci_embedding *embedding, const i
 {
     const cpu_backend *cpu = cpu_of(be);
     const size_t d = embedding->d;
-#pragma omp parallel for schedule(static) num_threads(be->n_threads)
+#pragma omp parallel for schedule(static) num_threads(be->n_threads) if (n * d > PARALLEL_MIN)
     for (size_t i = 0; i < n; i++) {
         float *row = floats(out, i * d);
         get_act(cpu, row, act_row(be, embedding->table, (size_t)ids[i], d), d);
@@ -157,7 +160,7 @@ static void cpu_norm(laci_backend *be, const laci_buf *x, size_t x_row, const in
                      size_t n, size_t d, const laci_norm *norm, laci_buf *out, size_t out_row)
 {
     const cpu_backend *cpu = cpu_of(be);
-#pragma omp parallel for schedule(static) num_threads(be->n_threads)
+#pragma omp parallel for schedule(static) num_threads(be->n_threads) if (n * d > PARALLEL_MIN)
     for (size_t i = 0; i < n; i++) {
         const float *from = floats(x, (rows ? (size_t)rows[i] : x_row + i) * d);
         if (be->act == LACI_F32) {
@@ -174,7 +177,7 @@ static void cpu_norm(laci_backend *be, const laci_buf *x, size_t x_row, const in
 static void cpu_gather(laci_backend *be, const laci_buf *x, const int32_t *rows, size_t n, size_t d,
                        laci_buf *out)
 {
-#pragma omp parallel for schedule(static) num_threads(be->n_threads)
+#pragma omp parallel for schedule(static) num_threads(be->n_threads) if (n * d > PARALLEL_MIN)
     for (size_t i = 0; i < n; i++)
         memcpy(floats(out, i * d), floats(x, (size_t)rows[i] * d), d * sizeof(float));
 }
@@ -187,7 +190,9 @@ static void cpu_linear(laci_backend *be, const laci_linear *linear, const laci_b
     const size_t n_slabs = laci_cpu_linear_n_slabs(linear);
     const size_t n_tiles = (n + LACI_LINEAR_ROWS - 1) / LACI_LINEAR_ROWS * n_slabs;
     bool failed = false;
-#pragma omp parallel for schedule(dynamic) num_threads(be->n_threads) reduction(|| : failed)
+#pragma omp parallel for schedule(dynamic) num_threads(be->n_threads) \
+    reduction(||                                                      \
+              : failed) if (n_tiles > 1)
     for (size_t tile = 0; tile < n_tiles; tile++) {
         const size_t row = tile / n_slabs * LACI_LINEAR_ROWS;
         const size_t n_rows = n - row < LACI_LINEAR_ROWS ? n - row : LACI_LINEAR_ROWS;
@@ -224,7 +229,7 @@ static void cpu_heads(laci_backend *be, const laci_head_op *op, const laci_buf *
 {
     const cpu_backend *cpu = cpu_of(be);
     const size_t width = op->n_heads * op->d_head;
-#pragma omp parallel for schedule(static) num_threads(be->n_threads)
+#pragma omp parallel for schedule(static) num_threads(be->n_threads) if (n * width > PARALLEL_MIN)
     for (size_t i = 0; i < n; i++) {
         float *row = floats(x, i * width);
         treat_heads(cpu, op, row, positions ? (size_t)positions[i] : first_position + i);
@@ -236,7 +241,7 @@ static void cpu_mlp(laci_backend *be, const laci_buf *gate, const laci_buf *up, 
                     laci_buf *out)
 {
     const cpu_backend *cpu = cpu_of(be);
-#pragma omp parallel for schedule(static) num_threads(be->n_threads)
+#pragma omp parallel for schedule(static) num_threads(be->n_threads) if (n * d > PARALLEL_MIN)
     for (size_t i = 0; i < n; i++) {
         float *row = floats(up, i * d);
         if (gate)
@@ -251,7 +256,7 @@ static void cpu_add(laci_backend *be, laci_buf *sum, size_t sum_row, const laci_
                     size_t d)
 {
     const cpu_backend *cpu = cpu_of(be);
-#pragma omp parallel for schedule(static) num_threads(be->n_threads)
+#pragma omp parallel for schedule(static) num_threads(be->n_threads) if (n * d > PARALLEL_MIN)
     for (size_t i = 0; i < n; i++)
         cpu->kernels.add(floats(sum, (sum_row + i) * d), floats(x, i * d), d);
 }
@@ -259,7 +264,7 @@ static void cpu_add(laci_backend *be, laci_buf *sum, size_t sum_row, const laci_
 static void cpu_guide(laci_backend *be, laci_buf *cond, const laci_buf *uncond, size_t n, size_t d,
                       float scale)
 {
-#pragma omp parallel for schedule(static) num_threads(be->n_threads)
+#pragma omp parallel for schedule(static) num_threads(be->n_threads) if (n * d > PARALLEL_MIN)
     for (size_t i = 0; i < n * d; i++) {
         const float u = *floats(uncond, i);
         *floats(cond, i) = u + (scale + 1.0f) * (*floats(cond, i) - u);
@@ -271,7 +276,8 @@ static void cpu_choose(laci_backend *be, const laci_choice_rule *rule, laci_buf 
 {
     const cpu_backend *cpu = cpu_of(be);
     const size_t n_vocab = (size_t)rule->n_vocab;
-#pragma omp parallel for schedule(dynamic) num_threads(be->n_threads)
+#pragma omp parallel for schedule(dynamic) \
+    num_threads(be->n_threads) if (n * n_vocab > PARALLEL_MIN)
     for (size_t i = 0; i < n; i++)
         out[i] = laci_choose(rule, floats(logits, (row + i) * n_vocab), keys[i], scratch_of(cpu));
 }
@@ -379,7 +385,8 @@ static void cpu_attend(laci_backend *be, const laci_plan *plan, const laci_atten
     const size_t longest = plan->q_block < a->n_q ? plan->q_block : a->n_q;
     const size_t n_parts = (longest + LACI_ATTEND_ROWS - 1) / LACI_ATTEND_ROWS;
     const size_t n_jobs = a->n_heads * plan->n_rows * n_parts;
-#pragma omp parallel for schedule(dynamic) num_threads(be->n_threads)
+#pragma omp parallel for schedule(dynamic) \
+    num_threads(be->n_threads) if (a->n_q * a->n_k * a->n_heads > PARALLEL_MIN)
     for (size_t i = 0; i < n_jobs; i++) {
         tile_job job = { .head = i / (plan->n_rows * n_parts), .row = i / n_parts % plan->n_rows };
         const size_t end = first_query(plan, a->n_q, (job.row + 1) * plan->q_block);

@@ -1,6 +1,9 @@
 # helpers.bash: what the CLI tests share. They run the program in $LACUNA on the model in the
-# repository, and need nothing but a shell, grep, sed and dd.
+# repository, and need nothing but a shell, grep, sed and dd. By hand: bats tests/cli/run.bats, on the
+# release build.
 
+: "${LACUNA_TEST_ROOT:=$(cd "$BATS_TEST_DIRNAME/../.." && pwd)}"
+: "${LACUNA:=$LACUNA_TEST_ROOT/build/release/lacuna}"
 MODEL="$LACUNA_TEST_ROOT/models/nano-f"
 
 setup() {

@@ -88,6 +88,22 @@ expect_refused() {
     done
 }
 
+@test "a truncated and a missing shard" {
+    cp -r "$LACUNA_TEST_ROOT/tests/golden/llada-llama" "$SCRATCH/model"
+    chmod -R u+w "$SCRATCH/model"
+    lacuna run -m "$SCRATCH/model" -p x -n 4 -q
+    expect_ok
+    shard="$SCRATCH/model/model-00002-of-00002.safetensors"
+    size=$(wc -c <"$shard")
+    dd if="$shard" of="$SCRATCH/cut" bs=$((size - 1)) count=1 status=none
+    mv "$SCRATCH/cut" "$shard"
+    lacuna run -m "$SCRATCH/model" -p x -n 4
+    expect_error 3 model-00002-of-00002.safetensors
+    rm "$shard"
+    lacuna run -m "$SCRATCH/model" -p x -n 4
+    expect_error 3 model-00002-of-00002.safetensors
+}
+
 @test "missing weights" {
     copy_model
     rm "$SCRATCH/model/model.safetensors"

@@ -128,6 +128,25 @@ PROMPT="Once upon a time there was"
     [ "$(json_value n_prompt)" -eq 12 ] || show "expected 12 prompt tokens"
 }
 
+@test "bytes that are not UTF-8 are replaced for other tokenizers, with one warning" {
+    printf 'caf\351 x' >"$SCRATCH/bytes"
+    lacuna run -m "$LACUNA_TEST_ROOT/tests/golden/qwen3" -f "$SCRATCH/bytes" -n 4 -q
+    expect_ok
+    [ "$(wc -l <"$SCRATCH/err")" -eq 1 ] || show "expected one line"
+    [[ $ERR == *warning*"not UTF-8 from byte 3"*"U+FFFD"* ]] || show "expected a warning"
+    lacuna run -m "$LACUNA_TEST_ROOT/tests/golden/tiny-dlm-random" -f "$SCRATCH/bytes" -n 4 -q
+    expect_ok
+    [[ $ERR == *warning*"ASCII at byte 3"* ]] || show "expected a warning"
+}
+
+@test "confidence means what the model family means by it" {
+    for pair in dream:maskgit_plus llada-olmo:low_confidence; do
+        lacuna run -m "$LACUNA_TEST_ROOT/tests/golden/${pair%:*}" -p hello -n 4 --json -q --diffusion-algorithm 4
+        expect_ok
+        [ "$(json_value algorithm)" = "\"${pair#*:}\"" ] || show "expected ${pair#*:}"
+    done
+}
+
 @test "chat template none is the bare text, special tokens stay text" {
     lacuna run -m "$MODEL" -p "<|eos|> $PROMPT" --chat-template none -n 4 --json -q
     expect_ok

@@ -3,8 +3,8 @@
  * threads, every allocation failing in turn. */
 #include <math.h>
 
-#include "engine/counter.h"
 #include "engine/golden.h"
+#include "fault.h"
 
 #define NANO test_path("models/nano-f")
 
@@ -356,8 +356,8 @@ static void failing_allocations_are_survived(void **state)
     for (size_t m = 0; m < sizeof models / sizeof models[0]; m++) {
         bool done = false;
         for (long n = 1; !done; n += n < 200 ? 1 : 37) {
-            counter count = { .fail_at = n };
-            const lac_allocator mem = { count_alloc, count_resize, count_release, &count };
+            fault count = { .left = n - 1 };
+            const lac_allocator mem = fault_allocator(&count);
             const lac_model_options opt = { .allocator = &mem, .n_threads = 1 };
             const lac_session_options session_opt = { .n_ctx = 32 };
             const lac_generate_options generate_opt = { .n_tokens = 4, .cfg_scale = 1 };
@@ -376,7 +376,7 @@ static void failing_allocations_are_survived(void **state)
             if (done) assert_ok(st);
             lac_session_free(session);
             lac_model_close(model);
-            assert_int_equal(count.n_live, 0);
+            assert_int_equal(count.live, 0);
         }
     }
 }

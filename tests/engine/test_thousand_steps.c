@@ -1,9 +1,9 @@
 /* test_thousand_steps.c: a run of a thousand steps takes nothing from the allocator after its first
  * step. Slow, so apart from the other generations. */
-#include "engine/counter.h"
+#include "fault.h"
 
 typedef struct {
-    const counter *count;
+    const fault *count;
     long n_before; /* allocations before the loop; negative = take it at the first callback */
     int n_steps;
 } loop_watch;
@@ -28,11 +28,11 @@ static void the_loop_allocates_nothing(void **state)
     enum { N_STEPS = 40 }; /* plain C products and sanitizers are slow; the promise is the same */
 #endif
     lac_model *model;
-    counter count = { 0 };
+    fault count = { .left = FAULT_NEVER };
     loop_watch w = { .count = &count };
     lac_session *session;
     int32_t ids[] = { 'O', 'n', 'c', 'e', ' ' };
-    const lac_allocator mem = { count_alloc, count_resize, count_release, &count };
+    const lac_allocator mem = fault_allocator(&count);
     const lac_session_options session_opt = { .n_ctx = N_STEPS + 5, .allocator = &mem };
     lac_generate_options opt = { .n_tokens = N_STEPS,
                                  .steps = N_STEPS,
@@ -53,7 +53,7 @@ static void the_loop_allocates_nothing(void **state)
     assert_ok(lac_generate(session, ids, 5, &opt, &r, NULL));
     lac_session_free(session);
     lac_model_close(model);
-    assert_int_equal(count.n_live, 0);
+    assert_int_equal(count.live, 0);
 }
 
 int main(void)

@@ -4,9 +4,9 @@
  *   'j'  the rest is a tokenizer.json; behind a NUL byte may follow a text to encode with it
  *   else the rest is a text for the golden tokenizers, with and without special tokens; decoding
  *        must give a text that encoding and decoding keep (byte-level model) */
-#include "../test.h"
 #include "base/file.h"
 #include "model/tokenizer.h"
+#include "test.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -1,9 +1,9 @@
 /* test_chat.c: chat templates: their text in every style, their ids on the golden tokenizer, no
  * role marker from a user's text, failing memory; and, where the optional data folder is there, the
  * published templates as rendered by Jinja. */
-#include "../test.h"
 #include "base/file.h"
 #include "base/json.h"
+#include "fault.h"
 #include "model/chat.h"
 
 /* ------------------------------------------------------------------ fixtures */
@@ -198,35 +198,11 @@ static void test_refusals(void **state)
 
 /* ------------------------------------------------------------------ failing memory */
 
-typedef struct {
-    long left, live;
-} fault;
-
-static void *fault_alloc(void *user, size_t size)
-{
-    fault *f = user;
-    if (f->left-- <= 0) return NULL;
-    f->live++;
-    return malloc(size);
-}
-
-static void *fault_resize(void *user, void *ptr, size_t size)
-{
-    fault *f = user;
-    return f->left-- <= 0 ? NULL : realloc(ptr, size);
-}
-
-static void fault_release(void *user, void *ptr)
-{
-    ((fault *)user)->live--;
-    free(ptr);
-}
-
 static void test_failing_memory(void **state)
 {
     (void)state;
-    fault f = { .left = INT32_MAX };
-    const lac_allocator mem = { fault_alloc, fault_resize, fault_release, &f };
+    fault f = { .left = FAULT_NEVER };
+    const lac_allocator mem = fault_allocator(&f);
     laci_tokenizer *tok =
         open_file(test_path("tests/golden/tokenizer/bytelevel/tokenizer.json"), &mem);
     const long live = f.live;

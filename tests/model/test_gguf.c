@@ -5,6 +5,8 @@
 
 #include <unistd.h>
 
+#include "fault.h"
+
 /* ------------------------------------------------------------------ opening */
 
 static void refuse_as(lac_status expected, const char *word)
@@ -554,29 +556,6 @@ static void shards_are_joined(void **state)
     refuse_path("m-00001-of-99999.gguf", LAC_EFORMAT, "99999 shards");
 }
 
-typedef struct {
-    int left, live;
-} budget;
-
-static void *budget_alloc(void *user, size_t size)
-{
-    budget *b = user;
-    if (b->left-- <= 0) return NULL;
-    b->live++;
-    return malloc(size);
-}
-static void *budget_resize(void *user, void *ptr, size_t size)
-{
-    budget *b = user;
-    return b->left-- > 0 ? realloc(ptr, size) : NULL;
-}
-static void budget_release(void *user, void *ptr)
-{
-    budget *b = user;
-    b->live--;
-    free(ptr);
-}
-
 static void every_failed_allocation_is_clean(void **state)
 {
     (void)state;
@@ -585,15 +564,15 @@ static void every_failed_allocation_is_clean(void **state)
     lac_status st = LAC_ENOMEM;
     int n = 0;
     for (; st && n < 200; n++) {
-        budget b = { n, 0 };
-        const lac_allocator mem = { budget_alloc, budget_resize, budget_release, &b };
+        fault b = { .left = n };
+        const lac_allocator mem = fault_allocator(&b);
         laci_gguf *gguf = NULL;
         lac_error err = { LAC_OK, 0, "" };
         st = laci_gguf_open(&gguf, path_of("m-00001-of-00002.gguf"), &mem, &err);
         if (st && (st != LAC_ENOMEM || gguf))
             fail_msg("allocation %d: %s (%s)", n, lac_status_name(st), err.message);
         laci_gguf_close(gguf);
-        if (b.live) fail_msg("allocation %d: %d blocks leaked", n, b.live);
+        if (b.live) fail_msg("allocation %d: %ld blocks leaked", n, b.live);
     }
     assert_int_equal(st, LAC_OK);
     assert_in_range(n, 10, 199);

@@ -2,7 +2,7 @@
  * file that breaks only that rule, and the error must say which. Shards are written to a temporary
  * folder. Every allocation is made to fail once. */
 #define _POSIX_C_SOURCE 200809L
-#include "test.h"
+#include "fault.h"
 
 #include <sys/stat.h>
 #include <unistd.h>
@@ -399,29 +399,6 @@ static void a_single_file_comes_first(void **state)
 
 /* ------------------------------------------------------------------ failing memory */
 
-typedef struct {
-    int left, live;
-} budget;
-
-static void *budget_alloc(void *user, size_t size)
-{
-    budget *b = user;
-    if (b->left-- <= 0) return NULL;
-    b->live++;
-    return malloc(size);
-}
-static void *budget_resize(void *user, void *ptr, size_t size)
-{
-    budget *b = user;
-    return b->left-- > 0 ? realloc(ptr, size) : NULL;
-}
-static void budget_release(void *user, void *ptr)
-{
-    budget *b = user;
-    b->live--;
-    free(ptr);
-}
-
 static void every_failed_allocation_is_clean(void **state)
 {
     (void)state;
@@ -430,15 +407,15 @@ static void every_failed_allocation_is_clean(void **state)
     lac_status st = LAC_ENOMEM;
     int n = 0;
     for (; st && n < 200; n++) {
-        budget b = { n, 0 };
-        const lac_allocator mem = { budget_alloc, budget_resize, budget_release, &b };
+        fault b = { .left = n };
+        const lac_allocator mem = fault_allocator(&b);
         laci_tensor_dir dir = { 0 };
         lac_error err = { LAC_OK, 0, "" };
         st = laci_safetensors_open(&dir, folder, &mem, &err);
         if (st && (st != LAC_ENOMEM || dir.tensors))
             fail_msg("allocation %d: %s (%s)", n, lac_status_name(st), err.message);
         if (!st) laci_tensor_dir_clear(&dir);
-        if (b.live) fail_msg("allocation %d: %d blocks leaked", n, b.live);
+        if (b.live) fail_msg("allocation %d: %ld blocks leaked", n, b.live);
     }
     assert_int_equal(st, LAC_OK);
     assert_in_range(n, 10, 199);

@@ -5,46 +5,16 @@
 #include <limits.h>
 #include <time.h>
 
-#include "../test.h"
 #include "base/file.h"
 #include "base/json.h"
 #include "base/utf8.h"
+#include "fault.h"
 #include "model/bpe.h"
 #include "model/tokenizer.h"
 
 static const char golden[] = "tests/golden/tokenizer/";
 
 /* ------------------------------------------------------------------ fixtures */
-
-/* An allocator that fails from the n-th allocation on and counts what is live. */
-typedef struct {
-    long left, live;
-} fault;
-
-static void *fault_alloc(void *user, size_t size)
-{
-    fault *f = user;
-    if (f->left-- <= 0) return NULL;
-    f->live++;
-    return malloc(size);
-}
-
-static void *fault_resize(void *user, void *ptr, size_t size)
-{
-    fault *f = user;
-    return f->left-- <= 0 ? NULL : realloc(ptr, size);
-}
-
-static void fault_release(void *user, void *ptr)
-{
-    ((fault *)user)->live--;
-    free(ptr);
-}
-
-static lac_allocator fault_allocator(fault *f)
-{
-    return (lac_allocator){ fault_alloc, fault_resize, fault_release, f };
-}
 
 static char *read_text(const char *path, size_t *n)
 {

@@ -1,9 +1,9 @@
 /* test_tokenizer_data.c: real vocabularies, where the optional data folder lies beside the source
  * tree: known ids of short strings and long prompts, and that other published files open. */
-#include "../test.h"
 #include "base/file.h"
 #include "base/json.h"
 #include "model/tokenizer.h"
+#include "test.h"
 
 /* ------------------------------------------------------------------ SHA-256 (FIPS 180-4) */
 
