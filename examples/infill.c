@@ -39,7 +39,7 @@ done:
 
 int main(int argc, char **argv)
 {
-    const int n_holes = argc == 5 ? atoi(argv[3]) : 0;
+    const long n_holes = argc == 5 ? strtol(argv[3], NULL, 10) : 0;
     if (n_holes < 1 || n_holes > 10000) {
         fprintf(stderr, "usage: infill MODEL BEFORE HOLES AFTER\n");
         return 2;

@@ -79,7 +79,9 @@ choose() {
     printf '%s' "${1%%|*}"
 }
 
-as_root() {
+# Runs apt-get with privileges; waits for another apt to end.
+apt() {
+    set -- apt-get -o DPkg::Lock::Timeout=300 -qq "$@"
     if [ "$(id -u)" -eq 0 ]; then env DEBIAN_FRONTEND=noninteractive "$@"
     else sudo env DEBIAN_FRONTEND=noninteractive "$@"; fi
 }
@@ -98,7 +100,7 @@ main() {
         exit 0
     fi
 
-    required='' optional=''
+    required='' optional='' chosen=''
     while read -r probe packages; do
         [ -n "$probe" ] || continue
         is_there "${probe#\?}" "$packages" && continue
@@ -118,21 +120,23 @@ TEXT
         return
     fi
     if [ "$(id -u)" -ne 0 ] && ! command -v sudo >/dev/null 2>&1; then
-        say "missing:$required$optional"
-        say "not root and no sudo: ask an administrator to run: apt-get install$required$optional" >&2
+        for package in $required $optional; do chosen="$chosen $(choose "$package")"; done
+        say "not root and no sudo: ask an administrator to run: apt-get install$chosen" >&2
         [ -z "$required" ] || exit 1
         return
     fi
 
     say "missing:$required$optional; installing with apt"
-    as_root apt-get update -qq || say "cannot refresh the package lists; going on with those here"
-    chosen=''
+    apt update || say "cannot refresh the package lists; going on with those here"
     for package in $required; do chosen="$chosen $(choose "$package")"; done
     # shellcheck disable=SC2086 # a list of words
-    [ -z "$chosen" ] || as_root apt-get install -y -qq --no-install-recommends $chosen >/dev/null
+    if [ -n "$chosen" ] && ! apt install -y --no-install-recommends $chosen >/dev/null; then
+        say "apt could not install:$chosen" >&2
+        exit 1
+    fi
     for package in $optional; do
         package=$(choose "$package")
-        as_root apt-get install -y -qq --no-install-recommends "$package" >/dev/null ||
+        apt install -y --no-install-recommends "$package" >/dev/null ||
             say "$package is not to be had; the build does without"
     done
     say "done"

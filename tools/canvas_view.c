@@ -11,7 +11,14 @@
 #include <string.h>
 #include <time.h>
 
-enum { FRAME_MS = 30, CONTEXT_BYTES = 200, CONTEXT_LINES = 3, LOG_LINES = 12, LOG_WIDTH = 100 };
+enum {
+    FRAME_MS = 30,
+    CONTEXT_BYTES = 200,
+    CONTEXT_LINES = 3,
+    LOG_LINES = 12,
+    LOG_WIDTH = 100,
+    LOG_CONTEXT = 6
+};
 
 struct canvas_view {
     canvas_view_options opt;
@@ -228,6 +235,26 @@ static void paint(canvas_view *v)
 
 /* ------------------------------------------------------------------ plain lines */
 
+/* One line of the block from `begin` on: its holes, each with a little text before it. After it,
+ * t->full says that the line ended before position `until` was shown. */
+static void lay_out_log(canvas_text *t, const lac_step *step, int begin, int until)
+{
+    canvas_text_clear(t);
+    t->one_line = true;
+    bool full = false, gap = false;
+    for (int p = begin; p < step->block_end && !t->full; p++) {
+        bool near = false;
+        for (int q = p; q <= p + LOG_CONTEXT && q < step->n_canvas && !near; q++)
+            near = is_hole(step, q);
+        if (near && gap) canvas_text_words(t, "..", STYLE_PLAIN);
+        if (near) canvas_text_position(t, step, p);
+        gap = !near;
+        full = t->full && p <= until;
+    }
+    canvas_text_end_line(t);
+    t->full = full;
+}
+
 static void log_step(canvas_view *v, const lac_step *step)
 {
     const int stride = (step->n_steps + LOG_LINES - 1) / LOG_LINES;
@@ -241,16 +268,16 @@ static void log_step(canvas_view *v, const lac_step *step)
                  step->n_steps > 99 ? 3 : 2, step->step + 1, step->n_steps, step->block + 1,
                  step->n_blocks, v->n_holes > 99 ? 3 : 2, v->n_holes - step->n_left, v->n_holes);
     canvas_text *t = &v->body;
-    canvas_text_clear(t);
-    t->one_line = true;
     t->width = LOG_WIDTH - n;
-    int begin = step->block_begin, newest = begin;
-    for (int p = begin; p < step->block_end; p++)
+    int newest = step->block_begin;
+    for (int p = step->block_begin; p < step->block_end; p++)
         if (step->step_map[p] == step->step) newest = p;
-    if (newest - t->width / 2 > begin) begin = newest - t->width / 2;
-    for (int p = begin; p < step->block_end && !t->full; p++)
-        canvas_text_position(t, step, p);
-    canvas_text_end_line(t);
+    int begin = step->block_begin > LOG_CONTEXT ? step->block_begin - LOG_CONTEXT : 0;
+    lay_out_log(t, step, begin, newest);
+    while (t->full && begin < newest) { /* let it begin later, until the newest token is in it */
+        begin += begin + 16 < newest ? 16 : 1;
+        lay_out_log(t, step, begin, newest);
+    }
     fprintf(stderr, "%s%s\n", text, t->n_lines && !t->failed ? t->text + t->line[0] : "");
 }
 

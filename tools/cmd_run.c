@@ -311,18 +311,21 @@ static bool append_holes(const run_state *s, char **text, size_t *n, size_t n_ho
     return sound;
 }
 
-/* Text of ids in which holes may be left. */
-static int decode(const run_state *s, const int32_t *ids, size_t n_ids, char **text, size_t *n)
+/* Text of ids in which holes may be left. End tokens have no text, so holes around one run
+ * together; holes at the end are left out unless `keep_end`. */
+static int decode(const run_state *s, const int32_t *ids, size_t n_ids, bool keep_end, char **text,
+                  size_t *n)
 {
     *n = 0;
     bool sound = append(text, n, "", 0);
+    size_t n_open = 0;
     for (size_t i = 0; sound && i < n_ids;) {
         size_t end = i;
         const bool open = ids[i] == LAC_HOLE;
         while (end < n_ids && (ids[end] == LAC_HOLE) == open)
             end++;
         if (open) {
-            sound = append_holes(s, text, n, end - i);
+            n_open += end - i;
         } else {
             lac_error err = { .message = "" };
             char *part = NULL;
@@ -330,11 +333,16 @@ static int decode(const run_state *s, const int32_t *ids, size_t n_ids, char **t
             const lac_status st =
                 lac_model_decode(s->model, ids + i, end - i, false, &part, &n_part, &err);
             if (st) return console_fail_status(st, &err);
-            sound = append(text, n, part, n_part);
+            if (n_part && n_open) {
+                sound = append_holes(s, text, n, n_open);
+                n_open = 0;
+            }
+            sound = sound && append(text, n, part, n_part);
             lac_model_free_text(s->model, part);
         }
         i = end;
     }
+    if (sound && n_open && keep_end) sound = append_holes(s, text, n, n_open);
     return sound ? EXIT_OK : console_fail(EXIT_MEMORY, "out of memory for the text");
 }
 
@@ -344,16 +352,14 @@ static int make_text(run_state *s, const lac_result *r)
 {
     int code = EXIT_OK;
     if (r->finish == LAC_FINISH_CANCELLED && !s->opt.canvas) {
-        size_t end = r->n_canvas;
-        while (end > s->prompt.n && r->canvas[end - 1] == LAC_HOLE)
-            end--;
-        code = decode(s, r->canvas + s->prompt.n, end - s->prompt.n, &s->text, &s->n_text);
+        const size_t begin = s->prompt.n;
+        code = decode(s, r->canvas + begin, r->n_canvas - begin, false, &s->text, &s->n_text);
     } else {
-        code = decode(s, r->ids, r->n_ids, &s->text, &s->n_text);
+        code = decode(s, r->ids, r->n_ids, false, &s->text, &s->n_text);
     }
     if (code || !s->opt.canvas) return code;
-    return decode(s, r->canvas + s->prompt.n_before, r->n_canvas - s->prompt.n_before, &s->canvas,
-                  &s->n_canvas);
+    return decode(s, r->canvas + s->prompt.n_before, r->n_canvas - s->prompt.n_before, true,
+                  &s->canvas, &s->n_canvas);
 }
 
 static void put_text(const run_state *s)

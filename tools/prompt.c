@@ -246,6 +246,16 @@ static int append_canvas(prompt_ids *out, const input_text *canvas, const run_op
 static void warn_repairs(const char *what, const char *text, size_t n, const char *tokenizer)
 {
     if (!text || strcmp(tokenizer, "bytes") == 0) return;
+    if (strcmp(tokenizer, "ascii") == 0) {
+        size_t i = 0;
+        while (i < n && (unsigned char)text[i] < 0x80)
+            i++;
+        if (i < n)
+            console_warn("%s leaves ASCII at byte %zu; this model reads all such bytes as one "
+                         "unknown character",
+                         what, i);
+        return;
+    }
     const size_t bad = laci_utf8_check(text, n);
     if (bad < n)
         console_warn("%s is not UTF-8 from byte %zu on; such bytes were replaced by U+FFFD", what,

@@ -270,7 +270,7 @@ static const args_flag flags[] = {
     { ARGS_SWITCH, "verbose", 'v', NULL, AT(o.verbose), 0, 0, NULL,
       "say what was chosen and how much memory it takes" },
     { ARGS_SWITCH, "quiet", 'q', NULL, AT(o.quiet), 0, 0, NULL,
-      "no progress and no summary, errors only" },
+      "no progress and no summary" },
     { ARGS_SWITCH, "no-color", 0, NULL, AT(o.no_color), 0, 0, NULL,
       "no colours; so does NO_COLOR in the environment" },
 };
