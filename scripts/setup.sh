@@ -37,6 +37,7 @@ needs_test='
 cmd:g++                g++
 cmd:clang              clang
 cmd:clang-format       clang-format
+cmd:clang-tidy         clang-tidy
 dpkg                   libomp-dev
 pc:cmocka              libcmocka-dev
 cmd:bats               bats
