@@ -1,7 +1,15 @@
 /* cpu_linear_onednn.c: matrix products by oneDNN 2.x, weights reordered once into the library's own
  * layout. The only file that knows oneDNN. Primitives are compiled at load for one thread and for
  * row counts 16, 32, ..., 128, so nothing is compiled inside the denoising loop; threads take
- * tiles. Scratchpads are the caller's. */
+ * tiles. Scratchpads are the caller's.
+ *
+ * A matrix is a grid of panels of at most COLS columns by DEPTH inputs. The library cuts longer
+ * sums into parts by rules that depend on the number of rows, so a row's result would depend on its
+ * company; up to DEPTH it never does (a test compares bits), and panels are added in order.
+ *
+ * Where the library has no bf16 products (below AVX-512), bf16 activations are widened panel by
+ * panel and multiplied in f32 by weights rounded to bf16: the same numbers up to the order of sums.
+ */
 #include <dnnl.h>
 #include <omp.h>
 
@@ -33,6 +41,7 @@ struct laci_cpu_shapes {
     dnnl_stream_t stream;
     shape *first;
     size_t scratch_bytes; /* largest over all shapes */
+    bool has_bf16;        /* the library multiplies bf16 on this processor */
 };
 
 /* One panel of weights, packed. */
@@ -46,7 +55,8 @@ struct laci_linear {
     size_t n_out, n_in;
     size_t cols, depth;     /* of a whole panel */
     size_t n_slabs, n_deep; /* panels across columns and along inputs */
-    laci_dtype act;
+    laci_dtype act;         /* type of the inputs */
+    laci_dtype type;        /* type of the products: act, or f32 where the library lacks bf16 */
     const laci_cpu_shapes *shapes;
     panel *panels; /* [n_slabs, n_deep] owned */
 };
@@ -172,6 +182,15 @@ static lac_status shape_get(const shape **out, laci_cpu_shapes *shapes, const sh
     return LAC_OK;
 }
 
+/* Whether a small bf16 product compiles. */
+static bool probe_bf16(dnnl_engine_t engine)
+{
+    shape probe = { .n_cols = 64, .n_in = 64, .act = LACI_BF16 };
+    const bool works = !compile(&probe, 0, true, engine);
+    if (probe.run[0]) dnnl_primitive_destroy(probe.run[0]);
+    return works;
+}
+
 static lac_status shapes_new(laci_cpu_shapes **out, const lac_allocator *mem, lac_error *err)
 {
     laci_cpu_shapes *shapes = laci_alloc_zero(mem, sizeof *shapes);
@@ -182,6 +201,7 @@ static lac_status shapes_new(laci_cpu_shapes **out, const lac_allocator *mem, la
         laci_cpu_shapes_free(shapes, mem);
         return laci_fail(err, LAC_EINTERNAL, 0, "oneDNN does not start (status %d)", (int)st);
     }
+    shapes->has_bf16 = probe_bf16(shapes->engine);
     *out = shapes;
     return LAC_OK;
 }
@@ -243,7 +263,7 @@ static lac_status pack_slab(laci_linear *linear, laci_cpu_shapes *shapes, size_t
         panel *p = &linear->panels[slab * linear->n_deep + i];
         const shape want = { .n_cols = part_of(linear->n_out, linear->cols, slab),
                              .n_in = part_of(linear->n_in, linear->depth, i),
-                             .act = linear->act,
+                             .act = linear->type,
                              .accumulate = i > 0 };
         st = shape_get(&p->shape, shapes, &want, mem, err);
         if (!st) st = pack_panel(linear, p, rows + i * linear->depth, mem, err);
@@ -266,6 +286,7 @@ lac_status laci_cpu_linear_new(laci_linear **out, laci_cpu_shapes **shapes, laci
     }
     *linear = (laci_linear){ .n_out = n_out, .n_in = n_in, .cols = cols, .depth = depth };
     linear->act = act;
+    linear->type = act == LACI_BF16 && (*shapes)->has_bf16 ? LACI_BF16 : LACI_F32;
     linear->shapes = *shapes;
     linear->n_slabs = (n_out + cols - 1) / cols;
     linear->n_deep = (n_in + depth - 1) / depth;
@@ -273,7 +294,10 @@ lac_status laci_cpu_linear_new(laci_linear **out, laci_cpu_shapes **shapes, laci
     linear->panels = laci_alloc_zero(mem, n_panels * sizeof *linear->panels);
     if (!linear->panels) st = laci_fail_memory(err, "a weight matrix", n_panels * sizeof(panel));
     for (size_t i = 0; i < linear->n_slabs && !st; i++) {
-        source.read(source.user, i * cols, part_of(n_out, cols, i), rows);
+        const size_t n_rows = part_of(n_out, cols, i);
+        source.read(source.user, i * cols, n_rows, rows);
+        for (size_t k = 0; linear->type != act && k < n_rows * n_in; k++)
+            rows[k] = laci_bf16_to_f32(laci_f32_to_bf16(rows[k]));
         st = pack_slab(linear, *shapes, i, rows, mem, err);
     }
 done:
@@ -325,15 +349,21 @@ size_t laci_cpu_linear_scratch(const laci_cpu_shapes *shapes)
     return X_BYTES + Y_BYTES + (shapes ? shapes->scratch_bytes : 0);
 }
 
-/* Inputs of one panel made contiguous: the library's fast products take no strides. */
+/* Inputs of one panel made contiguous, since the library's fast products take no strides, and of
+ * the type of the product. */
 static const void *panel_inputs(const laci_linear *linear, const char *x, size_t n_rows, size_t i,
                                 char *out)
 {
     const size_t size = linear->act == LACI_BF16 ? 2 : 4;
-    const size_t row = linear->panels[i].shape->n_in * size;
-    if (linear->n_deep == 1) return x;
-    for (size_t r = 0; r < n_rows; r++)
-        memcpy(out + r * row, x + (r * linear->n_in + i * linear->depth) * size, row);
+    const size_t n_in = linear->panels[i].shape->n_in;
+    if (linear->n_deep == 1 && linear->type == linear->act) return x;
+    for (size_t r = 0; r < n_rows; r++) {
+        const char *from = x + (r * linear->n_in + i * linear->depth) * size;
+        if (linear->type == linear->act)
+            memcpy(out + r * n_in * size, from, n_in * size);
+        else
+            laci_dtype_to_f32(LACI_BF16, from, n_in, (float *)(void *)out + r * n_in);
+    }
     return out;
 }
 
