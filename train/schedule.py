@@ -47,7 +47,7 @@ class Moment:
 
 
 def nano_stages(scale: float) -> list[Stage]:
-    """Stages of the nano model; `scale` 1 is 63 million tokens."""
+    """Stages of the nano model; `scale` 1 is 74 million tokens."""
     m = MILLION * scale
     return [
         Stage("1 copy", 6 * m, 2048, (64,), (1,), (20, 60, 20, 0, 0), 0.03, (0.15, 0.15), False),
@@ -63,6 +63,8 @@ def nano_stages(scale: float) -> list[Stage]:
               (1.0, 1.0), True, 1),
         Stage("9 landing", 2.048 * m, 4096, (256, 512, 1024, 2048), (30, 33, 27, 10), (40, 6, 10, 18, 26), 0.0,
               (1.0, 1.0), True, 1),
+        Stage("10 keys", 11.0592 * m, 4096, (512, 1024, 2048), (15, 60, 25), (30, 4, 8, 38, 20), 0.0,
+              (1.0, 1.0), True, 1),
     ]
 
 
@@ -71,7 +73,7 @@ class Schedule:
 
     Learning rate: `warm` steps up, constant, then linear to 3% over the last eighth of the first
     cycle. Stage 8 starts a second cycle at half the rate, again warmed and slowly falling;
-    stage 9 lets it fall to 3%.
+    stage 9 lets it fall to 3%. Stage 10 is a third cycle, from a third of the rate to 3% of it.
     Weights by 1/share start with the first fall, clipped at 5, and at 20 in the first cycle's
     last 5%.
     One step in a hundred has a random shorter length.
@@ -84,14 +86,19 @@ class Schedule:
         for stage in self.stages:
             begin = self.ends[-1] if self.ends else 0
             self.ends.append(begin + round(stage.tokens / stage.tokens_a_step))
-        self.steps, self.first_cycle = self.ends[-1], self.ends[-3]
+        self.steps = self.ends[-1]
+        self.first_cycle, self.landing, self.second_cycle = self.ends[6], self.ends[7], self.ends[8]
 
     def rate_at(self, step: int) -> float:
         first = self.first_cycle
+        if step >= self.second_cycle:
+            warm = min(1.0, (step - self.second_cycle + 1) / self.warm)
+            done = (step - self.second_cycle) / (self.steps - self.second_cycle)
+            return self.rate / 3 * warm * (1 - 0.97 * done)
         if step >= first:
             warm = min(1.0, (step - first + 1) / self.warm)
-            drift = 1 - 0.97 * (min(step, self.ends[-2]) - first) / SECOND_FALL
-            landing = max(0.0, (step - self.ends[-2]) / (self.steps - self.ends[-2]))
+            drift = 1 - 0.97 * (min(step, self.landing) - first) / SECOND_FALL
+            landing = max(0.0, (step - self.landing) / (self.second_cycle - self.landing))
             return self.rate / 2 * warm * (drift + (0.03 - drift) * landing)
         fall = (step - COOL * first) / ((1 - COOL) * first)
         return self.rate * min(1.0, (step + 1) / self.warm) * (1 - 0.97 * max(0.0, fall))
