@@ -21,7 +21,7 @@ for context in 512 1024 2048 4096 8192; do
             times="$times $(field "$json" ms_per_step)"
         done
         plan=$("$lacuna" inspect -m models/nano-f -c "$context" --dtype "$dtype" --json)
-        sorted=$(printf '%s\n' $times | sort -n)
+        sorted=$(printf '%s\n' $times | sort -n | awk '{ printf "%.2f\n", $1 }')
         echo "nano-f,$context,$(field "$json" n_prompt),$dtype,$(field "$json" threads),$(field "$json" sparse),$(field "$json" steps),$(field "$json" tokens_per_forward),$(echo "$sorted" | head -n 1),$(echo "$sorted" | sed -n "$(((runs + 1) / 2))p"),$(echo "$sorted" | tail -n 1),$(field "$plan" bytes_total)"
     done
 done
