@@ -276,7 +276,7 @@ typedef struct {
     const float *confidence;  /* [n_canvas] of this step's candidates; NAN where none */
     const int32_t *candidate; /* [n_canvas] this step's candidate of open positions, else -1 */
     double seconds;           /* wall time of this step */
-    double density;           /* visited over total key blocks, 1 = dense */
+    double density;           /* visited over total (query, key) pairs, 1 = dense */
 } lac_step;
 
 /* Called after each step on the caller's thread. Return 0 to go on, anything else to stop:
@@ -331,7 +331,7 @@ typedef struct {
     int forwards;           /* forward passes, guidance included */
     double seconds;         /* wall time of the whole loop */
     double seconds_forward; /* inside forward passes */
-    double density;         /* mean over steps */
+    double density;         /* mean over forward passes */
 } lac_result;
 
 /* Fills the holes of a canvas.

@@ -28,6 +28,7 @@ typedef struct {
     bool stopped, cancelled;
     int forwards;
     double seconds_forward;
+    double density_sum; /* over forward passes */
 } generation;
 
 static double now(void)
@@ -174,6 +175,7 @@ static lac_status run_pass(generation *g, const int32_t *ids, laci_row_sink sink
     const lac_status st = laci_forward(g->s, &pass, err);
     g->seconds_forward += now() - start;
     g->forwards++;
+    g->density_sum += g->s->density;
     return st;
 }
 
@@ -266,7 +268,7 @@ static void report(generation *g, int block, int begin, int end, size_t n_fixed,
                             .confidence = s->confidence,
                             .candidate = s->proposed,
                             .seconds = seconds,
-                            .density = 1 };
+                            .density = s->density };
     g->cancelled = g->opt.on_step(g->opt.user, &step) != 0;
 }
 
@@ -324,7 +326,7 @@ static void collect(const generation *g, double seconds, lac_result *out)
                          .forwards = g->forwards,
                          .seconds = seconds,
                          .seconds_forward = g->seconds_forward,
-                         .density = 1 };
+                         .density = g->forwards ? g->density_sum / g->forwards : 0 };
 }
 
 lac_status laci_denoise(lac_session *s, const int32_t *ids, size_t n_ids,

@@ -159,6 +159,7 @@ lac_status laci_forward(lac_session *s, const laci_pass *pass, lac_error *err)
                   .d = (size_t)config->d_model,
                   .d_ff = (size_t)config->d_ff };
     laci_moment at = pass->moment;
+    double density = 0;
     at.n_q = at.n_k = pass->n;
     embed(&c);
     for (int i = 0; i < config->n_layers; i++) {
@@ -169,6 +170,7 @@ lac_status laci_forward(lac_session *s, const laci_pass *pass, lac_error *err)
         at.layer = i;
         project(&c, !is_last);
         lac_status st = s->policy->plan(s->policy_state, s->be, &at, &in, store, err);
+        if (!st) density += laci_plan_density(&store->plan, pass->n, pass->n);
         if (!st && is_last) st = run_last_layer(&c, &store->plan, err);
         if (st) return st;
         if (!is_last) run_layer(&c, &store->plan);
@@ -176,6 +178,7 @@ lac_status laci_forward(lac_session *s, const laci_pass *pass, lac_error *err)
             st = s->policy->observe(s->policy_state, s->be, &at, &store->plan, NULL, err);
         if (st) return st;
     }
+    s->density = density / config->n_layers;
     return LAC_OK;
 }
 

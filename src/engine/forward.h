@@ -22,6 +22,7 @@ typedef struct {
     laci_row_sink sink;
 } laci_pass;
 
+/* Runs the pass; leaves the density of its plans in s->density. Errors: what a policy reports. */
 lac_status laci_forward(lac_session *s, const laci_pass *pass, lac_error *err);
 
 /* Logits of n <= logit_rows rows of `x` (act, final rows) from row x_row, into `out`. */

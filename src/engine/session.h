@@ -49,6 +49,7 @@ struct lac_session {
     void *policy_state;
     laci_plan_store *plans; /* [n_layers], or [1] where all layers share one */
     size_t n_plans;
+    double density; /* visited over total pairs of the last pass, mean over layers */
 
     /* the canvas and its companions, [n_ctx] each, one allocation */
     void *host;

@@ -294,6 +294,7 @@ static int watch(void *user, const lac_step *step)
         if (step->candidate[i] >= 0) assert_int_equal(step->canvas[i], LAC_HOLE);
     }
     assert_int_equal(n_open, step->n_left);
+    assert_true(step->density == 1); /* counted from the plan: dense visits every pair */
     assert_int_equal(step->step, w->n_calls);
     if (w->n_calls) assert_int_equal(w->n_left - step->n_fixed, step->n_left);
     w->n_left = step->n_left;
