@@ -189,8 +189,6 @@ lac_status laci_config_read(laci_config *out, const laci_config_source *src, lac
     if (!config.n_ctx_train) config.n_ctx_train = config.n_ctx;
     st = laci_config_check(&config, err);
     if (st) return st;
-    for (int part = 0; part < LACI_N_LAYER_WEIGHTS; part++)
-        config.n_params_layer_tensors += laci_config_uses(&config, (laci_weight)part);
     *out = config;
     return LAC_OK;
 }

@@ -55,9 +55,8 @@ typedef struct {
     int mask_id, bos_id, pad_id; /* -1 = none */
     int eos_ids[LACI_MAX_EOS];   /* ids that end a text; the first is the end token */
     int n_eos;
-    const char *chat_template;  /* static name, "none" when there is none */
-    const char *tokenizer;      /* "auto" = from its files, "bytes", "ascii" */
-    int n_params_layer_tensors; /* tensors per layer, for checks */
+    const char *chat_template; /* static name, "none" when there is none */
+    const char *tokenizer;     /* "auto" = from its files, "bytes", "ascii" */
 } laci_config;
 
 /* Everything a family may look at. Members are NULL when absent. */
