@@ -5,7 +5,7 @@ set -eu
 cd "$(dirname "$0")/.."
 
 # shellcheck disable=SC2016 # the dollars are awk's
-find src tools examples -name '*.[ch]' | sort | xargs awk '
+find src tools examples bench -name '*.[ch]' | sort | xargs awk '
 # Own headers that files in the folder may include, as a pattern, and the rule in words.
 BEGIN {
     public = "lacuna[.]h"
@@ -22,6 +22,7 @@ BEGIN {
     say["engine"] = "lacuna.h, base, backend/backend.h, attention, model and engine only"
     own["tools"] = public "|base/.*|[^/]*[.]h";         say["tools"] = "lacuna.h, base and tools only"
     own["examples"] = "lacuna[.]h";                     say["examples"] = "lacuna.h only"
+    own["bench"] = ".*";                                say["bench"] = "everything"
 }
 FNR == 1 {
     n = split(FILENAME, part, "/")

@@ -5,13 +5,13 @@
 #include "commands.h"
 #include "console.h"
 #include "interrupt.h"
+#include "machine.h"
 #include "report.h"
 #include "trace.h"
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 
 /* One run from flags to result. Zeroed is valid; run_end frees what there is. */
 typedef struct {
@@ -36,21 +36,6 @@ typedef struct {
 } run_state;
 
 /* ------------------------------------------------------------------ before the weights */
-
-/* Memory this process may use: the machine's, or the container's when that is less. */
-static uint64_t memory_of_machine(void)
-{
-    const long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
-    uint64_t limit = pages > 0 && page > 0 ? (uint64_t)pages * (uint64_t)page : UINT64_MAX;
-    FILE *file = fopen("/sys/fs/cgroup/memory.max", "r");
-    char line[32] = ""; /* a number, or "max" */
-    if (file && fgets(line, sizeof line, file)) {
-        const uint64_t container = strtoull(line, NULL, 10);
-        if (container && container < limit) limit = container;
-    }
-    if (file) fclose(file);
-    return limit;
-}
 
 static int check_context(run_state *s)
 {
@@ -84,7 +69,7 @@ static int check_memory(run_state *s)
     const lac_status st =
         lac_model_plan_memory(s->card, s->n_ctx, s->opt.n_threads, &s->plan, &err);
     if (st) return console_fail_status(st, &err);
-    const uint64_t limit = s->opt.max_memory ? s->opt.max_memory : memory_of_machine();
+    const uint64_t limit = s->opt.max_memory ? s->opt.max_memory : machine_memory();
     if (s->plan.bytes_total > limit)
         return console_fail(EXIT_MEMORY,
                             "the run would take %.1f MiB (weights %.1f) and %.1f MiB are allowed; "

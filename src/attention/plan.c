@@ -82,7 +82,11 @@ static lac_status validate_row(const laci_plan *plan, size_t head, size_t row, s
     const size_t at = head * plan->n_rows + row;
     const size_t n_blocks = (n_k + plan->k_block - 1) / plan->k_block;
     const uint32_t begin = plan->row_ptr[at], end = plan->row_ptr[at + 1];
-    if (begin > end || (begin == end && row_is_active(plan, row)))
+    if (begin > end || end - begin > n_blocks)
+        return laci_fail(err, LAC_EINTERNAL, 0,
+                         "plan: head %zu row %zu: entries %u to %u, for %zu blocks", head, row,
+                         begin, end, n_blocks);
+    if (begin == end && row_is_active(plan, row))
         return laci_fail(err, LAC_EINTERNAL, 0, "plan: head %zu row %zu is empty", head, row);
     for (uint32_t c = begin; c < end; c++) {
         if (plan->cols[c] >= n_blocks)
@@ -101,7 +105,7 @@ lac_status laci_plan_validate(const laci_plan *plan, size_t n_q, size_t n_k, siz
 {
     if (!plan->q_block || !plan->k_block || !plan->row_ptr || !plan->cols)
         return laci_fail(err, LAC_EINTERNAL, 0, "plan: not built");
-    if (plan->n_heads != 1 && plan->n_heads != n_heads)
+    if (plan->n_heads != 1 && (!plan->n_heads || !n_heads || plan->n_heads % n_heads))
         return laci_fail(err, LAC_EINTERNAL, 0, "plan: %zu heads for a layer of %zu", plan->n_heads,
                          n_heads);
     if (plan->n_rows != (n_q + plan->q_block - 1) / plan->q_block)
@@ -113,6 +117,9 @@ lac_status laci_plan_validate(const laci_plan *plan, size_t n_q, size_t n_k, siz
             return laci_fail(err, LAC_EINTERNAL, 0, "plan: active query %d at %zu of %zu",
                              plan->active[i], i, n_q);
     }
+    if (plan->row_ptr[0] != 0)
+        return laci_fail(err, LAC_EINTERNAL, 0, "plan: head 0 row 0: entries start at %u, not 0",
+                         plan->row_ptr[0]);
     for (size_t head = 0; head < plan->n_heads; head++) {
         for (size_t row = 0; row < plan->n_rows; row++) {
             lac_status st = validate_row(plan, head, row, n_k, err);

@@ -35,7 +35,8 @@ void laci_plan_end_row(laci_plan_store *store);
 void laci_plan_set_active(laci_plan_store *store, const int32_t *active, size_t n);
 
 /* Checks the second law of policies: ids in range, ascending and unique, no empty row for an active
- * query, every row written. Errors: EINTERNAL naming head, row and id. */
+ * query, every row written. A plan has 1 pattern, n_heads, or n_heads for each sequence of a batch.
+ * Errors: EINTERNAL naming head, row and id. */
 lac_status laci_plan_validate(const laci_plan *plan, size_t n_q, size_t n_k, size_t n_heads,
                               lac_error *err);
 

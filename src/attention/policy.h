@@ -23,9 +23,10 @@ typedef struct {
     size_t prompt_end; /* positions from here on are being generated */
 } laci_moment;
 
-/* What a policy may look at when it plans a layer: this step's queries and keys, act. */
+/* What a policy may look at when it plans a layer: this step's queries, act, and keys. */
 typedef struct {
-    const laci_buf *q, *k;
+    const laci_buf *q;
+    const laci_kv *kv;
 } laci_plan_input;
 
 typedef struct {

@@ -122,6 +122,38 @@ void laci_backend_heads(laci_backend *be, const laci_head_op *op, const laci_buf
     be->ops->heads(be, op, x, n, positions, first_position, out, out_row);
 }
 
+lac_status laci_kv_new(laci_backend *be, size_t n_batch, size_t n_ctx, size_t n_kv_heads,
+                       size_t d_head, laci_kv *out, lac_error *err)
+{
+    return be->ops->kv_new(be, n_batch, n_ctx, n_kv_heads, d_head, out, err);
+}
+
+void laci_kv_free(laci_backend *be, laci_kv *kv)
+{
+    laci_buf_free(be, kv->k);
+    laci_buf_free(be, kv->v);
+    *kv = (laci_kv){ 0 };
+}
+
+void laci_backend_store(laci_backend *be, const laci_head_op *op, const laci_buf *x, size_t n,
+                        const laci_kv *kv, laci_kv_part part, size_t batch, size_t row)
+{
+    be->ops->store(be, op, x, n, kv, part, batch, row);
+}
+
+void laci_backend_column_mass(laci_backend *be, const laci_attention *a, size_t q_group,
+                              size_t first, size_t n_groups, laci_buf *out)
+{
+    be->ops->column_mass(be, a, q_group, first, n_groups, out);
+}
+
+void laci_backend_merge(laci_backend *be, laci_buf *out, laci_buf *lse, const laci_buf *other,
+                        const laci_buf *other_lse, size_t n_batch, size_t n_q, size_t n_heads,
+                        size_t d_head)
+{
+    be->ops->merge(be, out, lse, other, other_lse, n_batch, n_q, n_heads, d_head);
+}
+
 void laci_backend_attend(laci_backend *be, const laci_plan *plan, const laci_attention *a)
 {
     be->ops->attend(be, plan, a);
@@ -151,10 +183,52 @@ void laci_backend_choose(laci_backend *be, const laci_choice_rule *rule, laci_bu
     be->ops->choose(be, rule, logits, row, n, keys, out);
 }
 
-size_t laci_backend_scratch_need(const laci_backend *weights, size_t d_model, size_t d_head,
-                                 size_t n_vocab)
+lac_status laci_pages_new(laci_backend *be, const laci_kv *kv, size_t page, laci_pages *out,
+                          lac_error *err)
 {
-    return weights->ops->scratch_need(weights, d_model, d_head, n_vocab);
+    if (page != 16 && page != 32 && page != 64)
+        return laci_fail(err, LAC_EINVAL, 0, "pages of %zu keys: they have 16, 32 or 64", page);
+    return be->ops->pages_new(be, kv, page, out, err);
+}
+
+void laci_pages_free(laci_backend *be, laci_pages *pages)
+{
+    laci_buf_free(be, pages->bounds);
+    *pages = (laci_pages){ 0 };
+}
+
+void laci_backend_page_bounds(laci_backend *be, const laci_kv *kv, const laci_pages *pages,
+                              size_t batch, size_t from, size_t n_keys)
+{
+    be->ops->page_bounds(be, kv, pages, batch, from, n_keys);
+}
+
+void laci_backend_select_pages(laci_backend *be, const laci_page_query *query,
+                               const laci_id_lists *lists)
+{
+    be->ops->select_pages(be, query, lists);
+}
+
+void laci_backend_top_k(laci_backend *be, const laci_ranking *ranking, const laci_id_lists *lists)
+{
+    be->ops->top_k(be, ranking, lists);
+}
+
+void laci_backend_gather_rows(laci_backend *be, laci_dtype type, const laci_buf *x,
+                              const int32_t *rows, size_t n, size_t d, laci_buf *out)
+{
+    be->ops->gather_rows(be, type, x, rows, n, d, out);
+}
+
+void laci_backend_scatter_rows(laci_backend *be, laci_dtype type, const laci_buf *x,
+                               const int32_t *rows, size_t n, size_t d, laci_buf *out)
+{
+    be->ops->scatter_rows(be, type, x, rows, n, d, out);
+}
+
+size_t laci_backend_scratch_need(const laci_backend *weights, const laci_scratch_dims *dims)
+{
+    return weights->ops->scratch_need(weights, dims);
 }
 
 lac_status laci_backend_reserve(laci_backend *be, size_t bytes_per_thread, lac_error *err)

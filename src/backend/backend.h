@@ -60,13 +60,44 @@ typedef struct {
     size_t n_active;
 } laci_plan;
 
+/* Keys and values of n_batch sequences, in the backend's own packed layout. */
 typedef struct {
-    const laci_buf *q; /* act [n_q, n_heads * d_head]; row i is query position active[i], or i */
-    const laci_buf *k, *v; /* act [n_k, n_kv_heads * d_head] */
-    laci_buf *out;         /* act [n_q, n_heads * d_head] */
-    laci_buf *lse;         /* f32 [n_heads, n_q] natural log-sum-exp, NULL = not wanted */
-    size_t n_q, n_k;
-    size_t n_heads, n_kv_heads, d_head;
+    laci_buf *k, *v; /* owned */
+    size_t n_batch, n_kv_heads, d_head;
+    size_t n_ctx; /* keys there is room for, of each sequence */
+} laci_kv;
+
+/* What a dense pass can tell about where the softmax lies (algorithms.md 11), at next to no cost.
+ * Needs a plan of all queries under which every one reads every key block, and whose rows begin
+ * where query blocks begin. Blocks: q_block divides 128, k_block is 16, 32 or a multiple of 64. The
+ * mass of a block is the share of a row's softmax in it, averaged over the rows of a query block:
+ * the masses of a query block add up to 1. */
+typedef struct {
+    size_t q_block, k_block;
+    bool doubled;   /* softmax of doubled scores: LLaDA's published scoring at 32 heads of 128 */
+    laci_buf *mass; /* f32 [n_batch * n_heads, n_q_blocks, n_k_blocks] */
+    laci_buf *late; /* the same, normalised over key blocks from late_from on; NULL = not wanted */
+    size_t late_from;
+    const laci_plan *kept; /* a plan with the same q_block and k_block, or NULL */
+    laci_buf *kept_mass;   /* f32 [n_batch, n_heads, n_q] mass each row keeps under `kept` */
+} laci_mass_stats;
+
+/* Attention of n_batch sequences. Row i of q is query position active[i] of the plan, or i. A plan
+ * has 1, n_heads or n_batch * n_heads patterns. */
+typedef struct {
+    const laci_buf *q; /* act [n_batch, n_q, n_heads * d_head] */
+    const laci_kv *kv;
+    laci_buf *out;          /* [n_batch, n_q, n_heads * d_head], act or f32 */
+    bool out_f32;           /* for partial results that will be merged */
+    laci_buf *lse;          /* f32 [n_batch, n_heads, n_q] natural log-sum-exp, NULL = not wanted */
+    size_t n_batch;         /* 0 = 1 */
+    size_t n_q, n_k;        /* of each sequence */
+    size_t n_heads;         /* query heads; a multiple of kv->n_kv_heads */
+    const uint32_t *n_keys; /* host [n_batch] keys of each sequence, <= n_k; NULL = n_k */
+    const uint32_t *limits; /* host [n_batch, n_q] row reads keys below; NULL = all */
+    const uint64_t *valid;  /* host [n_batch, ceil(n_k / 64)] bit j of word w: key 64 w + j counts;
+                               NULL = all */
+    const laci_mass_stats *stats; /* NULL = none, at no cost */
 } laci_attention;
 
 /* Opens a backend by name (NULL = "cpu"). n_threads 0 = all cores of this process. dtype AUTO takes
@@ -89,6 +120,14 @@ void laci_backend_write(laci_backend *be, laci_buf *buf, size_t offset, const vo
 void laci_backend_read(laci_backend *be, const laci_buf *buf, size_t offset, void *dst, size_t n);
 void laci_backend_copy(laci_backend *be, laci_buf *out, size_t out_offset, const laci_buf *in,
                        size_t in_offset, size_t n);
+
+/* Room for the keys and values of n_batch sequences of n_ctx positions. Errors: ENOMEM. */
+lac_status laci_kv_new(laci_backend *be, size_t n_batch, size_t n_ctx, size_t n_kv_heads,
+                       size_t d_head, laci_kv *out, lac_error *err);
+void laci_kv_free(laci_backend *be, laci_kv *kv);
+/* Bytes laci_kv_new takes, keys and values together, for activations of type `act`. */
+size_t laci_kv_bytes(laci_dtype act, size_t n_batch, size_t n_ctx, size_t n_kv_heads,
+                     size_t d_head);
 
 /* Weights. Errors: ENOMEM, EINTERNAL. */
 lac_status laci_linear_new(laci_backend *be, size_t n_out, size_t n_in, laci_row_source source,
@@ -128,8 +167,27 @@ void laci_backend_heads(laci_backend *be, const laci_head_op *op, const laci_buf
                         const int32_t *positions, size_t first_position, laci_buf *out,
                         size_t out_row);
 
+/* Keys (or values) of rows x f32 [n, n_kv_heads * d_head], treated like laci_backend_heads does and
+ * packed as positions [row, row + n) of sequence `batch`. x is overwritten. */
+typedef enum { LACI_KEYS, LACI_VALUES } laci_kv_part;
+void laci_backend_store(laci_backend *be, const laci_head_op *op, const laci_buf *x, size_t n,
+                        const laci_kv *kv, laci_kv_part part, size_t batch, size_t row);
+
 /* Attention of every query over the keys its plan row lists. */
 void laci_backend_attend(laci_backend *be, const laci_plan *plan, const laci_attention *a);
+
+/* out f32 [n_batch * n_heads, n_groups, n_k] = mean softmax probability of each key over the
+ * queries of each group of `q_group` (a divisor of 128) neighbouring queries, from group `first`
+ * on, under a dense pass whose log-sum-exp is a->lse. Keys a row does not read have probability 0.
+ */
+void laci_backend_column_mass(laci_backend *be, const laci_attention *a, size_t q_group,
+                              size_t first, size_t n_groups, laci_buf *out);
+
+/* out, lse = exact merge of two partial results over disjoint keys: out f32 [n_batch, n_q, n_heads
+ * * d_head], lse f32 [n_batch, n_heads, n_q]. */
+void laci_backend_merge(laci_backend *be, laci_buf *out, laci_buf *lse, const laci_buf *other,
+                        const laci_buf *other_lse, size_t n_batch, size_t n_q, size_t n_heads,
+                        size_t d_head);
 
 /* out act [n, d] = swiglu(gate, up), or relu(up)^2 where gate is NULL; both f32. */
 void laci_backend_mlp(laci_backend *be, const laci_buf *gate, const laci_buf *up, size_t n,
@@ -148,10 +206,100 @@ void laci_backend_guide(laci_backend *be, laci_buf *cond, const laci_buf *uncond
 void laci_backend_choose(laci_backend *be, const laci_choice_rule *rule, laci_buf *logits,
                          size_t row, size_t n, const uint64_t *keys, laci_choice *out);
 
+/* --- selection: which pages of keys, which keys, which rows --- */
+
+/* Bounds of the keys of pages: for each sequence, KV head and channel the largest and smallest of
+ * every `page` neighbouring keys (algorithms.md 3), in the backend's own layout. */
+typedef struct {
+    laci_buf *bounds;                          /* owned */
+    size_t page;                               /* keys of a page: 16, 32 or 64 */
+    size_t n_batch, n_kv_heads, d_head, n_ctx; /* as in the laci_kv they describe */
+} laci_pages;
+
+/* Room for the bounds of the keys of `kv`. Errors: EINVAL (page), ENOMEM. */
+lac_status laci_pages_new(laci_backend *be, const laci_kv *kv, size_t page, laci_pages *out,
+                          lac_error *err);
+void laci_pages_free(laci_backend *be, laci_pages *pages);
+/* Bytes laci_pages_new takes, for activations of type `act`. */
+size_t laci_pages_bytes(laci_dtype act, const laci_kv *kv, size_t page);
+
+/* Brings the bounds of sequence `batch` up to date: it now holds n_keys keys, and those before
+ * `from` are the same as the last time. */
+void laci_backend_page_bounds(laci_backend *be, const laci_kv *kv, const laci_pages *pages,
+                              size_t batch, size_t from, size_t n_keys);
+
+/* How many ids make a list, and which are in it whatever their score: so many at either end. */
+typedef struct {
+    size_t n; /* of a list, those always kept included; at least as many as are always kept */
+    size_t keep_first, keep_last;
+} laci_budget;
+
+/* Host memory that receives lists of ids, each ascending and unique, as a plan wants them. */
+typedef struct {
+    uint32_t *ids;    /* [n_lists, stride] */
+    size_t stride;    /* ids a list has room for; as many as it is chosen from are always enough */
+    uint32_t *counts; /* [n_lists] */
+    /* [n_lists] ids counted before the union: over n_rows * counts, the share of ids rows agree on;
+     * equal to counts where rows share one list. NULL = not wanted. */
+    uint32_t *picked;
+} laci_id_lists;
+
+/* What the rows that share a list make of their scores (modes of algorithms.md 3.2). */
+typedef enum {
+    LACI_POOL_MAX,     /* a page counts as much as for the row that wants it most (b) */
+    LACI_POOL_UNION,   /* every row picks its own; the list is the union (a) */
+    LACI_POOL_SOFTMAX, /* mean over rows of the softmax of a row's scores (c) */
+} laci_pool;
+
+/* Pages the queries want to read, by an upper bound of their products with the keys (QUEST). A
+ * score that is NaN or +infinity ranks before all others, so what is odd is read; of equal scores
+ * the lower page. Rows that share a list: all queries of a sequence, of the query heads of one KV
+ * head. */
+typedef struct {
+    const laci_buf *q; /* act [n_batch, n_q, n_heads * d_head], rotated like the keys */
+    const laci_pages *pages;
+    size_t n_batch, n_q, n_heads;
+    const uint32_t
+        *n_keys;        /* host [n_batch] keys of each sequence to choose from; 0 = empty list */
+    laci_budget budget; /* in pages; under LACI_POOL_UNION of each row's own list */
+    laci_pool pool;
+    float scale;   /* of scores under LACI_POOL_SOFTMAX: 1 / sqrt(d_head) */
+    bool per_head; /* a list for each query head, not each KV head */
+} laci_page_query;
+
+/* lists [n_batch, n_kv_heads], or [n_batch, n_heads] if per_head. */
+void laci_backend_select_pages(laci_backend *be, const laci_page_query *query,
+                               const laci_id_lists *lists);
+
+/* The largest scores of each list, which may be any statistic of attention: key blocks by mass,
+ * keys by column mass. Ranks as laci_backend_select_pages does. */
+typedef struct {
+    const laci_buf *scores; /* f32 [n_lists, n_pooled, stride] */
+    size_t n_lists, stride;
+    size_t n_pooled; /* rows whose sum is ranked; 0 = 1 */
+    size_t n;        /* scores of a row to choose from */
+    laci_budget budget;
+} laci_ranking;
+void laci_backend_top_k(laci_backend *be, const laci_ranking *ranking, const laci_id_lists *lists);
+
+/* out [n, d] = rows of x by index (host), and rows of out by index = x [n, d]; both f32 or both
+ * bf16
+ * (`type`). Indices of a scatter are unique. */
+void laci_backend_gather_rows(laci_backend *be, laci_dtype type, const laci_buf *x,
+                              const int32_t *rows, size_t n, size_t d, laci_buf *out);
+void laci_backend_scatter_rows(laci_backend *be, laci_dtype type, const laci_buf *x,
+                               const int32_t *rows, size_t n, size_t d, laci_buf *out);
+
 /* Scratch one thread needs to run a network of these dimensions whose matrices `weights` made; and
  * taking it, for every thread, before the loop. Errors: ENOMEM. */
-size_t laci_backend_scratch_need(const laci_backend *weights, size_t d_model, size_t d_head,
-                                 size_t n_vocab);
+typedef struct {
+    size_t d_model, d_head, n_vocab;
+    size_t n_ctx;       /* keys of the longest pass that gathers statistics, 0 = none does */
+    size_t stats_block; /* smallest k_block of such a pass */
+    size_t n_pages;     /* most pages of a sequence that laci_backend_select_pages scores */
+    size_t n_ranked;    /* most scores of a row that laci_backend_top_k ranks */
+} laci_scratch_dims;
+size_t laci_backend_scratch_need(const laci_backend *weights, const laci_scratch_dims *dims);
 lac_status laci_backend_reserve(laci_backend *be, size_t bytes_per_thread, lac_error *err);
 
 /* Resident bytes the libraries underneath add once products are compiled and threads run; measured,

@@ -2,71 +2,12 @@
  * loops from the kernel table, matrix products from cpu_linear.h. OpenMP lives in this file and
  * cpu_linear only. Every parallel loop writes disjoint outputs. */
 #include <math.h>
-#include <omp.h>
 
-#include "backend/backend_ops.h"
-#include "backend/cpu_linear.h"
+#include "backend/cpu_attend.h"
+#include "backend/cpu_select.h"
+#include "backend/cpu_state.h"
 #include "base/error.h"
 #include "kernels/isa.h"
-#include "kernels/kernels.h"
-
-/* Elements below which a loop is not worth waking other threads for. */
-enum { PARALLEL_MIN = 8192 };
-
-struct laci_buf {
-    void *data; /* aligned, owned */
-    size_t n_bytes;
-};
-
-typedef struct {
-    laci_backend base;
-    laci_kernels kernels;
-    laci_cpu_shapes *shapes; /* of the matrices made here */
-    size_t scratch_stride;   /* bytes of one thread's scratch */
-    char *scratch;           /* [n_threads, scratch_stride], owned */
-} cpu_backend;
-
-static cpu_backend *cpu_of(laci_backend *be)
-{
-    return (cpu_backend *)be;
-}
-
-static float *floats(const laci_buf *buf, size_t at)
-{
-    return buf ? (float *)buf->data + at : NULL;
-}
-
-static size_t act_size(const laci_backend *be)
-{
-    return be->act == LACI_BF16 ? 2 : 4;
-}
-
-static char *act_row(const laci_backend *be, const laci_buf *buf, size_t row, size_t d)
-{
-    return (char *)buf->data + row * d * act_size(be);
-}
-
-static void *scratch_of(const cpu_backend *cpu)
-{
-    return cpu->scratch + (size_t)omp_get_thread_num() * cpu->scratch_stride;
-}
-
-/* Writes a row of f32 as activations. */
-static void put_act(const cpu_backend *cpu, void *out, const float *x, size_t n)
-{
-    if (cpu->base.act == LACI_BF16)
-        cpu->kernels.to_bf16(out, x, n);
-    else
-        memcpy(out, x, n * sizeof *x);
-}
-
-static void get_act(const cpu_backend *cpu, float *out, const void *x, size_t n)
-{
-    if (cpu->base.act == LACI_BF16)
-        cpu->kernels.from_bf16(out, x, n);
-    else
-        memcpy(out, x, n * sizeof *out);
-}
 
 /* ------------------------------------------------------------------ memory and weights */
 
@@ -99,6 +40,26 @@ static void cpu_buf_free(laci_backend *be, laci_buf *buf)
 {
     laci_release_aligned(&be->mem, buf->data);
     laci_release(&be->mem, buf);
+}
+
+static lac_status cpu_kv_new(laci_backend *be, size_t n_batch, size_t n_ctx, size_t n_kv_heads,
+                             size_t d_head, laci_kv *out, lac_error *err)
+{
+    laci_kv kv = { .n_batch = n_batch, .n_kv_heads = n_kv_heads, .d_head = d_head, .n_ctx = n_ctx };
+    const size_t n_panels = n_batch * n_kv_heads * ((n_ctx + LACI_PANEL - 1) / LACI_PANEL);
+    lac_status st =
+        cpu_buf_new(be, n_panels * laci_k_panel_bytes(be->act, d_head), "keys", &kv.k, err);
+    if (!st)
+        st = cpu_buf_new(be, n_panels * laci_v_panel_bytes(be->act, d_head), "values", &kv.v, err);
+    if (st && kv.k) cpu_buf_free(be, kv.k);
+    if (!st) *out = kv;
+    return st;
+}
+
+size_t laci_kv_bytes(laci_dtype act, size_t n_batch, size_t n_ctx, size_t n_kv_heads, size_t d_head)
+{
+    const size_t n_panels = n_batch * n_kv_heads * ((n_ctx + LACI_PANEL - 1) / LACI_PANEL);
+    return n_panels * (laci_k_panel_bytes(act, d_head) + laci_v_panel_bytes(act, d_head));
 }
 
 static void cpu_write(laci_backend *be, laci_buf *buf, size_t offset, const void *src, size_t n)
@@ -237,6 +198,32 @@ static void cpu_heads(laci_backend *be, const laci_head_op *op, const laci_buf *
     }
 }
 
+static void cpu_store(laci_backend *be, const laci_head_op *op, const laci_buf *x, size_t n,
+                      const laci_kv *kv, laci_kv_part part, size_t batch, size_t row)
+{
+    const cpu_backend *cpu = cpu_of(be);
+    const laci_kernels *k = &cpu->kernels;
+    const bool is_bf16 = be->act == LACI_BF16;
+    const size_t d = op->d_head, width = op->n_heads * d, end = row + n;
+    const size_t bytes =
+        part == LACI_KEYS ? laci_k_panel_bytes(be->act, d) : laci_v_panel_bytes(be->act, d);
+    const size_t first_panel = row / LACI_PANEL, end_panel = (end + LACI_PANEL - 1) / LACI_PANEL;
+    void (*pack)(void *, const float *, size_t, size_t, size_t, size_t) =
+        part == LACI_KEYS ? (is_bf16 ? k->pack_k_bf16 : k->pack_k_f32)
+                          : (is_bf16 ? k->pack_v_bf16 : k->pack_v_f32);
+#pragma omp parallel for schedule(static) num_threads(be->n_threads) if (n * width > PARALLEL_MIN)
+    for (size_t panel = first_panel; panel < end_panel; panel++) {
+        const size_t begin = panel * LACI_PANEL > row ? panel * LACI_PANEL : row;
+        const size_t stop = (panel + 1) * LACI_PANEL < end ? (panel + 1) * LACI_PANEL : end;
+        float *rows = floats(x, (begin - row) * width);
+        for (size_t i = begin; i < stop; i++)
+            treat_heads(cpu, op, rows + (i - begin) * width, i);
+        for (size_t h = 0; h < op->n_heads; h++)
+            pack(kv_panels(be, kv, part, batch, h) + panel * bytes, rows + h * d, width,
+                 begin % LACI_PANEL, stop - begin, d);
+    }
+}
+
 static void cpu_mlp(laci_backend *be, const laci_buf *gate, const laci_buf *up, size_t n, size_t d,
                     laci_buf *out)
 {
@@ -282,130 +269,15 @@ static void cpu_choose(laci_backend *be, const laci_choice_rule *rule, laci_buf 
         out[i] = laci_choose(rule, floats(logits, (row + i) * n_vocab), keys[i], scratch_of(cpu));
 }
 
-/* ------------------------------------------------------------------ attention */
-
-/* Index of the first query at or after a position. */
-static size_t first_query(const laci_plan *plan, size_t n_q, size_t position)
-{
-    if (!plan->active) return position < n_q ? position : n_q;
-    size_t begin = 0, end = plan->n_active;
-    while (begin < end) {
-        const size_t middle = begin + (end - begin) / 2;
-        if ((size_t)plan->active[middle] < position)
-            begin = middle + 1;
-        else
-            end = middle;
-    }
-    return begin;
-}
-
-/* Memory one tile works in, carved from a thread's scratch. */
-static void carve_tile(laci_attend_tile *tile, float *scratch, float **q, size_t d)
-{
-    tile->d = d;
-    tile->scratch = scratch;
-    scratch += LACI_ATTEND_SCRATCH(d);
-    *q = scratch;
-    tile->q = scratch;
-    tile->acc = scratch + LACI_ATTEND_ROWS * d;
-    tile->max = tile->acc + LACI_ATTEND_ROWS * d;
-    tile->sum = tile->max + LACI_ATTEND_ROWS;
-}
-
-static size_t tile_bytes(size_t d)
-{
-    return (LACI_ATTEND_SCRATCH(d) + (size_t)LACI_ATTEND_ROWS * (2 * d + 2)) * sizeof(float);
-}
-
-/* Queries [begin, end) of one head, all in plan row `row`. */
-typedef struct {
-    size_t head, row, begin, end;
-} tile_job;
-
-/* Reads the keys a plan row lists; neighbouring blocks are read as one run. */
-static void attend_row_keys(const cpu_backend *cpu, const laci_plan *plan, const laci_attention *a,
-                            const tile_job *job, laci_attend_tile *tile)
-{
-    const size_t width = a->n_kv_heads * a->d_head;
-    const size_t kv_head = job->head / (a->n_heads / a->n_kv_heads);
-    const size_t at = (plan->n_heads > 1 ? job->head : 0) * plan->n_rows + job->row;
-    const size_t skip = kv_head * a->d_head * act_size(&cpu->base);
-    for (uint32_t c = plan->row_ptr[at]; c < plan->row_ptr[at + 1];) {
-        const size_t first = (size_t)plan->cols[c] * plan->k_block;
-        size_t end = first;
-        for (; c < plan->row_ptr[at + 1] && (size_t)plan->cols[c] * plan->k_block == end; c++)
-            end += plan->k_block;
-        if (end > a->n_k) end = a->n_k;
-        const laci_keys keys = { act_row(&cpu->base, a->k, first, width) + skip,
-                                 act_row(&cpu->base, a->v, first, width) + skip, width,
-                                 cpu->base.act };
-        cpu->kernels.attend_keys(tile, &keys, end - first);
-    }
-}
-
-static void attend_tile(const cpu_backend *cpu, const laci_plan *plan, const laci_attention *a,
-                        const tile_job *job)
-{
-    const size_t d = a->d_head, width = a->n_heads * d;
-    const float scale = 1.0f / sqrtf((float)d);
-    laci_attend_tile tile;
-    float *q;
-    carve_tile(&tile, scratch_of(cpu), &q, d);
-    tile.n_rows = job->end - job->begin;
-    for (size_t i = 0; i < tile.n_rows; i++) {
-        const char *from = act_row(&cpu->base, a->q, job->begin + i, width);
-        get_act(cpu, q + i * d, from + job->head * d * act_size(&cpu->base), d);
-        for (size_t c = 0; c < d; c++)
-            q[i * d + c] *= scale;
-        tile.max[i] = -INFINITY;
-        tile.sum[i] = 0;
-    }
-    memset(tile.acc, 0, tile.n_rows * d * sizeof *tile.acc);
-    attend_row_keys(cpu, plan, a, job, &tile);
-    for (size_t i = 0; i < tile.n_rows; i++) {
-        const bool empty = tile.sum[i] == 0;
-        float *acc = tile.acc + i * d;
-        for (size_t c = 0; c < d; c++)
-            acc[c] = empty ? 0 : acc[c] / tile.sum[i];
-        put_act(cpu,
-                act_row(&cpu->base, a->out, job->begin + i, width) +
-                    job->head * d * act_size(&cpu->base),
-                acc, d);
-        if (a->lse)
-            *floats(a->lse, job->head * a->n_q + job->begin + i) =
-                empty ? -INFINITY : tile.max[i] + logf(tile.sum[i]);
-    }
-}
-
-static void cpu_attend(laci_backend *be, const laci_plan *plan, const laci_attention *a)
-{
-    const cpu_backend *cpu = cpu_of(be);
-    /* A plan row may hold more queries than a tile: it is cut into n_parts, the last ones empty
-     * where few of its queries are active. */
-    const size_t longest = plan->q_block < a->n_q ? plan->q_block : a->n_q;
-    const size_t n_parts = (longest + LACI_ATTEND_ROWS - 1) / LACI_ATTEND_ROWS;
-    const size_t n_jobs = a->n_heads * plan->n_rows * n_parts;
-#pragma omp parallel for schedule(dynamic) \
-    num_threads(be->n_threads) if (a->n_q * a->n_k * a->n_heads > PARALLEL_MIN)
-    for (size_t i = 0; i < n_jobs; i++) {
-        tile_job job = { .head = i / (plan->n_rows * n_parts), .row = i / n_parts % plan->n_rows };
-        const size_t end = first_query(plan, a->n_q, (job.row + 1) * plan->q_block);
-        job.begin =
-            first_query(plan, a->n_q, job.row * plan->q_block) + i % n_parts * LACI_ATTEND_ROWS;
-        job.end = job.begin + LACI_ATTEND_ROWS < end ? job.begin + LACI_ATTEND_ROWS : end;
-        if (job.begin < job.end) attend_tile(cpu, plan, a, &job);
-    }
-}
-
 /* ------------------------------------------------------------------ opening */
 
-static size_t cpu_scratch_need(const laci_backend *weights, size_t d_model, size_t d_head,
-                               size_t n_vocab)
+static size_t cpu_scratch_need(const laci_backend *weights, const laci_scratch_dims *dims)
 {
     const size_t needs[] = {
-        tile_bytes(d_head),
-        n_vocab * sizeof(int32_t),
-        d_model * sizeof(float),
+        laci_cpu_attend_scratch(dims->d_head, dims->n_ctx, dims->stats_block),
+        laci_cpu_select_scratch(dims->d_head, dims->n_pages, dims->n_ranked),
+        dims->n_vocab * sizeof(int32_t),
+        dims->d_model * sizeof(float),
         laci_cpu_linear_scratch(((const cpu_backend *)weights)->shapes),
     };
     size_t most = 0;
@@ -439,6 +311,7 @@ static const laci_backend_ops cpu_ops = {
     .write = cpu_write,
     .read = cpu_read,
     .copy = cpu_copy,
+    .kv_new = cpu_kv_new,
     .linear_new = cpu_linear_new,
     .linear_free = cpu_linear_free,
     .linear_bytes = cpu_linear_bytes,
@@ -447,11 +320,20 @@ static const laci_backend_ops cpu_ops = {
     .gather = cpu_gather,
     .linear = cpu_linear,
     .heads = cpu_heads,
-    .attend = cpu_attend,
+    .store = cpu_store,
+    .attend = laci_cpu_attend,
+    .column_mass = laci_cpu_column_mass,
+    .merge = laci_cpu_merge,
     .mlp = cpu_mlp,
     .add = cpu_add,
     .guide = cpu_guide,
     .choose = cpu_choose,
+    .pages_new = laci_cpu_pages_new,
+    .page_bounds = laci_cpu_page_bounds,
+    .select_pages = laci_cpu_select_pages,
+    .top_k = laci_cpu_top_k,
+    .gather_rows = laci_cpu_gather_rows,
+    .scatter_rows = laci_cpu_scatter_rows,
     .scratch_need = cpu_scratch_need,
     .reserve = cpu_reserve,
     .runtime_bytes = cpu_runtime_bytes,

@@ -17,6 +17,8 @@ typedef struct {
     lac_status (*linear_new)(laci_backend *be, size_t n_out, size_t n_in, laci_row_source source,
                              laci_linear **out, lac_error *err);
     void (*linear_free)(laci_backend *be, laci_linear *linear);
+    lac_status (*kv_new)(laci_backend *be, size_t n_batch, size_t n_ctx, size_t n_kv_heads,
+                         size_t d_head, laci_kv *out, lac_error *err);
     size_t (*linear_bytes)(laci_backend *be, size_t n_out, size_t n_in);
     void (*embed)(laci_backend *be, const laci_embedding *embedding, const int32_t *ids, size_t n,
                   laci_buf *out);
@@ -28,7 +30,14 @@ typedef struct {
                    size_t n, laci_buf *out);
     void (*heads)(laci_backend *be, const laci_head_op *op, const laci_buf *x, size_t n,
                   const int32_t *positions, size_t first_position, laci_buf *out, size_t out_row);
+    void (*store)(laci_backend *be, const laci_head_op *op, const laci_buf *x, size_t n,
+                  const laci_kv *kv, laci_kv_part part, size_t batch, size_t row);
     void (*attend)(laci_backend *be, const laci_plan *plan, const laci_attention *a);
+    void (*column_mass)(laci_backend *be, const laci_attention *a, size_t q_group, size_t first,
+                        size_t n_groups, laci_buf *out);
+    void (*merge)(laci_backend *be, laci_buf *out, laci_buf *lse, const laci_buf *other,
+                  const laci_buf *other_lse, size_t n_batch, size_t n_q, size_t n_heads,
+                  size_t d_head);
     void (*mlp)(laci_backend *be, const laci_buf *gate, const laci_buf *up, size_t n, size_t d,
                 laci_buf *out);
     void (*add)(laci_backend *be, laci_buf *sum, size_t sum_row, const laci_buf *x, size_t n,
@@ -37,8 +46,18 @@ typedef struct {
                   float scale);
     void (*choose)(laci_backend *be, const laci_choice_rule *rule, laci_buf *logits, size_t row,
                    size_t n, const uint64_t *keys, laci_choice *out);
-    size_t (*scratch_need)(const laci_backend *weights, size_t d_model, size_t d_head,
-                           size_t n_vocab);
+    lac_status (*pages_new)(laci_backend *be, const laci_kv *kv, size_t page, laci_pages *out,
+                            lac_error *err);
+    void (*page_bounds)(laci_backend *be, const laci_kv *kv, const laci_pages *pages, size_t batch,
+                        size_t from, size_t n_keys);
+    void (*select_pages)(laci_backend *be, const laci_page_query *query,
+                         const laci_id_lists *lists);
+    void (*top_k)(laci_backend *be, const laci_ranking *ranking, const laci_id_lists *lists);
+    void (*gather_rows)(laci_backend *be, laci_dtype type, const laci_buf *x, const int32_t *rows,
+                        size_t n, size_t d, laci_buf *out);
+    void (*scatter_rows)(laci_backend *be, laci_dtype type, const laci_buf *x, const int32_t *rows,
+                         size_t n, size_t d, laci_buf *out);
+    size_t (*scratch_need)(const laci_backend *weights, const laci_scratch_dims *dims);
     lac_status (*reserve)(laci_backend *be, size_t bytes_per_thread, lac_error *err);
     size_t (*runtime_bytes)(const laci_backend *be);
 } laci_backend_ops;

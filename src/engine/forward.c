@@ -1,6 +1,9 @@
 /* forward.c: see forward.h. Products run over chunks of rows so that their scratch does not grow
  * with the context; attention runs over all rows at once. */
+#define _POSIX_C_SOURCE 200809L /* clock_gettime */
 #include "engine/forward.h"
+
+#include <time.h>
 
 /* What every step of a layer needs at hand. */
 typedef struct {
@@ -11,6 +14,29 @@ typedef struct {
     laci_buf *const *buf;
     size_t d, q_width, kv_width, d_ff;
 } context;
+
+/* Seconds, of a pass that is timed. */
+static double now(const context *c)
+{
+    struct timespec t = { 0 };
+    if (c->pass->clock) clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static void multiply(const context *c, const laci_linear *matrix, const laci_buf *x, size_t x_row,
+                     size_t n, laci_buf *y)
+{
+    const double start = now(c);
+    laci_backend_linear(c->s->be, matrix, x, x_row, n, y);
+    if (c->pass->clock) c->pass->clock->linear += now(c) - start;
+}
+
+static void attend(const context *c, const laci_plan *plan, const laci_attention *a)
+{
+    const double start = now(c);
+    laci_backend_attend(c->s->be, plan, a);
+    if (c->pass->clock) c->pass->clock->attention += now(c) - start;
+}
 
 static laci_norm norm_of(const context *c, const laci_buf *weight)
 {
@@ -42,7 +68,7 @@ static void project_queries(const context *c, size_t n, const int32_t *positions
     laci_backend *be = c->s->be;
     const laci_head_op op =
         head_op(c, c->config->n_heads, c->layer->q_bias, c->layer->q_norm, true);
-    laci_backend_linear(be, c->layer->q, c->buf[LACI_BUF_X], 0, n, c->buf[LACI_BUF_Y]);
+    multiply(c, c->layer->q, c->buf[LACI_BUF_X], 0, n, c->buf[LACI_BUF_Y]);
     laci_backend_heads(be, &op, c->buf[LACI_BUF_Y], n, positions, first, c->buf[LACI_BUF_Q],
                        out_row);
 }
@@ -60,10 +86,10 @@ static void project(const context *c, bool with_queries)
         const size_t n = c->pass->n - row < chunk ? c->pass->n - row : chunk;
         laci_buf *x = c->buf[LACI_BUF_X], *y = c->buf[LACI_BUF_Y];
         laci_backend_norm(be, c->buf[LACI_BUF_H], row, NULL, n, c->d, &norm, x, 0);
-        laci_backend_linear(be, c->layer->k, x, 0, n, y);
-        laci_backend_heads(be, &k_op, y, n, NULL, row, c->buf[LACI_BUF_K], row);
-        laci_backend_linear(be, c->layer->v, x, 0, n, y);
-        laci_backend_heads(be, &v_op, y, n, NULL, row, c->buf[LACI_BUF_V], row);
+        multiply(c, c->layer->k, x, 0, n, y);
+        laci_backend_store(be, &k_op, y, n, &c->s->kv, LACI_KEYS, 0, row);
+        multiply(c, c->layer->v, x, 0, n, y);
+        laci_backend_store(be, &v_op, y, n, &c->s->kv, LACI_VALUES, 0, row);
         if (with_queries) project_queries(c, n, NULL, row, row);
     }
 }
@@ -75,34 +101,31 @@ static void finish_rows(const context *c, size_t o_row, laci_buf *h, size_t h_ro
     laci_buf *x = c->buf[LACI_BUF_X], *y = c->buf[LACI_BUF_Y], *z = c->buf[LACI_BUF_Z];
     const laci_norm norm = norm_of(c, c->layer->ffn_norm);
     const bool gated = c->layer->gate != NULL;
-    laci_backend_linear(be, c->layer->o, c->buf[LACI_BUF_O], o_row, n, y);
+    multiply(c, c->layer->o, c->buf[LACI_BUF_O], o_row, n, y);
     laci_backend_add(be, h, h_row, y, n, c->d);
     laci_backend_norm(be, h, h_row, NULL, n, c->d, &norm, x, 0);
-    if (gated) laci_backend_linear(be, c->layer->gate, x, 0, n, y);
-    laci_backend_linear(be, c->layer->up, x, 0, n, z);
+    if (gated) multiply(c, c->layer->gate, x, 0, n, y);
+    multiply(c, c->layer->up, x, 0, n, z);
     laci_backend_mlp(be, gated ? y : NULL, z, n, c->d_ff, x);
-    laci_backend_linear(be, c->layer->down, x, 0, n, y);
+    multiply(c, c->layer->down, x, 0, n, y);
     laci_backend_add(be, h, h_row, y, n, c->d);
 }
 
 static laci_attention attention_of(const context *c, size_t n_q)
 {
     return (laci_attention){ .q = c->buf[LACI_BUF_Q],
-                             .k = c->buf[LACI_BUF_K],
-                             .v = c->buf[LACI_BUF_V],
+                             .kv = &c->s->kv,
                              .out = c->buf[LACI_BUF_O],
                              .n_q = n_q,
                              .n_k = c->pass->n,
-                             .n_heads = (size_t)c->config->n_heads,
-                             .n_kv_heads = (size_t)c->config->n_kv_heads,
-                             .d_head = (size_t)c->config->d_head };
+                             .n_heads = (size_t)c->config->n_heads };
 }
 
 static void run_layer(const context *c, const laci_plan *plan)
 {
     const laci_attention a = attention_of(c, c->pass->n);
     const size_t chunk = c->s->layout.chunk_rows;
-    laci_backend_attend(c->s->be, plan, &a);
+    attend(c, plan, &a);
     for (size_t row = 0; row < c->pass->n; row += chunk) {
         const size_t n = c->pass->n - row < chunk ? c->pass->n - row : chunk;
         finish_rows(c, row, c->buf[LACI_BUF_H], row, n);
@@ -127,7 +150,7 @@ static lac_status run_last_layer(const context *c, const laci_plan *whole, lac_e
         laci_backend_gather(be, c->buf[LACI_BUF_H], rows, n, c->d, tail);
         laci_backend_norm(be, tail, 0, NULL, n, c->d, &norm, x, 0);
         project_queries(c, n, rows, 0, 0);
-        laci_backend_attend(be, &plan, &a);
+        attend(c, &plan, &a);
         finish_rows(c, 0, tail, 0, n);
         laci_backend_norm(be, tail, 0, NULL, n, c->d, &final, x, 0);
         lac_status st = c->pass->sink.take(c->pass->sink.user, first, n, err);
@@ -164,7 +187,7 @@ lac_status laci_forward(lac_session *s, const laci_pass *pass, lac_error *err)
     embed(&c);
     for (int i = 0; i < config->n_layers; i++) {
         const bool is_last = i == config->n_layers - 1;
-        const laci_plan_input in = { s->buf[LACI_BUF_Q], s->buf[LACI_BUF_K] };
+        const laci_plan_input in = { s->buf[LACI_BUF_Q], &s->kv };
         laci_plan_store *store = &s->plans[s->n_plans > 1 ? i : 0];
         c.layer = &w->layers[i];
         at.layer = i;

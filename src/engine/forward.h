@@ -12,6 +12,11 @@ typedef struct {
     void *user;
 } laci_row_sink;
 
+/* Seconds a pass spent by part, until the calls returned; for benchmarks. */
+typedef struct {
+    double linear, attention; /* products of weights; attention without packing its keys */
+} laci_clock;
+
 typedef struct {
     const int32_t *ids; /* [n] token ids, no holes */
     size_t n;
@@ -20,6 +25,7 @@ typedef struct {
     size_t time_row;    /* row of the noise-level table, for models that have one */
     laci_moment moment; /* layer is filled in by the pass */
     laci_row_sink sink;
+    laci_clock *clock; /* added to; NULL = not timed */
 } laci_pass;
 
 /* Runs the pass; leaves the density of its plans in s->density. Errors: what a policy reports. */

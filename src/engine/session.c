@@ -67,7 +67,7 @@ laci_session_layout laci_session_plan(const laci_config *config, laci_dtype act,
     const size_t widest = larger(larger(q, d), d_ff);
     l.bytes[LACI_BUF_H] = n * d * sizeof(float);
     l.bytes[LACI_BUF_Q] = l.bytes[LACI_BUF_O] = l.n_pad * q * a;
-    l.bytes[LACI_BUF_K] = l.bytes[LACI_BUF_V] = n * kv * a;
+    l.kv_bytes = laci_kv_bytes(act, 1, n, (size_t)config->n_kv_heads, (size_t)config->d_head);
     l.bytes[LACI_BUF_X] = l.chunk_rows * widest * a;
     l.bytes[LACI_BUF_Y] = l.chunk_rows * larger(widest, kv) * sizeof(float);
     l.bytes[LACI_BUF_Z] = l.chunk_rows * d_ff * sizeof(float);
@@ -77,6 +77,16 @@ laci_session_layout laci_session_plan(const laci_config *config, laci_dtype act,
     l.bytes[LACI_BUF_LOGITS] = l.logit_rows * n_vocab * sizeof(float);
     l.host_bytes = carve_host(NULL, NULL, n);
     return l;
+}
+
+/* Scratch of one thread. */
+static size_t scratch_need(const lac_model *model)
+{
+    const laci_config *c = &model->config;
+    return laci_backend_scratch_need(model->be,
+                                     &(laci_scratch_dims){ .d_model = (size_t)c->d_model,
+                                                           .d_head = (size_t)c->d_head,
+                                                           .n_vocab = (size_t)c->n_vocab });
 }
 
 /* ------------------------------------------------------------------ creation */
@@ -106,18 +116,11 @@ static lac_status fill_rope(lac_session *s, lac_error *err)
 static lac_status make_buffers(lac_session *s, lac_error *err)
 {
     static const char *const names[LACI_N_BUFS] = {
-        [LACI_BUF_H] = "the residual stream",
-        [LACI_BUF_Q] = "queries",
-        [LACI_BUF_K] = "keys",
-        [LACI_BUF_V] = "values",
-        [LACI_BUF_O] = "attention output",
-        [LACI_BUF_X] = "activations",
-        [LACI_BUF_Y] = "activations",
-        [LACI_BUF_Z] = "activations",
-        [LACI_BUF_TAIL] = "activations",
-        [LACI_BUF_COS] = "rotation angles",
-        [LACI_BUF_SIN] = "rotation angles",
-        [LACI_BUF_LOGITS] = "logits",
+        [LACI_BUF_H] = "the residual stream", [LACI_BUF_Q] = "queries",
+        [LACI_BUF_O] = "attention output",    [LACI_BUF_X] = "activations",
+        [LACI_BUF_Y] = "activations",         [LACI_BUF_Z] = "activations",
+        [LACI_BUF_TAIL] = "activations",      [LACI_BUF_COS] = "rotation angles",
+        [LACI_BUF_SIN] = "rotation angles",   [LACI_BUF_LOGITS] = "logits",
     };
     const laci_config *c = &s->model->config;
     for (int i = 0; i < LACI_N_BUFS; i++) {
@@ -129,9 +132,9 @@ static lac_status make_buffers(lac_session *s, lac_error *err)
     const uintptr_t start = (uintptr_t)s->host;
     (void)carve_host(s, (char *)s->host + (LACI_ALIGN - start % LACI_ALIGN) % LACI_ALIGN,
                      s->layout.n_ctx);
-    const size_t need = laci_backend_scratch_need(s->model->be, (size_t)c->d_model,
-                                                  (size_t)c->d_head, (size_t)c->n_vocab);
-    lac_status st = laci_backend_reserve(s->be, need, err);
+    lac_status st = laci_kv_new(s->be, 1, s->layout.n_ctx, (size_t)c->n_kv_heads, (size_t)c->d_head,
+                                &s->kv, err);
+    if (!st) st = laci_backend_reserve(s->be, scratch_need(s->model), err);
     return st ? st : fill_rope(s, err);
 }
 
@@ -226,6 +229,7 @@ void lac_session_free(lac_session *s)
     const lac_allocator mem = s->mem;
     for (int i = 0; i < LACI_N_BUFS; i++)
         laci_buf_free(s->be, s->buf[i]);
+    if (s->be) laci_kv_free(s->be, &s->kv);
     laci_buf_free(s->be, s->guide_rows);
     laci_buf_free(s->be, s->guide_logits);
     for (size_t i = 0; s->plans && i < s->n_plans; i++)
@@ -260,13 +264,11 @@ lac_status lac_model_plan_memory(const lac_model *model, int n_ctx, int n_thread
     const laci_session_layout l = laci_session_plan(c, laci_backend_act(model->be), n_ctx);
     lac_memory_plan plan = { .n_ctx = n_ctx, .n_threads = n_threads };
     plan.bytes_weights = laci_weights_bytes(c, model->be);
-    plan.bytes_kv = l.bytes[LACI_BUF_K] + l.bytes[LACI_BUF_V];
+    plan.bytes_kv = l.kv_bytes;
     plan.bytes_workspace = l.host_bytes;
     for (int i = 0; i < LACI_N_BUFS; i++)
-        if (i != LACI_BUF_K && i != LACI_BUF_V) plan.bytes_workspace += l.bytes[i];
-    const size_t scratch = laci_backend_scratch_need(model->be, (size_t)c->d_model,
-                                                     (size_t)c->d_head, (size_t)c->n_vocab);
-    plan.bytes_workspace += scratch * (size_t)n_threads;
+        plan.bytes_workspace += l.bytes[i];
+    plan.bytes_workspace += scratch_need(model) * (size_t)n_threads;
     plan.bytes_runtime = model->runtime_bytes + laci_backend_runtime_bytes(model->be);
     plan.bytes_total =
         plan.bytes_weights + plan.bytes_kv + plan.bytes_workspace + plan.bytes_runtime;

@@ -11,8 +11,6 @@
 typedef enum {
     LACI_BUF_H,      /* f32 [n_ctx, d_model] residual stream */
     LACI_BUF_Q,      /* act [n_pad, n_heads * d_head] */
-    LACI_BUF_K,      /* act [n_ctx, n_kv_heads * d_head] */
-    LACI_BUF_V,      /* act [n_ctx, n_kv_heads * d_head] */
     LACI_BUF_O,      /* act [n_pad, n_heads * d_head] attention output */
     LACI_BUF_X,      /* act [R, widest input of a product] */
     LACI_BUF_Y,      /* f32 [R, widest output of a layer's product] */
@@ -29,6 +27,7 @@ typedef struct {
     size_t chunk_rows; /* rows of one pass through the products */
     size_t logit_rows; /* rows of one chunk of logits */
     size_t bytes[LACI_N_BUFS];
+    size_t kv_bytes;   /* keys and values of one layer */
     size_t host_bytes; /* canvas and its companions */
 } laci_session_layout;
 
@@ -40,6 +39,7 @@ struct lac_session {
     laci_backend *be;
     laci_session_layout layout;
     laci_buf *buf[LACI_N_BUFS];
+    laci_kv kv;             /* of the layer under way */
     laci_buf *guide_rows;   /* act: unguided rows of a step, only while guidance is on */
     laci_buf *guide_logits; /* f32 [logit_rows, n_vocab], likewise */
     size_t guide_capacity;  /* rows guide_rows holds */

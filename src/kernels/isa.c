@@ -1,8 +1,15 @@
 /* isa.c: asks the processor once per call; cheap enough to hold no state. */
+#define _DEFAULT_SOURCE /* syscall */
 #include "kernels/isa.h"
 
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#if defined(LACI_HAVE_X86) && defined(__linux__)
+#include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 
 static const struct {
     const char *name;
@@ -12,8 +19,24 @@ static const struct {
     { "avx2", LACI_ISA_AVX2 },
     { "avx512", LACI_ISA_AVX2 | LACI_ISA_AVX512 },
     { "avx512_bf16", LACI_ISA_AVX2 | LACI_ISA_AVX512 | LACI_ISA_AVX512_BF16 },
+    { "amx", LACI_ISA_AVX2 | LACI_ISA_AVX512 | LACI_ISA_AVX512_BF16 | LACI_ISA_AMX },
 };
 enum { N_LEVELS = sizeof levels / sizeof levels[0] };
+
+/* AMX tiles with bf16 products, and the system's leave to use them: the tile registers are 8 KB
+ * that a thread saves only if its process asked. */
+static bool has_amx(void)
+{
+#if defined(LACI_HAVE_X86) && defined(__linux__)
+    enum { AMX_BF16 = 1 << 22, AMX_TILE = 1 << 24, REQUEST = 0x1023, TILE_DATA = 18 };
+    unsigned a, b, c, d;
+    if (!__get_cpuid_count(7, 0, &a, &b, &c, &d)) return false;
+    if ((d & (AMX_BF16 | AMX_TILE)) != (AMX_BF16 | AMX_TILE)) return false;
+    return syscall(SYS_arch_prctl, REQUEST, TILE_DATA) == 0;
+#else
+    return false;
+#endif
+}
 
 static unsigned hardware(void)
 {
@@ -26,7 +49,9 @@ static unsigned hardware(void)
         !__builtin_cpu_supports("avx512dq") || !__builtin_cpu_supports("avx512vl"))
         return isa;
     isa |= LACI_ISA_AVX512;
-    if (__builtin_cpu_supports("avx512bf16")) isa |= LACI_ISA_AVX512_BF16;
+    if (!__builtin_cpu_supports("avx512bf16")) return isa;
+    isa |= LACI_ISA_AVX512_BF16;
+    if (has_amx()) isa |= LACI_ISA_AMX;
 #endif
     return isa;
 }

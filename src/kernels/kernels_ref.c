@@ -46,6 +46,12 @@ static void add(float *sum, const float *x, size_t n)
         sum[i] += x[i];
 }
 
+static void scale(float *x, float factor, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        x[i] *= factor;
+}
+
 static void to_bf16(uint16_t *out, const float *x, size_t n)
 {
     for (size_t i = 0; i < n; i++)
@@ -74,67 +80,388 @@ static void matmul(float *y, size_t y_stride, const float *x, const float *w, si
     }
 }
 
-static float element(const void *base, laci_dtype dtype, size_t i)
+/* ------------------------------------------------------------------ attention: packing */
+
+static void pack_k_f32(void *panel, const float *x, size_t stride, size_t lane, size_t n, size_t d)
 {
-    return dtype == LACI_F32 ? ((const float *)base)[i]
-                             : laci_bf16_to_f32(((const uint16_t *)base)[i]);
+    float *to = panel;
+    for (size_t j = 0; j < n; j++)
+        for (size_t c = 0; c < d; c++)
+            to[c * LACI_PANEL + lane + j] = x[j * stride + c];
 }
 
-/* Unpacks a panel of at most LACI_ATTEND_PANEL keys: K transposed to [d, panel], V as [panel, d].
- */
-static void unpack_panel(float *k_panel, float *v_panel, const laci_keys *keys, size_t first,
-                         size_t n, size_t d)
+static void pack_v_f32(void *panel, const float *x, size_t stride, size_t lane, size_t n, size_t d)
 {
-    for (size_t j = 0; j < n; j++) {
-        const size_t at = (first + j) * keys->stride;
-        for (size_t c = 0; c < d; c++) {
-            k_panel[c * LACI_ATTEND_PANEL + j] = element(keys->k, keys->dtype, at + c);
-            v_panel[j * d + c] = element(keys->v, keys->dtype, at + c);
+    const size_t d16 = laci_d16(d);
+    float *to = (float *)panel + lane * d16;
+    for (size_t j = 0; j < n; j++)
+        for (size_t c = 0; c < d16; c++)
+            to[j * d16 + c] = c < d ? x[j * stride + c] : 0;
+}
+
+/* Index of channel c of key j among the halves of a K panel, and of a V panel. */
+static size_t k_half(size_t c, size_t j)
+{
+    return (c / 2 * LACI_PANEL + j) * 2 + c % 2;
+}
+
+static size_t v_half(size_t c, size_t j, size_t d16)
+{
+    return ((j / 32 * 16 + j % 16) * d16 + c) * 2 + j / 16 % 2;
+}
+
+static void pack_k_bf16(void *panel, const float *x, size_t stride, size_t lane, size_t n, size_t d)
+{
+    uint16_t *to = panel;
+    for (size_t j = 0; j < n; j++)
+        for (size_t c = 0; c < d; c++)
+            to[k_half(c, lane + j)] = laci_f32_to_bf16(x[j * stride + c]);
+}
+
+static void pack_v_bf16(void *panel, const float *x, size_t stride, size_t lane, size_t n, size_t d)
+{
+    const size_t d16 = laci_d16(d);
+    uint16_t *to = panel;
+    for (size_t j = 0; j < n; j++)
+        for (size_t c = 0; c < d16; c++)
+            to[v_half(c, lane + j, d16)] = c < d ? laci_f32_to_bf16(x[j * stride + c]) : 0;
+}
+
+static void gather_key(const laci_gather *to, size_t lane, size_t key)
+{
+    const size_t d = to->d, d16 = laci_d16(d), j = key % LACI_PANEL;
+    const char *k = (const char *)to->k_from + key / LACI_PANEL * laci_k_panel_bytes(to->dtype, d);
+    const char *v = (const char *)to->v_from + key / LACI_PANEL * laci_v_panel_bytes(to->dtype, d);
+    if (to->dtype == LACI_F32) {
+        for (size_t c = 0; c < d; c++)
+            ((float *)to->k)[c * LACI_PANEL + lane] =
+                ((const float *)(const void *)k)[c * LACI_PANEL + j];
+        for (size_t c = 0; c < d16; c++)
+            ((float *)to->v)[lane * d16 + c] = ((const float *)(const void *)v)[j * d16 + c];
+    } else {
+        for (size_t c = 0; c < d; c++)
+            ((uint16_t *)to->k)[k_half(c, lane)] =
+                ((const uint16_t *)(const void *)k)[k_half(c, j)];
+        for (size_t c = 0; c < d16; c++)
+            ((uint16_t *)to->v)[v_half(c, lane, d16)] =
+                ((const uint16_t *)(const void *)v)[v_half(c, j, d16)];
+    }
+}
+
+static void gather_group(const laci_gather *to, size_t group, size_t from)
+{
+    for (size_t j = 0; j < 16; j++)
+        gather_key(to, group * 16 + j, from * 16 + j);
+}
+
+static void gather_keys(const laci_gather *to, const uint32_t *keys, size_t n)
+{
+    for (size_t j = 0; j < n; j++)
+        gather_key(to, j, keys[j]);
+}
+
+/* ------------------------------------------------------------------ attention: the recurrence */
+
+/* A panel as f32: K [d][64], V [64][d16]. */
+static void unpack_panel(float *k, float *v, const laci_panel *panel, laci_dtype dtype, size_t d)
+{
+    const size_t d16 = laci_d16(d);
+    if (dtype == LACI_F32) {
+        memcpy(k, panel->k, laci_k_panel_bytes(dtype, d));
+        memcpy(v, panel->v, laci_v_panel_bytes(dtype, d));
+        return;
+    }
+    for (size_t j = 0; j < LACI_PANEL; j++) {
+        for (size_t c = 0; c < d; c++)
+            k[c * LACI_PANEL + j] = laci_bf16_to_f32(((const uint16_t *)panel->k)[k_half(c, j)]);
+        for (size_t c = 0; c < d16; c++)
+            v[j * d16 + c] = laci_bf16_to_f32(((const uint16_t *)panel->v)[v_half(c, j, d16)]);
+    }
+}
+
+static float query(const laci_tile *tile, laci_dtype dtype, size_t row, size_t c)
+{
+    const size_t i = row * tile->d + c;
+    return dtype == LACI_F32 ? ((const float *)tile->q)[i]
+                             : laci_bf16_to_f32(((const uint16_t *)tile->q)[i]);
+}
+
+/* Whether a row reads lane j of a panel. */
+static bool reads(const laci_tile *tile, size_t row, const laci_panel *panel, size_t j)
+{
+    const uint32_t at = panel->positions ? panel->positions[j] : panel->first + (uint32_t)j;
+    return (panel->lanes >> j & 1) && (!tile->limits || at < tile->limits[row]);
+}
+
+/* Scores of one row against a panel, in powers of two; -INFINITY where the row may not read. */
+static void score_row(float scores[LACI_PANEL], const laci_tile *tile, laci_dtype dtype, size_t row,
+                      const laci_panel *panel, const float *k)
+{
+    memset(scores, 0, LACI_PANEL * sizeof *scores);
+    for (size_t c = 0; c < tile->d; c++) {
+        const float q = query(tile, dtype, row, c);
+        for (size_t j = 0; j < LACI_PANEL; j++)
+            scores[j] += q * k[c * LACI_PANEL + j];
+    }
+    for (size_t j = 0; j < LACI_PANEL; j++)
+        scores[j] = reads(tile, row, panel, j) ? scores[j] * tile->scale : -INFINITY;
+}
+
+/* Sums of p, and of its square, over every `step` lanes. */
+static void keep_sums(laci_tile *tile, size_t row, const float *p)
+{
+    const size_t n = LACI_PANEL / tile->step;
+    const size_t at = row * tile->sums_stride + tile->panel_at;
+    tile->sums_max[at] = tile->max[row];
+    for (size_t i = 0; i < n; i++) {
+        double sum = 0, squares = 0;
+        for (size_t j = i * tile->step; j < (i + 1) * tile->step; j++) {
+            sum += (double)p[j];
+            squares += (double)p[j] * (double)p[j];
         }
+        tile->sums[at * n + i] = (float)sum;
+        if (tile->squares) tile->squares[at * n + i] = (float)squares;
     }
 }
 
 /* One row against a panel: scores, new maximum, rescaled sums. */
-static void attend_row(laci_attend_tile *tile, size_t row, const float *k_panel,
-                       const float *v_panel, float *scores, size_t n)
+static void attend_row(laci_tile *tile, laci_dtype dtype, size_t row, const laci_panel *panel,
+                       const float *k, const float *v)
 {
-    const size_t d = tile->d;
-    const float *q = tile->q + row * d;
-    float *acc = tile->acc + row * d;
+    const size_t d16 = laci_d16(tile->d);
+    float *acc = tile->acc + row * d16;
+    float p[LACI_PANEL];
     float top = tile->max[row];
-    memset(scores, 0, n * sizeof *scores);
-    for (size_t c = 0; c < d; c++)
-        for (size_t j = 0; j < n; j++)
-            scores[j] += q[c] * k_panel[c * LACI_ATTEND_PANEL + j];
-    for (size_t j = 0; j < n; j++)
-        top = scores[j] > top ? scores[j] : top;
-    const float shrink = tile->max[row] == -INFINITY ? 0.0f : expf(tile->max[row] - top);
+    score_row(p, tile, dtype, row, panel, k);
+    for (size_t j = 0; j < LACI_PANEL; j++)
+        top = p[j] > top ? p[j] : top;
+    /* Measured from 0 while no score is above -inf: the row stays empty, a NaN still shows. */
+    const float base = top == -INFINITY ? 0 : top;
+    const float shrink = tile->max[row] == -INFINITY ? 0.0f : exp2f(tile->max[row] - base);
     double sum = 0;
-    for (size_t c = 0; c < d; c++)
+    for (size_t c = 0; c < d16; c++)
         acc[c] *= shrink;
-    for (size_t j = 0; j < n; j++) {
-        /* Every score is -inf: the row has seen no key yet and must stay empty. */
-        const float p = top == -INFINITY && scores[j] == -INFINITY ? 0 : expf(scores[j] - top);
-        sum += (double)p;
-        for (size_t c = 0; c < d; c++)
-            acc[c] += p * v_panel[j * d + c];
+    for (size_t j = 0; j < LACI_PANEL; j++) {
+        p[j] = reads(tile, row, panel, j) ? exp2f(p[j] - base) : 0;
+        sum += (double)p[j];
+        for (size_t c = 0; c < d16; c++)
+            acc[c] += p[j] * v[j * d16 + c];
     }
     tile->sum[row] = tile->sum[row] * shrink + (float)sum;
     tile->max[row] = top;
+    if (tile->sums) keep_sums(tile, row, p);
 }
 
-static void attend_keys(laci_attend_tile *tile, const laci_keys *keys, size_t n_keys)
+static void attend(laci_tile *tile, laci_dtype dtype, const laci_panel *panels, size_t n)
 {
-    float *k_panel = tile->scratch;
-    float *v_panel = k_panel + LACI_ATTEND_PANEL * tile->d;
-    float *scores = v_panel + LACI_ATTEND_PANEL * tile->d;
-    for (size_t first = 0; first < n_keys; first += LACI_ATTEND_PANEL) {
-        const size_t left = n_keys - first;
-        const size_t n = left < LACI_ATTEND_PANEL ? left : LACI_ATTEND_PANEL;
-        unpack_panel(k_panel, v_panel, keys, first, n, tile->d);
+    float *k = tile->scratch;
+    float *v = k + LACI_PANEL * tile->d;
+    for (size_t i = 0; i < n; i++) {
+        unpack_panel(k, v, &panels[i], dtype, tile->d);
         for (size_t row = 0; row < tile->n_rows; row++)
-            attend_row(tile, row, k_panel, v_panel, scores, n);
+            attend_row(tile, dtype, row, &panels[i], k, v);
+        tile->panel_at++;
     }
+}
+
+static void attend_f32(laci_tile *tile, const laci_panel *panels, size_t n)
+{
+    attend(tile, LACI_F32, panels, n);
+}
+
+static void attend_bf16(laci_tile *tile, const laci_panel *panels, size_t n)
+{
+    attend(tile, LACI_BF16, panels, n);
+}
+
+/* ------------------------------------------------------------------ attention: statistics, merging
+ */
+
+static void column_mass(const laci_tile *tile, laci_dtype dtype, const laci_panel *panels, size_t n,
+                        const float *lse, float *sums)
+{
+    float *k = tile->scratch;
+    float *v = k + LACI_PANEL * tile->d;
+    float scores[LACI_PANEL];
+    for (size_t i = 0; i < n; i++) {
+        unpack_panel(k, v, &panels[i], dtype, tile->d);
+        for (size_t row = 0; row < tile->n_rows; row++) {
+            if (lse[row] == -INFINITY) continue;
+            score_row(scores, tile, dtype, row, &panels[i], k);
+            for (size_t j = 0; j < LACI_PANEL; j++)
+                if (reads(tile, row, &panels[i], j))
+                    sums[i * LACI_PANEL + j] += exp2f(scores[j] - lse[row]);
+        }
+    }
+}
+
+static void column_mass_f32(const laci_tile *tile, const laci_panel *panels, size_t n,
+                            const float *lse, float *sums)
+{
+    column_mass(tile, LACI_F32, panels, n, lse, sums);
+}
+
+static void column_mass_bf16(const laci_tile *tile, const laci_panel *panels, size_t n,
+                             const float *lse, float *sums)
+{
+    column_mass(tile, LACI_BF16, panels, n, lse, sums);
+}
+
+static void mass_row(float *out, const laci_mass *mass, size_t row, size_t from)
+{
+    const size_t per_panel = LACI_PANEL / mass->step, per_block = mass->block / mass->step;
+    const float *sums = mass->sums + row * mass->stride * per_panel;
+    const float *tops = mass->sums_max + row * mass->stride;
+    float top = -INFINITY;
+    double total = 0;
+    for (size_t i = 0; i < mass->n_panels; i++)
+        top = tops[i] > top ? tops[i] : top;
+    for (size_t b = 0; b < mass->n_blocks; b++) {
+        double sum = 0;
+        for (size_t i = b * per_block; b >= from && i < (b + 1) * per_block; i++) {
+            if (i >= mass->n_panels * per_panel || tops[i / per_panel] == -INFINITY) continue;
+            const double below = (double)(tops[i / per_panel] - top);
+            sum += (double)sums[i] * exp2(mass->squared ? 2 * below : below);
+        }
+        out[b] = (float)sum;
+        total += sum;
+    }
+    for (size_t b = 0; b < mass->n_blocks && total != 0; b++)
+        out[b] = (float)((double)out[b] / total);
+}
+
+static void merge(float *out, float *lse, const float *other, float other_lse, size_t d)
+{
+    if (other_lse == -INFINITY) return;
+    const float top = *lse > other_lse ? *lse : other_lse;
+    const float mine = expf(*lse - top), theirs = expf(other_lse - top), total = mine + theirs;
+    for (size_t c = 0; c < d; c++)
+        out[c] = (mine * out[c] + theirs * other[c]) / total;
+    *lse = top + logf(total);
+}
+
+/* ------------------------------------------------------------------ selection */
+
+static float key_channel(const void *k, laci_dtype dtype, size_t c, size_t j)
+{
+    return dtype == LACI_F32 ? ((const float *)k)[c * LACI_PANEL + j]
+                             : laci_bf16_to_f32(((const uint16_t *)k)[k_half(c, j)]);
+}
+
+static void page_bounds(void *bounds, size_t lane, const void *k, size_t n, size_t page,
+                        laci_dtype dtype, size_t d)
+{
+    for (size_t first = 0; first < LACI_PANEL; first += page, lane++) {
+        for (size_t c = 0; c < d; c++) {
+            float top = first < n ? -INFINITY : -LACI_NO_KEYS;
+            float low = -top;
+            for (size_t j = first; j < first + page && j < n; j++) {
+                const float key = key_channel(k, dtype, c, j);
+                if (key > top || key != key) top = key == key ? key : INFINITY;
+                if (key < low || key != key) low = key == key ? key : -INFINITY;
+            }
+            if (dtype == LACI_F32) {
+                ((float *)bounds)[2 * c * LACI_PANEL + lane] = top;
+                ((float *)bounds)[(2 * c + 1) * LACI_PANEL + lane] = low;
+            } else {
+                ((uint32_t *)bounds)[c * LACI_PANEL + lane] =
+                    (laci_f32_to_bits(low) & 0xffff0000u) | laci_f32_to_bits(top) >> 16;
+            }
+        }
+    }
+}
+
+/* Channel c of page j: the bound on the side that q points to. */
+static float page_bound(const laci_page_scores *s, laci_dtype dtype, float q, size_t c, size_t j)
+{
+    const char *panel = s->bounds;
+    const size_t is_low = laci_f32_to_bits(q) >> 31;
+    panel += j / LACI_PANEL * laci_bounds_panel_bytes(dtype, s->d);
+    j %= LACI_PANEL;
+    if (dtype == LACI_F32)
+        return ((const float *)(const void *)panel)[(2 * c + is_low) * LACI_PANEL + j];
+    return laci_bf16_to_f32(
+        ((const uint16_t *)(const void *)panel)[(c * LACI_PANEL + j) * 2 + is_low]);
+}
+
+static void page_scores(const laci_page_scores *s, laci_dtype dtype)
+{
+    for (size_t row = 0; row < s->n_rows; row++) {
+        for (size_t j = 0; j < s->n_panels * LACI_PANEL; j++) {
+            double sum = 0;
+            for (size_t c = 0; c < s->d; c++) {
+                const size_t at = row * s->d + c;
+                const float q = dtype == LACI_F32 ? ((const float *)s->q)[at]
+                                                  : laci_bf16_to_f32(((const uint16_t *)s->q)[at]);
+                sum += (double)q * (double)page_bound(s, dtype, q, c, j);
+            }
+            s->scores[row * s->stride + j] = (float)sum;
+        }
+    }
+}
+
+static void page_scores_f32(const laci_page_scores *s)
+{
+    page_scores(s, LACI_F32);
+}
+
+static void page_scores_bf16(const laci_page_scores *s)
+{
+    page_scores(s, LACI_BF16);
+}
+
+static void pool_max(float *out, const float *x, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (x[i] > out[i]) out[i] = x[i];
+        if (x[i] != x[i] || out[i] != out[i]) out[i] = INFINITY;
+    }
+}
+
+static void pool_softmax(float *out, float *x, float scale, size_t n)
+{
+    double top = -INFINITY, total = 0;
+    for (size_t i = 0; i < n; i++)
+        if (x[i] < INFINITY && (double)x[i] > top) top = (double)x[i];
+    for (size_t i = 0; i < n; i++)
+        if (x[i] < INFINITY && x[i] > -INFINITY) total += exp((double)scale * ((double)x[i] - top));
+    for (size_t i = 0; i < n; i++) {
+        if (!(x[i] < INFINITY))
+            out[i] = INFINITY;
+        else if (x[i] > -INFINITY)
+            out[i] += (float)(exp((double)scale * ((double)x[i] - top)) / total);
+    }
+}
+
+/* Orders as the numbers do, as an integer: NaN like +infinity, -0 like 0. */
+static int32_t rank_of(float x)
+{
+    const uint32_t bits = laci_f32_to_bits(x == x ? x + 0.0f : INFINITY);
+    return (int32_t)(bits >> 31 ? bits ^ 0x7fffffffu : bits);
+}
+
+static size_t top_k(uint32_t *ids, const float *x, size_t n, size_t k, int32_t *scratch)
+{
+    int64_t least = INT32_MIN, most = INT32_MAX; /* between them: the largest rank that k reach */
+    size_t n_ids = 0, ties = k;
+    for (size_t i = 0; i < n; i++)
+        scratch[i] = rank_of(x[i]);
+    while (least < most) {
+        const int64_t middle = least + (most - least + 1) / 2;
+        size_t n_above = 0;
+        for (size_t i = 0; i < n; i++)
+            n_above += scratch[i] >= middle;
+        if (n_above >= k)
+            least = middle;
+        else
+            most = middle - 1, ties = k - n_above;
+    }
+    for (size_t i = 0; i < n && n_ids < k; i++) {
+        const bool is_tie = scratch[i] == least;
+        if (scratch[i] > least || (is_tie && ties > 0)) ids[n_ids++] = (uint32_t)i;
+        ties -= is_tie && ties > 0;
+    }
+    return n_ids;
 }
 
 laci_kernels laci_kernels_ref(void)

@@ -1,189 +1,143 @@
-/* test_attend.c: attention by plan against a brute-force masked softmax in double: dense and sparse
- * plans, grouped heads, ragged ends, active queries, rows without keys, any number of threads. */
-#include <math.h>
+/* test_attend.c: attention by plan against the definition: blocks of any size, patterns for all
+ * heads or each its own, rows without keys, ragged ends, grouped heads, active queries, both types.
+ * A plan that lists everything equals the one that says so in one span. */
+#include "backend/attend_check.h"
 
-#include "test.h"
+/* n_batch, n_q, n_k, n_heads, n_kv_heads, d, q_block, k_block, n_patterns, alike */
+static const attend_case cases[] = {
+    { 1, 1, 1, 1, 1, 8, 1, 1, 1, 1, .density = 1 },
+    { 1, 130, 130, 2, 2, 32, 130, 130, 1, 1, .density = 1 },
+    { 1, 130, 200, 4, 2, 16, 130, 200, 1, 1, .density = 1, .active_every = 7 },
+    { 1, 200, 200, 4, 2, 32, 32, 16, 4, 1, .density = 0.3 },
+    { 1, 200, 333, 2, 1, 40, 64, 64, 1, 1, .density = 0.4 },
+    { 1, 150, 150, 2, 2, 16, 16, 1, 2, 1, .density = 0.1 },
+    { 1, 150, 300, 4, 1, 64, 32, 1, 4, 2, .density = 0.5 },
+    { 1, 150, 299, 4, 4, 24, 50, 7, 4, 1, .density = 0.4 },
+    { 1, 150, 150, 2, 1, 64, 32, 32, 1, 1, .density = 0.5, .empty_rows = true, .active_every = 3 },
+    { 1, 97, 500, 8, 1, 16, 16, 48, 8, 4, .density = 0.4 },
+    { 1, 96, 96, 3, 1, 24, 16, 128, 1, 1, .density = 0.9, .active_every = 5 },
+    { 1, 270, 700, 2, 1, 128, 128, 128, 2, 2, .density = 0.5, .empty_rows = true },
+    { 1, 131, 600, 2, 2, 80, 100, 130, 2, 1, .density = 0.6 },
+    { 1, 64, 900, 8, 2, 96, 64, 64, 8, 1, .density = 0.3, .active_every = 2 },
+    { 1, 40, 129, 4, 2, 256, 1, 32, 4, 1, .density = 0.5 },
+    { 1, 300, 100, 2, 1, 8, 300, 16, 2, 1, .density = 0.5 },
+};
 
-#include "attention/plan.h"
-#include "base/rng.h"
-
-typedef struct {
-    size_t n_q, n_k, n_heads, n_kv_heads, d;
-    size_t q_block, k_block;
-    double density;      /* share of blocks kept; 1 = dense */
-    bool per_head;       /* heads have patterns of their own */
-    bool empty_row;      /* one row keeps nothing */
-    size_t active_every; /* 0 = all queries */
-} plan_case;
-
-typedef struct {
-    laci_backend *be;
-    laci_buf *q, *k, *v, *out, *lse;
-    float *q_host, *k_host, *v_host;
-} rig;
-
-static float *put(laci_backend *be, laci_buf **buf, size_t n, uint64_t seed, lac_dtype dtype)
+static void check_cases(lac_dtype dtype)
 {
-    float *host = malloc(n * sizeof *host);
-    assert_ok(laci_buf_new(be, n * 4 + 64, "test", buf, NULL));
-    for (size_t i = 0; i < n; i++) {
-        host[i] = 4 * (float)laci_rng_unit(seed, i) - 2;
-        const uint16_t half = laci_f32_to_bf16(host[i]);
-        if (dtype == LAC_DTYPE_BF16) {
-            host[i] = laci_bf16_to_f32(half);
-            laci_backend_write(be, *buf, i * 2, &half, 2);
-        } else {
-            laci_backend_write(be, *buf, i * 4, &host[i], 4);
-        }
-    }
-    return host;
-}
-
-static bool keeps(const plan_case *c, size_t head, size_t row, size_t col)
-{
-    if (c->density >= 1) return true;
-    if (c->empty_row && row == 1) return false;
-    if (col == row % ((c->n_k + c->k_block - 1) / c->k_block)) return true; /* never empty */
-    return laci_rng_unit(c->per_head ? 77 + head : 77, row * 1000 + col) < c->density;
-}
-
-static void build(laci_plan_store *store, const plan_case *c)
-{
-    const lac_allocator mem = laci_allocator_or_default(NULL);
-    const size_t n_rows = (c->n_q + c->q_block - 1) / c->q_block;
-    const size_t n_cols = (c->n_k + c->k_block - 1) / c->k_block;
-    const size_t n_heads = c->per_head ? c->n_heads : 1;
-    assert_ok(laci_plan_reserve(store, n_heads * n_rows, n_heads * n_rows * n_cols, &mem, NULL));
-    laci_plan_begin(store, c->q_block, c->k_block, n_heads, n_rows);
-    for (size_t head = 0; head < n_heads; head++) {
-        for (size_t row = 0; row < n_rows; row++) {
-            for (size_t col = 0; col < n_cols; col++)
-                if (keeps(c, head, row, col)) assert_ok(laci_plan_add(store, col, col + 1, NULL));
-            laci_plan_end_row(store);
-        }
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        attend_case c = cases[i];
+        check_case(&c, dtype, 1);
+        c.out_act = true;
+        check_case(&c, dtype, 2);
     }
 }
 
-/* One query of one head: output [d], log-sum-exp returned. */
-static double brute_force(const plan_case *c, const rig *r, size_t head, size_t at, size_t position,
-                          double *out)
-{
-    const size_t kv = head / (c->n_heads / c->n_kv_heads);
-    double top = -INFINITY, total = 0;
-    double *p = malloc(c->n_k * sizeof *p);
-    for (size_t j = 0; j < c->n_k; j++) {
-        p[j] = -INFINITY;
-        if (!keeps(c, head, position / c->q_block, j / c->k_block)) continue;
-        p[j] = 0;
-        for (size_t i = 0; i < c->d; i++)
-            p[j] += (double)r->q_host[(at * c->n_heads + head) * c->d + i] *
-                    (double)r->k_host[(j * c->n_kv_heads + kv) * c->d + i];
-        p[j] /= sqrt((double)c->d);
-        if (p[j] > top) top = p[j];
-    }
-    for (size_t i = 0; i < c->d; i++)
-        out[i] = 0;
-    for (size_t j = 0; j < c->n_k && top > -INFINITY; j++) {
-        const double w = exp(p[j] - top);
-        total += w;
-        for (size_t i = 0; i < c->d; i++)
-            out[i] += w * (double)r->v_host[(j * c->n_kv_heads + kv) * c->d + i];
-    }
-    for (size_t i = 0; i < c->d && total > 0; i++)
-        out[i] /= total;
-    free(p);
-    return top > -INFINITY ? top + log(total) : -INFINITY;
-}
-
-static float act_at(const rig *r, size_t i, lac_dtype dtype)
-{
-    float wide;
-    uint16_t half;
-    if (dtype == LAC_DTYPE_F32) {
-        laci_backend_read(r->be, r->out, i * 4, &wide, 4);
-        return wide;
-    }
-    laci_backend_read(r->be, r->out, i * 2, &half, 2);
-    return laci_bf16_to_f32(half);
-}
-
-static void compare(const plan_case *c, const rig *r, const int32_t *active, size_t n,
-                    lac_dtype dtype)
-{
-    double *want = malloc(c->d * sizeof *want);
-    const double bound = dtype == LAC_DTYPE_F32 ? 2e-5 : 1.6e-2; /* bf16 output: half a unit at 2 */
-    for (size_t head = 0; head < c->n_heads; head++) {
-        for (size_t at = 0; at < n; at++) {
-            const size_t position = active ? (size_t)active[at] : at;
-            const double lse = brute_force(c, r, head, at, position, want);
-            float got_lse;
-            laci_backend_read(r->be, r->lse, (head * n + at) * 4, &got_lse, 4);
-            if (isinf(lse) ? got_lse != -INFINITY : fabs(lse - (double)got_lse) > 1e-4)
-                fail_msg("head %zu query %zu: log-sum-exp %g, want %g", head, at, (double)got_lse,
-                         lse);
-            for (size_t i = 0; i < c->d; i++) {
-                const float got = act_at(r, (at * c->n_heads + head) * c->d + i, dtype);
-                if (!(fabs((double)got - want[i]) <= bound))
-                    fail_msg("head %zu query %zu: %g, want %g", head, at, (double)got, want[i]);
-            }
-        }
-    }
-    free(want);
-}
-
-static void check_case(const plan_case *c, lac_dtype dtype, int n_threads)
-{
-    rig r = { 0 };
-    int32_t active[512];
-    size_t n = c->n_q;
-    laci_plan_store store = { 0 };
-    for (size_t i = n = 0; c->active_every && i < c->n_q; i += c->active_every)
-        active[n++] = (int32_t)i;
-    if (!c->active_every) n = c->n_q;
-    assert_ok(laci_backend_open(&r.be, "cpu", dtype, n_threads, NULL, NULL));
-    assert_ok(laci_backend_reserve(r.be, laci_backend_scratch_need(r.be, 8, c->d, 8), NULL));
-    r.q_host = put(r.be, &r.q, n * c->n_heads * c->d, 1, dtype);
-    r.k_host = put(r.be, &r.k, c->n_k * c->n_kv_heads * c->d, 2, dtype);
-    r.v_host = put(r.be, &r.v, c->n_k * c->n_kv_heads * c->d, 3, dtype);
-    assert_ok(laci_buf_new(r.be, n * c->n_heads * c->d * 4, "out", &r.out, NULL));
-    assert_ok(laci_buf_new(r.be, n * c->n_heads * 4, "lse", &r.lse, NULL));
-    build(&store, c);
-    if (c->active_every) laci_plan_set_active(&store, active, n);
-    if (!c->empty_row) assert_ok(laci_plan_validate(&store.plan, c->n_q, c->n_k, c->n_heads, NULL));
-    const laci_attention a = { r.q, r.k,    r.v,        r.out,         r.lse,
-                               n,   c->n_k, c->n_heads, c->n_kv_heads, c->d };
-    laci_backend_attend(r.be, &store.plan, &a);
-    compare(c, &r, c->active_every ? active : NULL, n, dtype);
-    laci_plan_clear(&store);
-    laci_buf *bufs[] = { r.q, r.k, r.v, r.out, r.lse };
-    for (size_t i = 0; i < 5; i++)
-        laci_buf_free(r.be, bufs[i]);
-    laci_backend_close(r.be);
-    free(r.q_host), free(r.k_host), free(r.v_host);
-}
-
-static void plans_equal_brute_force(void **state)
+static void f32_plans_equal_the_definition(void **state)
 {
     (void)state;
-    static const plan_case cases[] = {
-        { 1, 1, 1, 1, 8, 1, 1, 1, false, false, 0 },
-        { 130, 130, 2, 2, 32, 130, 130, 1, false, false, 0 },
-        { 130, 130, 4, 2, 16, 130, 130, 1, false, false, 7 },
-        { 200, 200, 4, 2, 32, 32, 16, 0.3, true, false, 0 },
-        { 200, 333, 2, 1, 40, 64, 64, 0.4, false, false, 0 },
-        { 150, 150, 2, 2, 16, 16, 1, 0.1, true, false, 0 },
-        { 150, 150, 2, 1, 64, 32, 32, 0.5, true, true, 3 },
-        { 96, 96, 3, 1, 24, 16, 128, 0.9, false, false, 5 },
-    };
-    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        check_case(&cases[i], LAC_DTYPE_F32, 1);
-        check_case(&cases[i], LAC_DTYPE_F32, 3);
-        check_case(&cases[i], LAC_DTYPE_BF16, 2);
+    check_cases(LAC_DTYPE_F32);
+}
+
+static void bf16_plans_equal_the_definition(void **state)
+{
+    (void)state;
+    check_cases(LAC_DTYPE_BF16);
+}
+
+/* Every block size, with every grouping of eight heads, empty rows and all. */
+static void any_block_size_is_right(void **state)
+{
+    (void)state;
+    static const size_t blocks[] = { 1, 7, 16, 32, 48, 64, 128, 130, 260 };
+    static const size_t kv_heads[] = { 8, 4, 2, 1 };
+    for (size_t i = 0; i < sizeof blocks / sizeof blocks[0]; i++) {
+        for (size_t j = 0; j < 4; j++) {
+            check_case(&(attend_case){ .n_batch = 1,
+                                       .n_q = 70,
+                                       .n_k = 260,
+                                       .n_heads = 8,
+                                       .n_kv_heads = kv_heads[j],
+                                       .d = 16,
+                                       .q_block = blocks[(i + 2 * j) % 9],
+                                       .k_block = blocks[i],
+                                       .n_patterns = j % 2 ? 8 : 1,
+                                       .alike = j,
+                                       .density = 0.5,
+                                       .empty_rows = i % 2 },
+                       (i + j) % 2 ? LAC_DTYPE_BF16 : LAC_DTYPE_F32, 1);
+        }
+    }
+}
+
+/* ------------------------------------------------------------------ single keys */
+
+/* One row of keys: a run, then isolated keys for several panels, then runs again. */
+static void fill_runs(laci_plan_store *plan, size_t n_k, size_t isolated, size_t run)
+{
+    laci_plan_begin(plan, 5, 1, 1, 1);
+    for (size_t at = 0; at < n_k;) {
+        const size_t end = at + run < n_k ? at + run : n_k;
+        assert_ok(laci_plan_add(plan, at, end, NULL));
+        at = end + 1;
+        for (size_t i = 0; i < isolated && at < n_k; i++, at += 2)
+            assert_ok(laci_plan_add(plan, at, at + 1, NULL));
+    }
+    laci_plan_end_row(plan);
+}
+
+/* Whatever order runs and single keys come in, each key is read once. */
+static void lists_of_keys_are_read_whole(void **state)
+{
+    (void)state;
+    static const size_t isolated[] = { 0, 1, 30, 64, 130, 200, 260, 330, 520 };
+    static const size_t runs[] = { 1, 8, 16, 20, 40, 64, 100 };
+    const attend_case c = { 1, 5, 1500, 1, 1, 8, 5, 1, 1, 1, .density = 1 };
+    for (size_t i = 0; i < 9 * 7; i++) {
+        attend_rig *r = rig_new(&c, i % 2 ? LAC_DTYPE_BF16 : LAC_DTYPE_F32, 1, 0);
+        fill_runs(&r->plan, c.n_k, isolated[i / 7], runs[i % 7]);
+        assert_ok(laci_plan_validate(&r->plan.plan, c.n_q, c.n_k, 1, NULL));
+        brute_force(r);
+        laci_backend_attend(r->be, &r->plan.plan, &r->a);
+        check_result(r);
+        rig_free(r);
+    }
+}
+
+/* ------------------------------------------------------------------ everything listed */
+
+static void a_full_plan_equals_dense(void **state)
+{
+    (void)state;
+    static const size_t blocks[] = { 1, 7, 16, 48, 64, 128, 130 };
+    for (size_t i = 0; i < 14; i++) {
+        const size_t block = blocks[i / 2];
+        const lac_dtype dtype = i % 2 ? LAC_DTYPE_BF16 : LAC_DTYPE_F32;
+        const attend_case dense = { 1, 140, 290, 4, 2, 40, 140, 290, 1, 1, .density = 1 };
+        attend_case listed = dense;
+        listed.q_block = listed.k_block = block;
+        listed.n_patterns = i % 4 < 2 ? 4 : 1;
+        attend_rig *a = rig_new(&dense, dtype, 1, 0), *b = rig_new(&listed, dtype, 1, 0);
+        laci_backend_attend(a->be, &a->plan.plan, &a->a);
+        laci_backend_attend(b->be, &b->plan.plan, &b->a);
+        float *want = read_out(a), *got = read_out(b);
+        double *wide = take(n_out(a), sizeof *wide);
+        for (size_t j = 0; j < n_out(a); j++)
+            wide[j] = (double)want[j];
+        compare(describe(b), got, wide, n_out(a), dtype == LAC_DTYPE_F32 ? 2e-6 : 1e-2);
+        free(want), free(got), free(wide);
+        rig_free(a), rig_free(b);
     }
 }
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(plans_equal_brute_force) };
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(f32_plans_equal_the_definition),
+        cmocka_unit_test(bf16_plans_equal_the_definition),
+        cmocka_unit_test(any_block_size_is_right),
+        cmocka_unit_test(lists_of_keys_are_read_whole),
+        cmocka_unit_test(a_full_plan_equals_dense),
+    };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -41,7 +41,8 @@ static rig make_rig(const product *p, lac_dtype dtype, int n_threads)
     assert_ok(laci_backend_open(&r.be, "cpu", dtype, n_threads, NULL, &err));
     assert_ok(laci_linear_new(r.be, p->n_out, p->n_in, (laci_row_source){ read_weights, NULL },
                               &r.linear, &err));
-    assert_ok(laci_backend_reserve(r.be, laci_backend_scratch_need(r.be, p->n_in, 8, 8), &err));
+    const laci_scratch_dims dims = { .d_model = p->n_in, .d_head = 8, .n_vocab = 8 };
+    assert_ok(laci_backend_reserve(r.be, laci_backend_scratch_need(r.be, &dims), &err));
     assert_ok(laci_buf_new(r.be, (p->n_rows + LACI_ROW_PAD) * p->n_in * act, "x", &r.x, &err));
     assert_ok(laci_buf_new(r.be, (p->n_rows + LACI_ROW_PAD) * p->n_out * 4, "y", &r.y, &err));
     return r;

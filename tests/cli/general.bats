@@ -4,10 +4,10 @@ load helpers
 @test "help lists the commands that exist and no others" {
     lacuna --help
     expect_ok
-    for name in run inspect tokenize; do
+    for name in run inspect tokenize bench; do
         [[ $OUT == *"  $name "* ]] || show "no $name"
     done
-    for name in bench serve eval quantize; do
+    for name in serve eval quantize; do
         [[ $OUT != *"$name"* ]] || show "$name is not in this version"
     done
     [ -z "$ERR" ] || show "expected nothing on stderr"
@@ -56,9 +56,9 @@ load helpers
 }
 
 @test "commands of later versions are refused by name" {
-    for name in bench serve eval quantize; do
+    for name in serve eval quantize; do
         lacuna "$name" --whatever
-        expect_error 2 "$name is not in this version" "run, inspect and tokenize"
+        expect_error 2 "$name is not in this version" "run, inspect, tokenize and bench"
     done
 }
 

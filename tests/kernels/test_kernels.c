@@ -1,63 +1,19 @@
-/* test_kernels.c: every instruction set this machine has against the plain C definition: odd sizes,
- * unaligned pointers, guard bands around outputs, special values, the bound of kernels.def. The
- * reference itself is checked against a straight double-precision computation. */
-#define _POSIX_C_SOURCE 200809L /* setenv */
-#include <math.h>
+/* test_kernels.c: the kernels of rows, every instruction set this machine has against the plain C
+ * definition: odd sizes, unaligned pointers, guard bands around outputs, the bound of kernels.def;
+ * merging against double precision. Attention has files of its own beside this one. */
+#define _POSIX_C_SOURCE 200809L /* posix_memalign, setenv */
+#include "kernels/checkasm.h"
 
-#include "test.h"
-
-#include "base/rng.h"
-#include "kernels/isa.h"
-#include "kernels/kernels.h"
-
-enum { GUARD = 16, MAX_N = 4096 };
-
-static const struct {
-    const char *name;
-    float bound;
-} bounds[] = {
-#define KERNEL(name, bound, result, arguments) { #name, bound },
-#include "kernels/kernels.def"
-#undef KERNEL
-};
-
-static float bound_of(const char *name)
-{
-    for (size_t i = 0; i < sizeof bounds / sizeof bounds[0]; i++)
-        if (!strcmp(bounds[i].name, name)) return bounds[i].bound;
-    fail_msg("no kernel %s", name);
-    return 0;
-}
-
-/* Uniform in [-scale, scale], a function of the seed. */
-static void fill(float *x, size_t n, uint64_t seed, float scale)
-{
-    for (size_t i = 0; i < n; i++)
-        x[i] = scale * (float)(2 * laci_rng_unit(seed, i) - 1);
-}
-
-/* Largest difference over largest reference; fails on a difference in kind (NaN, infinity). */
-static float error_of(const char *what, const float *got, const float *want, size_t n)
-{
-    float worst = 0, size = 1e-30f;
-    for (size_t i = 0; i < n; i++) {
-        if (isnan(want[i]) || isnan(got[i]) || isinf(want[i])) {
-            if (isnan(want[i]) != isnan(got[i]) || (isinf(want[i]) && got[i] != want[i]))
-                fail_msg("%s[%zu]: %g, reference %g", what, i, (double)got[i], (double)want[i]);
-            continue;
-        }
-        if (fabsf(got[i] - want[i]) > worst) worst = fabsf(got[i] - want[i]);
-        if (fabsf(want[i]) > size) size = fabsf(want[i]);
-    }
-    return worst / size;
-}
+enum { MAX_N = 1024 }; /* more than any size below */
 
 static void check(const char *kernel, const float *got, const float *want, size_t n)
 {
-    const float error = error_of(kernel, got, want, n);
-    if (error > bound_of(kernel))
-        fail_msg("%s, %zu values: error %g, bound %g", kernel, n, (double)error,
-                 (double)bound_of(kernel));
+    static double wide[MAX_N];
+    for (size_t i = 0; i < n; i++)
+        wide[i] = (double)want[i];
+    const double error = error_of(kernel, got, wide, n);
+    if (error > (double)bound_of(kernel))
+        fail_msg("%s, %zu values: error %g, bound %g", kernel, n, error, (double)bound_of(kernel));
 }
 
 /* Sizes from nothing to three registers of the widest set, and odd ones. */
@@ -66,33 +22,25 @@ static const size_t sizes[] = {
 };
 enum { N_SIZES = sizeof sizes / sizeof sizes[0] };
 
-static void guards_are_intact(const float *buffer, size_t n)
-{
-    for (size_t i = 0; i < GUARD; i++) {
-        assert_true(buffer[i] == 12345.0f);
-        assert_true(buffer[GUARD + n + i] == 12345.0f);
-    }
-}
-
 /* Runs one row kernel of both tables on the same unaligned input and compares. */
 typedef void (*row_fn)(const laci_kernels *k, float *out, const float *a, const float *b, size_t n);
 
 static void compare_rows(const char *name, row_fn run, const laci_kernels *fast)
 {
-    static float a[MAX_N], b[MAX_N], want[MAX_N], got[MAX_N + 2 * GUARD];
+    static float a[MAX_N], b[MAX_N], want[MAX_N];
     const laci_kernels ref = laci_kernels_ref();
     for (size_t s = 0; s < N_SIZES; s++) {
         const size_t n = sizes[s];
-        fill(a, n + 1, 1 + n, 3);
-        fill(b, n + 1, 2 + n, 2);
-        for (size_t i = 0; i < n + 2 * GUARD; i++)
-            got[i] = 12345.0f;
+        guarded got = guarded_new(n * sizeof(float), 4);
+        fill(a, MAX_N, 1 + n, 3);
+        fill(b, MAX_N, 2 + n, 2);
         memset(want, 0, sizeof want);
-        memset(got + GUARD, 0, n * sizeof *got);
+        memset(got.data, 0, n * sizeof(float));
         run(&ref, want, a + 1, b + 1, n);
-        run(fast, got + GUARD, a + 1, b + 1, n);
-        check(name, got + GUARD, want, n);
-        guards_are_intact(got, n);
+        run(fast, got.data, a + 1, b + 1, n);
+        check(name, got.data, want, n);
+        guarded_check(&got, n * sizeof(float), name);
+        guarded_free(&got);
     }
 }
 
@@ -117,6 +65,12 @@ static void run_add(const laci_kernels *k, float *out, const float *a, const flo
 {
     k->add(out, a, n);
     k->add(out, b, n);
+}
+
+static void run_scale(const laci_kernels *k, float *out, const float *a, const float *b, size_t n)
+{
+    memcpy(out, a, n * sizeof *out);
+    k->scale(out, b[0], n);
 }
 
 static void run_bf16(const laci_kernels *k, float *out, const float *a, const float *b, size_t n)
@@ -145,155 +99,94 @@ static void run_matmul(const laci_kernels *k, float *out, const float *a, const 
     k->matmul(out, n / 20, a, b, n / 20, 2, n / 20, n_in);
 }
 
-static const unsigned levels[] = { 0, LACI_ISA_AVX2, LACI_ISA_AVX2 | LACI_ISA_AVX512 };
-
 static void rows_match_the_reference(void **state)
 {
     (void)state;
-    for (size_t i = 0; i < sizeof levels / sizeof levels[0]; i++) {
-        if ((laci_isa_detect() & levels[i]) != levels[i]) continue;
-        const laci_kernels fast = laci_kernels_for(levels[i]);
-        compare_rows("rms_norm", run_rms_norm, &fast);
-        compare_rows("swiglu", run_swiglu, &fast);
-        compare_rows("relu2", run_relu2, &fast);
-        compare_rows("add", run_add, &fast);
-        compare_rows("to_bf16", run_bf16, &fast);
-        compare_rows("from_bf16", run_bf16, &fast);
-        compare_rows("rope", run_rope, &fast);
-        compare_rows("matmul", run_matmul, &fast);
-    }
-}
-
-/* ------------------------------------------------------------------ attention */
-
-enum { MAX_KEYS = 300, MAX_D = 128 };
-
-typedef struct {
-    size_t n_rows, n_keys, d;
-    laci_dtype dtype;
-    float scale; /* of the inputs: large = peaky softmax */
-    bool rising; /* scores rise along the keys, so the maximum keeps moving */
-} attend_case;
-
-static float q_data[LACI_ATTEND_ROWS * MAX_D], k_data[MAX_KEYS * MAX_D], v_data[MAX_KEYS * MAX_D];
-static uint16_t k_half[MAX_KEYS * MAX_D], v_half[MAX_KEYS * MAX_D];
-
-static void make_attend(const attend_case *c)
-{
-    fill(q_data, c->n_rows * c->d, 11, c->scale / sqrtf((float)c->d));
-    fill(k_data, c->n_keys * c->d, 12, 1);
-    fill(v_data, c->n_keys * c->d, 13, 1);
-    for (size_t j = 0; c->rising && j < c->n_keys; j++)
-        for (size_t i = 0; i < c->d; i++)
-            k_data[j * c->d + i] *= 0.02f * (float)j;
-    for (size_t i = 0; i < c->n_keys * c->d; i++) {
-        k_half[i] = laci_f32_to_bf16(k_data[i]);
-        v_half[i] = laci_f32_to_bf16(v_data[i]);
-        if (c->dtype != LACI_BF16) continue;
-        k_data[i] = laci_bf16_to_f32(k_half[i]);
-        v_data[i] = laci_bf16_to_f32(v_half[i]);
-    }
-}
-
-/* Output [n_rows, d] then log-sum-exp [n_rows] of a kernel fed with the keys in two parts. */
-static void run_attend(const laci_kernels *k, const attend_case *c, float *out)
-{
-    static float acc[LACI_ATTEND_ROWS * MAX_D], top[LACI_ATTEND_ROWS], sum[LACI_ATTEND_ROWS];
-    static _Alignas(64) float scratch[LACI_ATTEND_SCRATCH(MAX_D)];
-    laci_attend_tile tile = { q_data, c->n_rows, c->d, top, sum, acc, scratch };
-    const size_t cut = c->n_keys / 3;
-    for (size_t i = 0; i < c->n_rows; i++)
-        top[i] = -INFINITY, sum[i] = 0;
-    memset(acc, 0, sizeof acc);
-    for (int part = 0; part < 2; part++) {
-        const size_t first = part ? cut : 0, end = part ? c->n_keys : cut;
-        const bool wide = c->dtype == LACI_F32;
-        const laci_keys keys = {
-            wide ? (const void *)(k_data + first * c->d) : (const void *)(k_half + first * c->d),
-            wide ? (const void *)(v_data + first * c->d) : (const void *)(v_half + first * c->d),
-            c->d, c->dtype
-        };
-        k->attend_keys(&tile, &keys, end - first);
-    }
-    for (size_t i = 0; i < c->n_rows * c->d; i++)
-        out[i] = acc[i] / sum[i / c->d];
-    for (size_t i = 0; i < c->n_rows; i++)
-        out[c->n_rows * c->d + i] = top[i] + logf(sum[i]);
-}
-
-/* The definition: softmax over all keys in double. */
-static void brute_force(const attend_case *c, float *out)
-{
-    static double p[MAX_KEYS];
-    for (size_t r = 0; r < c->n_rows; r++) {
-        double top = -INFINITY, total = 0;
-        for (size_t j = 0; j < c->n_keys; j++) {
-            p[j] = 0;
-            for (size_t i = 0; i < c->d; i++)
-                p[j] += (double)q_data[r * c->d + i] * (double)k_data[j * c->d + i];
-            if (p[j] > top) top = p[j];
-        }
-        for (size_t j = 0; j < c->n_keys; j++)
-            total += p[j] = exp(p[j] - top);
-        for (size_t i = 0; i < c->d; i++) {
-            double sum = 0;
-            for (size_t j = 0; j < c->n_keys; j++)
-                sum += p[j] * (double)v_data[j * c->d + i];
-            out[r * c->d + i] = (float)(sum / total);
-        }
-        out[c->n_rows * c->d + r] = (float)(top + log(total));
-    }
-}
-
-static void attention_matches_double_precision(void **state)
-{
-    (void)state;
-    static float want[LACI_ATTEND_ROWS * (MAX_D + 1)], got[LACI_ATTEND_ROWS * (MAX_D + 1)];
-    static const attend_case cases[] = {
-        { 1, 3, 8, LACI_F32, 1, false },        { 7, 64, 32, LACI_F32, 4, false },
-        { 64, 300, 64, LACI_F32, 4, false },    { 13, 129, 40, LACI_BF16, 4, false },
-        { 64, 200, 128, LACI_BF16, 30, false }, { 5, 300, 128, LACI_F32, 30, true },
-        { 6, 299, 16, LACI_BF16, 8, true },     { 2, 65, 80, LACI_F32, 200, false },
+    static const struct {
+        const char *name;
+        row_fn run;
+        size_t at;
+    } rows[] = {
+#define ROW(name, run) { #name, run, offsetof(laci_kernels, name) }
+        ROW(rms_norm, run_rms_norm), ROW(swiglu, run_swiglu), ROW(relu2, run_relu2),
+        ROW(add, run_add),           ROW(scale, run_scale),   ROW(to_bf16, run_bf16),
+        ROW(from_bf16, run_bf16),    ROW(rope, run_rope),     ROW(matmul, run_matmul),
+#undef ROW
     };
-    for (size_t i = 0; i < sizeof levels / sizeof levels[0]; i++) {
-        if ((laci_isa_detect() & levels[i]) != levels[i]) continue;
-        const laci_kernels k = laci_kernels_for(levels[i]);
-        for (size_t c = 0; c < sizeof cases / sizeof cases[0]; c++) {
-            const size_t n = cases[c].n_rows * cases[c].d;
-            make_attend(&cases[c]);
-            brute_force(&cases[c], want);
-            run_attend(&k, &cases[c], got);
-            const float error = error_of("attention", got, want, n);
-            const float lse_error = error_of("log-sum-exp", got + n, want + n, cases[c].n_rows);
-            /* A score of size s carries an error of s units in the last place into its exponential.
-             */
-            if (error > bound_of("attend_keys") + 3e-7f * cases[c].scale || lse_error > 1e-6f)
-                fail_msg("level %zu case %zu: error %g, log-sum-exp %g", i, c, (double)error,
-                         (double)lse_error);
-        }
-    }
+    level levels[MAX_LEVELS];
+    const size_t n_levels = get_levels(levels);
+    for (size_t l = 0; l < n_levels; l++)
+        for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
+            if (is_new(levels, l, rows[i].at))
+                compare_rows(rows[i].name, rows[i].run, &levels[l].table);
 }
 
-/* A NaN among the keys must reach the output; a row without keys stays empty. */
-static void attention_shows_nan(void **state)
+/* ------------------------------------------------------------------ merging */
+
+/* The definition in double (algorithms.md 4.3). */
+static void merge_in_double(double *out, double *lse, const float *a, double a_lse, const float *b,
+                            double b_lse, size_t d)
+{
+    const double top = a_lse > b_lse ? a_lse : b_lse;
+    const double wa = a_lse == -INFINITY ? 0 : exp(a_lse - top);
+    const double wb = b_lse == -INFINITY ? 0 : exp(b_lse - top);
+    for (size_t c = 0; c < d; c++)
+        out[c] = wa + wb == 0 ? 0 : (wa * (double)a[c] + wb * (double)b[c]) / (wa + wb);
+    *lse = wa + wb == 0 ? -INFINITY : top + log(wa + wb);
+}
+
+static void check_merge(const level *l, size_t d, float a_lse, float b_lse)
+{
+    static float a[MAX_N], b[MAX_N];
+    double want[MAX_N], want_lse;
+    float lse = a_lse;
+    char what[100];
+    guarded out = guarded_new(d * sizeof(float), 4);
+    snprintf(what, sizeof what, "merge %s of %g and %g, d %zu", l->name, (double)a_lse,
+             (double)b_lse, d);
+    fill(a, d, d, 1);
+    fill(b + 1, d, d + 1, 1);
+    if (a_lse == -INFINITY) memset(a, 0, sizeof a); /* what a row without keys gives */
+    if (b_lse == -INFINITY) memset(b, 0, sizeof b);
+    memcpy(out.data, a, d * sizeof *a);
+    l->table.merge(out.data, &lse, b + 1, b_lse, d);
+    guarded_check(&out, out.n, what);
+    merge_in_double(want, &want_lse, a, (double)a_lse, b + 1, (double)b_lse, d);
+    const double bound = (double)bound_of("merge"), error = error_of(what, out.data, want, d);
+    if (error > bound) fail_msg("%s: error %g, bound %g", what, error, bound);
+    (void)error_of(what, &lse, &want_lse, 1);
+    if (fabs((double)lse - want_lse) > bound * fmax(1, fabs(want_lse)))
+        fail_msg("%s: log-sum-exp %g, want %g", what, (double)lse, want_lse);
+    if (b_lse == -INFINITY) assert_memory_equal(out.data, a, d * sizeof *a);
+    if (a_lse == -INFINITY) assert_memory_equal(out.data, b + 1, d * sizeof *b);
+    if (a_lse == -INFINITY || b_lse == -INFINITY) assert_true(lse == fmaxf(a_lse, b_lse));
+    guarded_free(&out);
+}
+
+static void merging_is_exact(void **state)
 {
     (void)state;
-    static float got[LACI_ATTEND_ROWS * (MAX_D + 1)];
-    const attend_case c = { 8, 70, 16, LACI_F32, 1, false };
-    for (size_t i = 0; i < sizeof levels / sizeof levels[0]; i++) {
-        if ((laci_isa_detect() & levels[i]) != levels[i]) continue;
-        const laci_kernels k = laci_kernels_for(levels[i]);
-        make_attend(&c);
-        k_data[66 * c.d + 3] = NAN;
-        run_attend(&k, &c, got);
-        for (size_t j = 0; j < c.n_rows * c.d; j++)
-            assert_true(isnan(got[j]));
-        float top = -INFINITY, sum = 0, acc[16] = { 0 };
-        laci_attend_tile tile = { q_data, 1, 16, &top, &sum, acc, NULL };
-        const laci_keys none = { k_data, v_data, 16, LACI_F32 };
-        k.attend_keys(&tile, &none, 0);
-        assert_true(sum == 0 && top == -INFINITY);
-    }
+    static const float pairs[][2] = {
+        { 0, 0 },
+        { 3, -2 },
+        { -2, 3 },
+        { 1e4f, 10001 },
+        { -500, 500 },
+        { 500, -500 },
+        { -1e30f, 1e30f },
+        { -INFINITY, 1.5f },
+        { 1.5f, -INFINITY },
+        { -INFINITY, -INFINITY },
+        { -1000, -1001 },
+        { NAN, 0 },
+        { 0, NAN },
+    };
+    level levels[MAX_LEVELS];
+    const size_t n_levels = get_levels(levels);
+    for (size_t l = 0; l < n_levels; l++)
+        for (size_t i = 0; IS_NEW(levels, l, merge) && i < sizeof pairs / sizeof pairs[0]; i++)
+            for (size_t s = 1; s < N_SIZES; s++)
+                check_merge(&levels[l], sizes[s], pairs[i][0], pairs[i][1]);
 }
 
 static void isa_can_be_narrowed(void **state)
@@ -311,8 +204,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(rows_match_the_reference),
-        cmocka_unit_test(attention_matches_double_precision),
-        cmocka_unit_test(attention_shows_nan),
+        cmocka_unit_test(merging_is_exact),
         cmocka_unit_test(isa_can_be_narrowed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

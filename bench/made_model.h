@@ -1,0 +1,28 @@
+/* made_model.h: models of published shapes with random weights, made in memory: what a forward pass
+ * costs depends on the shape alone. No tokenizer: such a model computes, it does not generate. */
+#ifndef LACUNA_BENCH_MADE_MODEL_H
+#define LACUNA_BENCH_MADE_MODEL_H
+
+#include "model/model.h"
+
+enum { N_MADE_SHAPES = 4 };
+
+/* "llada-8b", "dream-7b", "sdar-8b", "nano". */
+extern const char *const made_shape_names[N_MADE_SHAPES];
+
+typedef struct {
+    int shape; /* index of the name */
+    int n_layers, n_ctx, n_threads;
+    laci_dtype dtype;
+} made_options;
+
+/* Configuration and backend, no weights: enough for lac_model_plan_memory. Close with
+ * lac_model_close, filled or not. Errors: ENOMEM. */
+lac_status made_model_new(lac_model **out, const made_options *opt, lac_error *err);
+
+/* Makes the weights: matrices that keep the size of what passes through them, norms of one. The
+ * embedding has few rows and the head as many: looking up costs the same, logits are not computed.
+ * Errors: ENOMEM, EINTERNAL. */
+lac_status made_model_fill(lac_model *model, uint64_t seed, lac_error *err);
+
+#endif

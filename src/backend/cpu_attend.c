@@ -1,0 +1,540 @@
+/* cpu_attend.c: see cpu_attend.h. Work is cut into jobs, one tile of query rows each: the queries
+ * of a plan row, of one head or, where few queries share their keys, of several heads of a KV
+ * group. A job reads its keys as a list of packed panels: whole panels in place, smaller pieces
+ * gathered. */
+#include "backend/cpu_attend.h"
+
+#include <math.h>
+
+#include "backend/cpu_state.h"
+
+enum {
+    PANELS = 64, /* panels handed to a kernel at once */
+    POOL = 4,    /* gathered panels that may wait among them */
+};
+
+/* ------------------------------------------------------------------ memory of a job */
+
+typedef struct {
+    laci_tile tile;
+    char *q;          /* act [LACI_TILE_ROWS, d] */
+    float *lse;       /* [LACI_TILE_ROWS] in powers of two */
+    uint32_t *limits; /* [LACI_TILE_ROWS] */
+    float *share;     /* [blocks of a row] */
+    char *pool;       /* POOL gathered panels of keys, then of values */
+} workspace;
+
+static size_t round_up(size_t n, size_t unit)
+{
+    return (n + unit - 1) / unit * unit;
+}
+
+/* Carves the workspace from a thread's scratch; with `base` NULL only counts the bytes. */
+static size_t carve(workspace *w, char *base, size_t d, size_t n_ctx, size_t step)
+{
+    const size_t rows = LACI_TILE_ROWS + LACI_ROWS_IN_FLIGHT, d16 = laci_d16(d);
+    const size_t n_panels = (n_ctx + LACI_PANEL - 1) / LACI_PANEL;
+    const size_t n_sums = step ? n_panels * (LACI_PANEL / step) : 0;
+    size_t at = 0;
+    memset(w, 0, sizeof *w);
+#define CARVE(field, bytes)                           \
+    do {                                              \
+        w->field = base ? (void *)(base + at) : NULL; \
+        at += round_up(bytes, LACI_ALIGN);            \
+    } while (0)
+    CARVE(q, rows * d * sizeof(float));
+    CARVE(tile.acc, rows * d16 * sizeof(float));
+    CARVE(tile.max, rows * sizeof(float));
+    CARVE(tile.sum, rows * sizeof(float));
+    CARVE(lse, rows * sizeof(float));
+    CARVE(limits, rows * sizeof(uint32_t));
+    CARVE(tile.scratch, laci_tile_scratch(d));
+    CARVE(pool, POOL * (laci_k_panel_bytes(LACI_F32, d) + laci_v_panel_bytes(LACI_F32, d)));
+    if (n_sums) {
+        CARVE(tile.sums, rows * n_sums * sizeof(float));
+        CARVE(tile.squares, rows * n_sums * sizeof(float));
+        CARVE(tile.sums_max, rows * n_panels * sizeof(float));
+        CARVE(share, n_sums * sizeof(float));
+    }
+#undef CARVE
+    w->tile.q = w->q;
+    w->tile.d = d;
+    w->tile.sums_stride = n_panels;
+    w->tile.step = step;
+    return at;
+}
+
+/* Keys of one sum: whole panels where blocks are made of them. */
+static size_t stats_step(size_t k_block)
+{
+    return k_block < LACI_PANEL ? k_block : LACI_PANEL;
+}
+
+size_t laci_cpu_attend_scratch(size_t d, size_t n_ctx, size_t stats_block)
+{
+    workspace w;
+    return carve(&w, NULL, d, n_ctx, n_ctx ? stats_step(stats_block) : 0);
+}
+
+/* ------------------------------------------------------------------ reading keys */
+
+/* Turns ranges of keys into panels and hands them to the kernel. */
+typedef struct {
+    const cpu_backend *cpu;
+    laci_tile *tile;
+    const char *k, *v; /* panels of the head */
+    size_t k_bytes, v_bytes;
+    const uint64_t *valid; /* of the sequence, NULL = all */
+    laci_panel panels[PANELS];
+    size_t n_panels;
+    /* gathered panels: POOL slots, those taken not yet read by the kernel */
+    char *pool;
+    bool taken[POOL];
+    uint32_t positions[POOL][LACI_PANEL];
+    size_t open;     /* slot under assembly from groups of 16 keys, POOL = none */
+    size_t n_groups; /* groups it holds */
+    uint64_t open_lanes;
+    uint32_t keys[LACI_PANEL]; /* single keys waiting */
+    size_t n_keys;
+} reader;
+
+static void flush(reader *r)
+{
+    if (r->n_panels) {
+        if (r->cpu->base.act == LACI_BF16)
+            r->cpu->kernels.attend_bf16(r->tile, r->panels, r->n_panels);
+        else
+            r->cpu->kernels.attend_f32(r->tile, r->panels, r->n_panels);
+    }
+    r->n_panels = 0;
+    for (size_t slot = 0; slot < POOL; slot++)
+        r->taken[slot] = slot == r->open;
+}
+
+static void push(reader *r, laci_panel panel)
+{
+    r->panels[r->n_panels++] = panel;
+    if (r->n_panels == PANELS) flush(r);
+}
+
+static uint64_t valid_word(const reader *r, size_t panel)
+{
+    return r->valid ? r->valid[panel] : UINT64_MAX;
+}
+
+static laci_gather slot_of(const reader *r, size_t slot)
+{
+    char *at = r->pool + slot * (r->k_bytes + r->v_bytes);
+    return (laci_gather){ at, at + r->k_bytes, r->k, r->v, r->cpu->base.act, r->tile->d };
+}
+
+static size_t free_slot(const reader *r)
+{
+    size_t slot = 0;
+    while (slot < POOL && r->taken[slot])
+        slot++;
+    return slot;
+}
+
+/* A free slot of the pool, zeroed: lanes that are not filled must hold numbers. */
+static size_t take_slot(reader *r)
+{
+    if (free_slot(r) == POOL) flush(r);
+    const size_t slot = free_slot(r);
+    r->taken[slot] = true;
+    memset(slot_of(r, slot).k, 0, r->k_bytes + r->v_bytes);
+    return slot;
+}
+
+static void push_slot(reader *r, size_t slot, uint64_t lanes)
+{
+    const laci_gather g = slot_of(r, slot);
+    push(r, (laci_panel){ g.k, g.v, lanes, 0, r->positions[slot] });
+}
+
+static void close_groups(reader *r)
+{
+    if (r->open == POOL) return;
+    const size_t slot = r->open;
+    r->open = POOL;
+    push_slot(r, slot, r->open_lanes);
+}
+
+/* Keys [first, end) within one group of 16. */
+static void read_group(reader *r, size_t first, size_t end)
+{
+    if (r->open == POOL) {
+        r->open = take_slot(r);
+        r->n_groups = 0;
+        r->open_lanes = 0;
+    }
+    const size_t group = first / 16;
+    const laci_gather to = slot_of(r, r->open);
+    r->cpu->kernels.gather_group(&to, r->n_groups, group);
+    const uint64_t word = valid_word(r, first / LACI_PANEL) >> (group * 16 % LACI_PANEL);
+    const uint64_t wanted = ((1u << (end - first)) - 1u) << (first % 16);
+    r->open_lanes |= (word & wanted) << (r->n_groups * 16);
+    for (size_t j = 0; j < 16; j++)
+        r->positions[r->open][r->n_groups * 16 + j] = (uint32_t)(group * 16 + j);
+    if (++r->n_groups == LACI_PANEL / 16) close_groups(r);
+}
+
+static void close_keys(reader *r)
+{
+    if (!r->n_keys) return;
+    const size_t slot = take_slot(r);
+    const laci_gather to = slot_of(r, slot);
+    r->cpu->kernels.gather_keys(&to, r->keys, r->n_keys);
+    uint64_t lanes = 0;
+    for (size_t j = 0; j < LACI_PANEL; j++) {
+        const uint32_t key = j < r->n_keys ? r->keys[j] : 0;
+        r->positions[slot][j] = key;
+        if (j < r->n_keys) lanes |= (valid_word(r, key / LACI_PANEL) >> key % LACI_PANEL & 1) << j;
+    }
+    r->n_keys = 0;
+    push_slot(r, slot, lanes);
+}
+
+static void read_keys(reader *r, size_t first, size_t end)
+{
+    for (size_t key = first; key < end; key++) {
+        r->keys[r->n_keys++] = (uint32_t)key;
+        if (r->n_keys == LACI_PANEL) close_keys(r);
+    }
+}
+
+/* Keys [first, end) of one panel, part of a range: in place where most of the panel counts or the
+ * range is long (a dense pass reads panels in order), by groups of 16 or key by key otherwise. */
+static void read_piece(reader *r, size_t first, size_t end, bool in_place)
+{
+    const size_t at = first / LACI_PANEL, n = end - first;
+    if (in_place || n > LACI_PANEL / 2) {
+        const uint64_t lanes =
+            n == LACI_PANEL ? UINT64_MAX : ((UINT64_C(1) << n) - 1) << first % LACI_PANEL;
+        push(r, (laci_panel){ r->k + at * r->k_bytes, r->v + at * r->v_bytes,
+                              lanes & valid_word(r, at), (uint32_t)(at * LACI_PANEL), NULL });
+        return;
+    }
+    while (first < end) {
+        const size_t group_end = round_up(first + 1, 16);
+        const size_t stop = group_end < end ? group_end : end;
+        if (stop - first >= 8)
+            read_group(r, first, stop);
+        else
+            read_keys(r, first, stop);
+        first = stop;
+    }
+}
+
+static void read_range(reader *r, size_t first, size_t end, size_t n_keys)
+{
+    const bool in_place = end - first >= LACI_PANEL || (first == 0 && end == n_keys);
+    while (first < end) {
+        const size_t panel_end = round_up(first + 1, LACI_PANEL);
+        const size_t stop = panel_end < end ? panel_end : end;
+        read_piece(r, first, stop, in_place);
+        first = stop;
+    }
+}
+
+/* The keys of one plan row; neighbouring blocks are read as one range. */
+static void read_row(reader *r, const laci_plan *plan, size_t at, size_t n_keys)
+{
+    for (uint32_t c = plan->row_ptr[at]; c < plan->row_ptr[at + 1];) {
+        const size_t first = (size_t)plan->cols[c] * plan->k_block;
+        size_t end = first;
+        for (; c < plan->row_ptr[at + 1] && (size_t)plan->cols[c] * plan->k_block == end; c++)
+            end += plan->k_block;
+        if (first < n_keys) read_range(r, first, end < n_keys ? end : n_keys, n_keys);
+    }
+    close_groups(r);
+    close_keys(r);
+    flush(r);
+}
+
+/* ------------------------------------------------------------------ one tile */
+
+/* Queries [begin, end) of heads [head, head + n_heads), all in plan row `row`. Tile row h * n + i
+ * is query begin + i of head head + h. */
+typedef struct {
+    size_t batch, head, n_heads, row, begin, end;
+} tile_job;
+
+static size_t keys_of(const laci_attention *a, size_t batch)
+{
+    return a->n_keys ? a->n_keys[batch] : a->n_k;
+}
+
+static size_t pattern_of(const laci_plan *plan, const laci_attention *a, size_t batch, size_t head,
+                         size_t row)
+{
+    size_t pattern = 0;
+    if (plan->n_heads > 1) pattern = plan->n_heads > a->n_heads ? batch * a->n_heads + head : head;
+    return pattern * plan->n_rows + row;
+}
+
+static void begin_tile(const cpu_backend *cpu, workspace *w, const laci_attention *a,
+                       const tile_job *job)
+{
+    const size_t d = a->kv->d_head, n = job->end - job->begin, bytes = d * act_size(&cpu->base);
+    const size_t n_keys = keys_of(a, job->batch);
+    laci_tile *tile = &w->tile;
+    tile->n_rows = n * job->n_heads;
+    tile->scale = 1.44269504088896341f / sqrtf((float)d);
+    tile->limits = a->limits ? w->limits : NULL;
+    tile->panel_at = 0;
+    for (size_t i = 0; i < tile->n_rows; i++) {
+        const size_t at = job->batch * a->n_q + job->begin + i % n;
+        memcpy(w->q + i * bytes,
+               act_row(&cpu->base, a->q, at, a->n_heads * d) + (job->head + i / n) * bytes, bytes);
+        tile->max[i] = -INFINITY;
+        tile->sum[i] = 0;
+        if (a->limits) w->limits[i] = a->limits[at] < n_keys ? a->limits[at] : (uint32_t)n_keys;
+    }
+    memset(tile->acc, 0, tile->n_rows * laci_d16(d) * sizeof *tile->acc);
+}
+
+/* Outputs and log-sum-exp of a finished tile. */
+static void end_tile(const cpu_backend *cpu, workspace *w, const laci_attention *a,
+                     const tile_job *job)
+{
+    const size_t d = a->kv->d_head, n = job->end - job->begin, width = a->n_heads * d;
+    for (size_t i = 0; i < w->tile.n_rows; i++) {
+        const bool empty = w->tile.sum[i] == 0;
+        const size_t head = job->head + i / n, query = job->begin + i % n;
+        const size_t at = (job->batch * a->n_q + query) * width + head * d;
+        float *acc = w->tile.acc + i * laci_d16(d);
+        cpu->kernels.scale(acc, empty ? 0 : 1 / w->tile.sum[i], d);
+        if (a->out_f32)
+            memcpy(floats(a->out, at), acc, d * sizeof *acc);
+        else
+            put_act(cpu, act_row(&cpu->base, a->out, at, 1), acc, d);
+        if (a->lse)
+            *floats(a->lse, (job->batch * a->n_heads + head) * a->n_q + query) =
+                empty ? -INFINITY
+                      : (w->tile.max[i] + log2f(w->tile.sum[i])) * 0.693147180559945309f;
+    }
+}
+
+/* ------------------------------------------------------------------ statistics of a tile */
+
+static void add_shares(const cpu_backend *cpu, workspace *w, const laci_mass *mass, size_t row,
+                       size_t from, float *sum)
+{
+    cpu->kernels.mass_row(w->share, mass, row, from);
+    cpu->kernels.add(sum, w->share, mass->n_blocks);
+}
+
+static float kept_share(const laci_plan *kept, size_t at, const float *share)
+{
+    float total = 0;
+    for (uint32_t c = kept->row_ptr[at]; c < kept->row_ptr[at + 1]; c++)
+        total += share[kept->cols[c]];
+    return total;
+}
+
+/* Masses of query blocks [begin, end) of one head; tile rows start at `first`. */
+static void stats_of_head(const cpu_backend *cpu, workspace *w, const laci_attention *a,
+                          const tile_job *job, size_t head, size_t first)
+{
+    const laci_mass_stats *s = a->stats;
+    const laci_mass mass = { .sums = s->doubled ? w->tile.squares : w->tile.sums,
+                             .sums_max = w->tile.sums_max,
+                             .stride = w->tile.sums_stride,
+                             .n_panels = w->tile.panel_at,
+                             .step = w->tile.step,
+                             .block = s->k_block,
+                             .n_blocks = (a->n_k + s->k_block - 1) / s->k_block,
+                             .squared = s->doubled };
+    const size_t pattern = job->batch * a->n_heads + head;
+    const size_t n_q_blocks = (a->n_q + s->q_block - 1) / s->q_block;
+    for (size_t begin = job->begin; begin < job->end; begin += s->q_block) {
+        const size_t stop = begin + s->q_block < job->end ? begin + s->q_block : job->end;
+        const size_t at = (pattern * n_q_blocks + begin / s->q_block) * mass.n_blocks;
+        float *sum = floats(s->mass, at), *late = floats(s->late, at);
+        memset(sum, 0, mass.n_blocks * sizeof *sum);
+        if (late) memset(late, 0, mass.n_blocks * sizeof *late);
+        for (size_t q = begin; q < stop; q++) {
+            const size_t row = first + q - job->begin;
+            if (late) add_shares(cpu, w, &mass, row, s->late_from, late);
+            add_shares(cpu, w, &mass, row, 0, sum);
+            if (s->kept_mass)
+                *floats(s->kept_mass, pattern * a->n_q + q) = kept_share(
+                    s->kept, pattern_of(s->kept, a, job->batch, head, q / s->q_block), w->share);
+        }
+        cpu->kernels.scale(sum, 1 / (float)(stop - begin), mass.n_blocks);
+        if (late) cpu->kernels.scale(late, 1 / (float)(stop - begin), mass.n_blocks);
+    }
+}
+
+/* ------------------------------------------------------------------ jobs */
+
+static void attend_tile(const cpu_backend *cpu, const laci_plan *plan, const laci_attention *a,
+                        const tile_job *job)
+{
+    const size_t d = a->kv->d_head, kv_head = job->head / (a->n_heads / a->kv->n_kv_heads);
+    workspace w;
+    (void)carve(&w, scratch_of(cpu), d, a->stats ? a->n_k : 0,
+                a->stats ? stats_step(a->stats->k_block) : 0);
+    if (a->stats && !a->stats->doubled) w.tile.squares = NULL;
+    begin_tile(cpu, &w, a, job);
+    const size_t words = (a->n_k + LACI_PANEL - 1) / LACI_PANEL;
+    reader r = { .cpu = cpu,
+                 .tile = &w.tile,
+                 .k = kv_panels(&cpu->base, a->kv, LACI_KEYS, job->batch, kv_head),
+                 .v = kv_panels(&cpu->base, a->kv, LACI_VALUES, job->batch, kv_head),
+                 .k_bytes = laci_k_panel_bytes(cpu->base.act, d),
+                 .v_bytes = laci_v_panel_bytes(cpu->base.act, d),
+                 .valid = a->valid ? a->valid + job->batch * words : NULL,
+                 .pool = w.pool,
+                 .open = POOL };
+    read_row(&r, plan, pattern_of(plan, a, job->batch, job->head, job->row),
+             keys_of(a, job->batch));
+    for (size_t h = 0; a->stats && h < job->n_heads; h++)
+        stats_of_head(cpu, &w, a, job, job->head + h, h * (job->end - job->begin));
+    end_tile(cpu, &w, a, job);
+}
+
+static bool same_keys(const laci_plan *plan, size_t a, size_t b)
+{
+    const size_t n = plan->row_ptr[a + 1] - plan->row_ptr[a];
+    return plan->row_ptr[b + 1] - plan->row_ptr[b] == n &&
+           !memcmp(plan->cols + plan->row_ptr[a], plan->cols + plan->row_ptr[b],
+                   n * sizeof *plan->cols);
+}
+
+/* `whole` names `n_heads` heads of a KV group; those in a run with the same keys share a tile. */
+static void attend_heads(const cpu_backend *cpu, const laci_plan *plan, const laci_attention *a,
+                         const tile_job *whole)
+{
+    tile_job job = *whole;
+    const size_t end = whole->head + whole->n_heads;
+    for (; job.head < end; job.head += job.n_heads) {
+        const size_t at = pattern_of(plan, a, job.batch, job.head, job.row);
+        job.n_heads = 1;
+        while (job.head + job.n_heads < end &&
+               same_keys(plan, at, pattern_of(plan, a, job.batch, job.head + job.n_heads, job.row)))
+            job.n_heads++;
+        attend_tile(cpu, plan, a, &job);
+    }
+}
+
+/* Index of the first query at or after a position. */
+static size_t first_query(const laci_plan *plan, size_t n_q, size_t position)
+{
+    if (!plan->active) return position < n_q ? position : n_q;
+    size_t begin = 0, end = plan->n_active;
+    while (begin < end) {
+        const size_t middle = begin + (end - begin) / 2;
+        if ((size_t)plan->active[middle] < position)
+            begin = middle + 1;
+        else
+            end = middle;
+    }
+    return begin;
+}
+
+/* Heads of a KV group that fit one tile with `n` queries each: a divisor of the group. */
+static size_t heads_per_tile(const laci_attention *a, size_t n)
+{
+    const size_t group = a->n_heads / a->kv->n_kv_heads;
+    size_t heads = group;
+    while (heads > 1 && (group % heads || heads * n > LACI_TILE_ROWS))
+        heads--;
+    return heads;
+}
+
+void laci_cpu_attend(laci_backend *be, const laci_plan *plan, const laci_attention *a)
+{
+    const cpu_backend *cpu = cpu_of(be);
+    /* A plan row may hold more queries than a tile: it is cut into n_parts, the last ones empty
+     * where few of its queries are active. */
+    const size_t longest = plan->q_block < a->n_q ? plan->q_block : a->n_q;
+    const size_t heads = heads_per_tile(a, longest);
+    const size_t part = LACI_TILE_ROWS / heads;
+    const size_t n_parts = (longest + part - 1) / part;
+    const size_t n_batch = a->n_batch ? a->n_batch : 1;
+    const size_t n_jobs = n_batch * (a->n_heads / heads) * plan->n_rows * n_parts;
+#pragma omp parallel for schedule(dynamic) \
+    num_threads(be->n_threads) if (a->n_q * a->n_k * a->n_heads * n_batch > PARALLEL_MIN)
+    for (size_t i = 0; i < n_jobs; i++) {
+        const size_t row = i / n_parts % plan->n_rows, group = i / n_parts / plan->n_rows;
+        tile_job job = { .batch = group / (a->n_heads / heads),
+                         .head = group % (a->n_heads / heads) * heads,
+                         .n_heads = heads,
+                         .row = row };
+        const size_t end = first_query(plan, a->n_q, (row + 1) * plan->q_block);
+        job.begin = first_query(plan, a->n_q, row * plan->q_block) + i % n_parts * part;
+        job.end = job.begin + part < end ? job.begin + part : end;
+        if (job.begin < job.end) attend_heads(cpu, plan, a, &job);
+    }
+}
+
+/* ------------------------------------------------------------------ columns and merging */
+
+/* One group of queries of one head: probabilities of all keys, `PANELS` panels at a time. */
+static void columns_of_group(const cpu_backend *cpu, const laci_attention *a, const tile_job *job,
+                             float *sums)
+{
+    const size_t d = a->kv->d_head, n = job->end - job->begin, n_keys = keys_of(a, job->batch);
+    const size_t kv_head = job->head / (a->n_heads / a->kv->n_kv_heads);
+    const size_t k_bytes = laci_k_panel_bytes(cpu->base.act, d);
+    const char *k = kv_panels(&cpu->base, a->kv, LACI_KEYS, job->batch, kv_head);
+    const char *v = kv_panels(&cpu->base, a->kv, LACI_VALUES, job->batch, kv_head);
+    const size_t words = (a->n_k + LACI_PANEL - 1) / LACI_PANEL;
+    const float *lse = floats(a->lse, (job->batch * a->n_heads + job->head) * a->n_q + job->begin);
+    workspace w;
+    float padded[LACI_PANEL];
+    (void)carve(&w, scratch_of(cpu), d, 0, 0);
+    begin_tile(cpu, &w, a, job);
+    for (size_t i = 0; i < n; i++)
+        w.lse[i] = lse[i] * 1.44269504088896341f;
+    memset(sums, 0, a->n_k * sizeof *sums);
+    for (size_t first = 0; first < n_keys; first += LACI_PANEL) {
+        const size_t at = first / LACI_PANEL;
+        const size_t left = n_keys - first < LACI_PANEL ? n_keys - first : LACI_PANEL;
+        const uint64_t held = left < LACI_PANEL ? (UINT64_C(1) << left) - 1 : UINT64_MAX;
+        const uint64_t valid = a->valid ? a->valid[job->batch * words + at] : UINT64_MAX;
+        const laci_panel panel = { k + at * k_bytes, v, held & valid, (uint32_t)first, NULL };
+        memset(padded, 0, sizeof padded);
+        if (cpu->base.act == LACI_BF16)
+            cpu->kernels.column_mass_bf16(&w.tile, &panel, 1, w.lse, padded);
+        else
+            cpu->kernels.column_mass_f32(&w.tile, &panel, 1, w.lse, padded);
+        for (size_t j = 0; j < left; j++)
+            sums[first + j] = padded[j] / (float)n;
+    }
+}
+
+void laci_cpu_column_mass(laci_backend *be, const laci_attention *a, size_t q_group, size_t first,
+                          size_t n_groups, laci_buf *out)
+{
+    const cpu_backend *cpu = cpu_of(be);
+    const size_t n_heads = (a->n_batch ? a->n_batch : 1) * a->n_heads;
+#pragma omp parallel for schedule(dynamic) num_threads(be->n_threads)
+    for (size_t i = 0; i < n_heads * n_groups; i++) {
+        const size_t head = i / n_groups, begin = (first + i % n_groups) * q_group;
+        const tile_job job = { .batch = head / a->n_heads,
+                               .head = head % a->n_heads,
+                               .n_heads = 1,
+                               .begin = begin,
+                               .end = begin + q_group < a->n_q ? begin + q_group : a->n_q };
+        columns_of_group(cpu, a, &job, floats(out, i * a->n_k));
+    }
+}
+
+void laci_cpu_merge(laci_backend *be, laci_buf *out, laci_buf *lse, const laci_buf *other,
+                    const laci_buf *other_lse, size_t n_batch, size_t n_q, size_t n_heads,
+                    size_t d_head)
+{
+    const cpu_backend *cpu = cpu_of(be);
+    const size_t n_rows = n_batch * n_q * n_heads;
+#pragma omp parallel for schedule(static) \
+    num_threads(be->n_threads) if (n_rows * d_head > PARALLEL_MIN)
+    for (size_t i = 0; i < n_rows; i++) {
+        const size_t head = i % n_heads, query = i / n_heads % n_q, batch = i / n_heads / n_q;
+        const size_t at = (batch * n_heads + head) * n_q + query;
+        cpu->kernels.merge(floats(out, i * d_head), floats(lse, at), floats(other, i * d_head),
+                           *floats(other_lse, at), d_head);
+    }
+}

@@ -1,0 +1,198 @@
+# bench.bats: every benchmark on a problem so small that it measures nothing: what its rows hold, and
+# what is said to a command line that makes no sense.
+load helpers
+
+KEYS="test ctx n_q n_heads n_kv_heads d_head dtype threads isa block density policy seconds_best \
+seconds_median gflops peak_gflops peak_share vs_dense rel_l2 max_abs"
+ATTN="--ctx 256 --heads 2 --head-dim 32 --block 64 -t 1 --repeat 2 --json -q"
+
+# Every line of $OUT is an object of plain values that begins with the keys all rows have.
+expect_rows() { # NUMBER_OF_ROWS
+    expect_ok
+    [ "$(wc -l <"$SCRATCH/out")" -eq "$1" ] || show "expected $1 rows"
+    value='("[^"]*"|null|-?[0-9]+(\.[0-9]+)?(e[-+]?[0-9]+)?)'
+    ! grep -vE "^\{\"[a-z0-9_]+\":$value(,\"[a-z0-9_]+\":$value)*\}\$" "$SCRATCH/out" || show "not JSON"
+    while read -r line; do
+        keys=$(printf '%s' "$line" | grep -o '"[a-z0-9_]*":' | tr -d '":' | head -n 20 | tr '\n' ' ')
+        [ "$keys" = "$KEYS " ] || show "keys of a row: $keys"
+    done <"$SCRATCH/out"
+}
+
+# Value of a key in row N, counted from 1.
+row_value() { # N KEY
+    sed -n "$1p" "$SCRATCH/out" | sed -n "s/.*\"$2\":\(\"[^\"]*\"\|[^,}]*\).*/\1/p"
+}
+
+# is_between LOW VALUE HIGH: numbers may have exponents.
+is_between() {
+    awk -v low="$1" -v value="$2" -v high="$3" \
+        'BEGIN { exit !(value != "" && value != "null" && value + 0 >= low + 0 && value + 0 <= high + 0) }'
+}
+
+@test "bench: help names the benchmarks, and each explains its flags" {
+    lacuna bench --help
+    expect_ok
+    help=$OUT
+    for name in peak attn decode gemm step; do
+        [[ $help == *"  $name "* ]] || show "no $name"
+        lacuna bench "$name" --help
+        expect_ok
+        [[ $OUT == "usage: lacuna bench $name"*"--threads"*"--json"*"example:"* ]] || show "no flags"
+        [ "$(wc -L <"$SCRATCH/out")" -le 100 ] || show "a line is too long"
+    done
+    lacuna help bench
+    [ "$OUT" = "$help" ] || show "help bench differs from bench --help"
+}
+
+@test "bench: no benchmark, or one there is not" {
+    lacuna bench
+    expect_error 2 "lacuna bench --help"
+    lacuna bench pek
+    expect_error 2 "'pek'" "did you mean peak"
+    lacuna bench --whatever
+    expect_error 2 "'--whatever'"
+}
+
+@test "attn: a row for each density, with its error and its ratio to dense" {
+    # shellcheck disable=SC2086 # words on purpose
+    lacuna bench attn $ATTN --density 1.0,0.5,0.01
+    expect_rows 3
+    for row in 1 2 3; do
+        is_between 1e-5 "$(row_value "$row" rel_l2)" 0.01 || show "error of row $row"
+        is_between 1e-6 "$(row_value "$row" peak_share)" 2 || show "share of row $row"
+        is_between 1e-9 "$(row_value "$row" seconds_best)" "$(row_value "$row" seconds_median)" || show "time"
+    done
+    [ "$(row_value 1 policy),$(row_value 1 density),$(row_value 1 vs_dense)" = '"dense",1,1' ] || show "dense"
+    [ "$(row_value 2 policy),$(row_value 2 density)" = '"random",0.5' ] || show "half"
+    [ "$(row_value 3 density)" = 0.25 ] || show "one block of four at least"
+    [ "$(row_value 1 stats_extra)" = null ] || show "no statistics were asked for"
+}
+
+@test "attn: lists of every kind, ragged shapes, f32, kinds of scores" {
+    lacuna bench attn --ctx 100,130 --n-q 70 --heads 4 --kv-heads 2 --head-dim 16,24 --block 16,64 \
+        --dtype f32,bf16 -t 1,2 --density 0.5 --repeat 1 --warmup 0 --json -q
+    expect_rows 32
+    for row in 1 16; do
+        is_between 0 "$(row_value "$row" rel_l2)" 1e-5 || show "error of f32"
+    done
+    is_between 1e-5 "$(row_value 32 rel_l2)" 0.01 || show "error of bf16"
+    [ "$(row_value 32 threads),$(row_value 32 ctx),$(row_value 32 d_head)" = "2,130,24" ] || show "order"
+    for scores in random peaky rising; do
+        # shellcheck disable=SC2086 # words on purpose
+        lacuna bench attn $ATTN --scores "$scores" --out f32
+        expect_rows 1
+        is_between 1e-9 "$(row_value 1 rel_l2)" 0.01 || show "error of $scores"
+        [ "$(row_value 1 scores),$(row_value 1 out)" = "\"$scores\",\"f32\"" ] || show "what was asked"
+    done
+}
+
+@test "attn: statistics add a row that says what they cost" {
+    # shellcheck disable=SC2086 # words on purpose
+    lacuna bench attn $ATTN --stats on
+    expect_rows 2
+    [ "$(row_value 1 stats),$(row_value 2 stats)" = '"off","on"' ] || show "which row has them"
+    is_between -1 "$(row_value 2 stats_extra)" 100 || show "stats_extra"
+}
+
+@test "decode: dense rows, then one for each share of pages" {
+    lacuna bench decode --prefix 1000 --queries 4 --active 2 --pages 0.1,1 --heads 4 --kv-heads 2 \
+        --head-dim 32 -t 1 --repeat 2 --warm-cache --json -q
+    expect_rows 5
+    [ "$(row_value 1 n_q),$(row_value 2 n_q),$(row_value 3 n_q),$(row_value 4 n_q)" = 4,2,1,2 ] || show "queries"
+    [ "$(row_value 1 vs_dense)" = 1 ] || show "the first row is the dense one"
+    is_between 0.1 "$(row_value 4 density)" 0.15 || show "density of pages"
+    [ "$(row_value 5 density)" = 1 ] || show "all pages"
+    is_between 0 "$(row_value 4 ms_select)" 1000 || show "ms_select"
+    is_between 0 "$(row_value 3 gb_per_s)" 1e6 || show "gb_per_s"
+    is_between 0.01 "$(row_value 3 bandwidth_gb_per_s)" 1e6 || show "bandwidth_gb_per_s"
+    is_between 0 "$(row_value 3 bandwidth_share)" 1e6 || show "bandwidth_share"
+    for row in 1 2 3 4 5; do
+        is_between 1e-5 "$(row_value "$row" rel_l2)" 0.01 || show "error of row $row"
+    done
+}
+
+@test "gemm: a row for each number of rows" {
+    lacuna bench gemm --m 3,16 --n 100 --k 72 --dtype f32,bf16 -t 1 --repeat 2 --json -q
+    expect_rows 4
+    for row in 1 2 3 4; do
+        is_between 0 "$(row_value "$row" rel_l2)" 1e-5 || show "error of row $row"
+    done
+    [ "$(row_value 1 m),$(row_value 1 n),$(row_value 1 k),$(row_value 4 m)" = 3,100,72,16 ] || show "sizes"
+}
+
+@test "step: the parts add up to the whole" {
+    lacuna bench step --shape nano --layers 2 --ctx 64 -t 1 --repeat 1 --json -q
+    expect_rows 1
+    awk -v whole="$(row_value 1 seconds_best)" -v a="$(row_value 1 ms_attention)" \
+        -v l="$(row_value 1 ms_linear)" -v o="$(row_value 1 ms_other)" \
+        'BEGIN { d = (a + l + o) / 1e3 / whole; exit !(a > 0 && l > 0 && o > 0 && d > 0.999 && d < 1.001) }' ||
+        show "parts"
+    is_between 1e-6 "$(row_value 1 peak_share)" 2 || show "peak_share"
+}
+
+@test "peak: units that this processor has, and no others" {
+    LAC_ISA=ref lacuna bench peak -t 1 --repeat 1 --warmup 0 --json -q
+    expect_rows 9
+    [ "$(row_value 1 unit)" = '"f32_plain"' ] || show "plain C"
+    [ "$(row_value 2 unit),$(row_value 9 unit)" = '"read_l1","write_memory"' ] || show "memory"
+    is_between 0.01 "$(row_value 1 gflops)" 1e6 || show "rate"
+    is_between 0.01 "$(row_value 5 gb_per_s)" 1e6 || show "bandwidth"
+}
+
+@test "bench: CSV has one header, a table is Markdown, progress is on stderr" {
+    lacuna bench gemm --m 1,2 --n 64 --k 64 -t 1 --repeat 1 --csv -q
+    expect_ok
+    [ "$(wc -l <"$SCRATCH/out")" -eq 3 ] || show "expected a header and two rows"
+    [[ $OUT == "$(echo "$KEYS" | tr ' ' ,),"* ]] || show "header"
+    [ "$(awk -F, '{ print NF }' "$SCRATCH/out" | sort -u | wc -l)" -eq 1 ] || show "columns"
+    [ -z "$ERR" ] || show "quiet"
+    lacuna bench gemm --m 1,2 --n 64 --k 64 -t 1 --repeat 1
+    expect_ok
+    [ "$(grep -c '^|' "$SCRATCH/out")" -eq 4 ] || show "expected head, rule and two rows"
+    [ "$(grep '^|' "$SCRATCH/out" | awk '{ print length }' | sort -u | wc -l)" -eq 1 ] || show "ragged"
+    [[ $ERR == "lacuna bench gemm: "* ]] || show "no progress"
+}
+
+@test "bench: what makes no sense is refused by flag and value" {
+    for value in 0 4096, "" x 1.5 -1; do
+        lacuna bench attn --ctx "$value"
+        expect_error 2 "--ctx: '$value'" "whole numbers from 1"
+    done
+    lacuna bench attn --density 0.5,1.5
+    expect_error 2 "--density: '0.5,1.5'"
+    lacuna bench attn --heads 8 --kv-heads 3
+    expect_error 2 "--heads 8" "--kv-heads 3"
+    lacuna bench attn --head-dim 12
+    expect_error 2 "--head-dim: 12" "8"
+    lacuna bench attn --dtype f16
+    expect_error 2 "--dtype: 'f16'" "bf16"
+    lacuna bench attn --scores flat
+    expect_error 2 "--scores: 'flat'" "rising"
+    lacuna bench attn --stats on --block 48
+    expect_error 2 "--block 48"
+    lacuna bench attn --json --csv
+    expect_error 2 "--json and --csv"
+    lacuna bench peak -t 0
+    expect_error 2 "--threads: '0'"
+    lacuna bench peak --repeat 0
+    expect_error 2 "--repeat: '0'"
+    lacuna bench decode --page 48
+    expect_error 2 "--page: 48" "16, 32, 64"
+    lacuna bench decode --active 17
+    expect_error 2 "--active 17" "--queries 16"
+    lacuna bench step --shape gpt
+    expect_error 2 "--shape: 'gpt'" "llada-8b"
+    lacuna bench gemm --m 16 stray
+    expect_error 2 "'stray'"
+}
+
+@test "bench: what does not fit into memory is refused before it is taken" {
+    lacuna bench attn --ctx 16777216 --heads 1024 -t 1 -q
+    expect_error 4 "MiB"
+    lacuna bench decode --prefix 16777216 --kv-heads 32 -t 1 -q
+    expect_error 4 "MiB"
+    lacuna bench gemm --m 1048576 --n 1048576 --k 1048576 -t 1 -q
+    expect_error 4 "MiB"
+    lacuna bench step --layers 1024 -t 1 -q
+    expect_error 4 "MiB"
+}
