@@ -23,11 +23,12 @@ static const struct {
 };
 enum { N_LEVELS = sizeof levels / sizeof levels[0] };
 
+#ifdef LACI_HAVE_X86
 /* AMX tiles with bf16 products, and the system's leave to use them: the tile registers are 8 KB
  * that a thread saves only if its process asked. */
 static bool has_amx(void)
 {
-#if defined(LACI_HAVE_X86) && defined(__linux__)
+#ifdef __linux__
     enum { AMX_BF16 = 1 << 22, AMX_TILE = 1 << 24, REQUEST = 0x1023, TILE_DATA = 18 };
     unsigned a, b, c, d;
     if (!__get_cpuid_count(7, 0, &a, &b, &c, &d)) return false;
@@ -37,6 +38,7 @@ static bool has_amx(void)
     return false;
 #endif
 }
+#endif
 
 static unsigned hardware(void)
 {

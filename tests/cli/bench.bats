@@ -69,14 +69,14 @@ is_between() {
 }
 
 @test "attn: lists of every kind, ragged shapes, f32, kinds of scores" {
-    lacuna bench attn --ctx 100,130 --n-q 70 --heads 4 --kv-heads 2 --head-dim 16,24 --block 16,64 \
+    lacuna bench attn --ctx 100,130 --n-q 70 --heads 4 --kv-heads 2 --head-dim 24 --block 16,64 \
         --dtype f32,bf16 -t 1,2 --density 0.5 --repeat 1 --warmup 0 --json -q
-    expect_rows 32
-    for row in 1 16; do
+    expect_rows 16
+    for row in 1 8; do
         is_between 0 "$(row_value "$row" rel_l2)" 1e-5 || show "error of f32"
     done
-    is_between 1e-5 "$(row_value 32 rel_l2)" 0.01 || show "error of bf16"
-    [ "$(row_value 32 threads),$(row_value 32 ctx),$(row_value 32 d_head)" = "2,130,24" ] || show "order"
+    is_between 1e-5 "$(row_value 16 rel_l2)" 0.01 || show "error of bf16"
+    [ "$(row_value 16 threads),$(row_value 16 ctx),$(row_value 16 d_head)" = "2,130,24" ] || show "order"
     for scores in random peaky rising; do
         # shellcheck disable=SC2086 # words on purpose
         lacuna bench attn $ATTN --scores "$scores" --out f32

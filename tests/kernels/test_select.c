@@ -165,7 +165,9 @@ static score_case make_scores(laci_dtype dtype, size_t d, size_t n_rows, size_t 
     c.q = take(n_rows * d, sizeof *c.q);
     c.q_act = take(n_rows * d, sizeof *c.q);
     c.keys = take(16 * c.n_pages * d, sizeof *c.keys);
-    c.bounds = take(n_panels, laci_bounds_panel_bytes(dtype, d));
+    c.bounds = take(n_panels + 1, laci_bounds_panel_bytes(dtype, d));
+    memset((char *)c.bounds + n_panels * laci_bounds_panel_bytes(dtype, d), 0xff,
+           laci_bounds_panel_bytes(dtype, d)); /* NaN, lest they be read, even times 0 */
     c.scratch = guarded_new(laci_score_scratch(d), 0);
     fill(c.q, n_rows * d, 5, 2);
     for (size_t i = 0; i < n_rows * d; i++)
