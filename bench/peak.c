@@ -137,7 +137,7 @@ size_t peak_unit_rounds(peak_unit unit, double seconds)
 
 double peak_unit_rate(peak_unit unit, int n_threads)
 {
-    enum { N_RUNS = 30 };
+    enum { N_RUNS = 15 };
     const size_t rounds = peak_unit_rounds(unit, PEAK_RUN_SECONDS);
     double best = NAN;
     for (int i = 0; i < N_RUNS; i++) {

@@ -239,8 +239,9 @@ typedef struct {
     uint32_t *ids;    /* [n_lists, stride] */
     size_t stride;    /* ids a list has room for; as many as it is chosen from are always enough */
     uint32_t *counts; /* [n_lists] */
-    /* [n_lists] ids counted before the union: over n_rows * counts, the share of ids rows agree on;
-     * equal to counts where rows share one list. NULL = not wanted. */
+    /* [n_lists] sizes of the rows' own lists before their union, added up: the union reads n_rows *
+     * counts / picked times what one row asked for. counts where rows share one list. NULL = not
+     * wanted. */
     uint32_t *picked;
 } laci_id_lists;
 
@@ -254,20 +255,18 @@ typedef enum {
 /* Pages the queries want to read, by an upper bound of their products with the keys (QUEST). A
  * score that is NaN or +infinity ranks before all others, so what is odd is read; of equal scores
  * the lower page. Rows that share a list: all queries of a sequence, of the query heads of one KV
- * head. */
+ * head. `lists` [n_batch, n_kv_heads], or [n_batch, n_heads] if per_head. */
 typedef struct {
     const laci_buf *q; /* act [n_batch, n_q, n_heads * d_head], rotated like the keys */
     const laci_pages *pages;
     size_t n_batch, n_q, n_heads;
-    const uint32_t
-        *n_keys;        /* host [n_batch] keys of each sequence to choose from; 0 = empty list */
-    laci_budget budget; /* in pages; under LACI_POOL_UNION of each row's own list */
+    const uint32_t *n_keys; /* host [n_batch] keys to choose from; 0 = an empty list */
+    laci_budget budget;     /* in pages; under LACI_POOL_UNION of each row's own list */
     laci_pool pool;
     float scale;   /* of scores under LACI_POOL_SOFTMAX: 1 / sqrt(d_head) */
     bool per_head; /* a list for each query head, not each KV head */
 } laci_page_query;
 
-/* lists [n_batch, n_kv_heads], or [n_batch, n_heads] if per_head. */
 void laci_backend_select_pages(laci_backend *be, const laci_page_query *query,
                                const laci_id_lists *lists);
 
@@ -282,9 +281,8 @@ typedef struct {
 } laci_ranking;
 void laci_backend_top_k(laci_backend *be, const laci_ranking *ranking, const laci_id_lists *lists);
 
-/* out [n, d] = rows of x by index (host), and rows of out by index = x [n, d]; both f32 or both
- * bf16
- * (`type`). Indices of a scatter are unique. */
+/* out [n, d] = rows of x by index (host), and rows of out by index = x [n, d]; both of `type`, f32
+ * or bf16. Indices of a scatter are unique. */
 void laci_backend_gather_rows(laci_backend *be, laci_dtype type, const laci_buf *x,
                               const int32_t *rows, size_t n, size_t d, laci_buf *out);
 void laci_backend_scatter_rows(laci_backend *be, laci_dtype type, const laci_buf *x,

@@ -23,7 +23,7 @@ static void score_pages_amx(const score_panel_job *job, size_t at)
 {
     const size_t d16 = laci_d16(job->d);
     const uint32_t *q = job->q;
-    float *sums = job->sums + at;
+    float *sums = job->sums + at, *second = sums + (size_t)SCORE_TILE * LACI_PANEL;
     _tile_zero(0);
     _tile_zero(1);
     _tile_zero(2);
@@ -41,8 +41,8 @@ static void score_pages_amx(const score_panel_job *job, size_t at)
     }
     _tile_stored(0, sums, LACI_PANEL * 4);
     _tile_stored(1, sums + SCORE_TILE, LACI_PANEL * 4);
-    _tile_stored(2, sums + SCORE_TILE * LACI_PANEL, LACI_PANEL * 4);
-    _tile_stored(3, sums + SCORE_TILE * LACI_PANEL + SCORE_TILE, LACI_PANEL * 4);
+    _tile_stored(2, second, LACI_PANEL * 4);
+    _tile_stored(3, second + SCORE_TILE, LACI_PANEL * 4);
 }
 
 /* Each half of the queries in its half of a word, by its sign. */
