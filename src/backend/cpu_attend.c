@@ -372,7 +372,7 @@ static void stats_of_head(const cpu_backend *cpu, workspace *w, const laci_atten
 static void attend_tile(const cpu_backend *cpu, const laci_plan *plan, const laci_attention *a,
                         const tile_job *job)
 {
-    const size_t d = a->kv->d_head, kv_head = job->head / (a->n_heads / a->kv->n_kv_heads);
+    const size_t d = a->kv->d_head, kv_head = job->head * a->kv->n_kv_heads / a->n_heads;
     workspace w;
     (void)carve(&w, scratch_of(cpu), d, a->stats ? a->n_k : 0,
                 a->stats ? stats_step(a->stats->k_block) : 0);
@@ -438,10 +438,9 @@ static size_t first_query(const laci_plan *plan, size_t n_q, size_t position)
 static size_t heads_per_tile(const laci_attention *a, size_t n)
 {
     const size_t group = a->n_heads / a->kv->n_kv_heads;
-    size_t heads = group;
-    while (heads > 1 && (group % heads || heads * n > LACI_TILE_ROWS))
-        heads--;
-    return heads;
+    for (size_t heads = group; heads > 1; heads--)
+        if (group % heads == 0 && heads * n <= LACI_TILE_ROWS) return heads;
+    return 1;
 }
 
 void laci_cpu_attend(laci_backend *be, const laci_plan *plan, const laci_attention *a)
@@ -477,7 +476,7 @@ static void columns_of_group(const cpu_backend *cpu, const laci_attention *a, co
                              float *sums)
 {
     const size_t d = a->kv->d_head, n = job->end - job->begin, n_keys = keys_of(a, job->batch);
-    const size_t kv_head = job->head / (a->n_heads / a->kv->n_kv_heads);
+    const size_t kv_head = job->head * a->kv->n_kv_heads / a->n_heads;
     const size_t k_bytes = laci_k_panel_bytes(cpu->base.act, d);
     const char *k = kv_panels(&cpu->base, a->kv, LACI_KEYS, job->batch, kv_head);
     const char *v = kv_panels(&cpu->base, a->kv, LACI_VALUES, job->batch, kv_head);

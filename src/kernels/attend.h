@@ -75,8 +75,9 @@ typedef struct {
 static inline size_t laci_tile_scratch(size_t d)
 {
     const size_t rows = LACI_TILE_ROWS + LACI_ROWS_IN_FLIGHT, d32 = (d + 31) / 32 * 32;
-    const size_t floats = rows * d32 + LACI_PANEL * 2 * d32 +
-                          rows * (LACI_CHUNK * LACI_PANEL / 2 + 16) + LACI_PANEL * 80 + 16 * d32;
+    const size_t panel = LACI_PANEL;
+    const size_t floats =
+        rows * d32 + panel * 2 * d32 + rows * (panel * LACI_CHUNK / 2 + 16) + panel * 80 + 16 * d32;
     return floats * sizeof(float);
 }
 
