@@ -20,7 +20,6 @@ typedef struct {
     char *q;          /* act [LACI_TILE_ROWS, d] */
     float *lse;       /* [LACI_TILE_ROWS] in powers of two */
     uint32_t *limits; /* [LACI_TILE_ROWS] */
-    float *share;     /* [blocks of a row] */
     char *pool;       /* POOL gathered panels of keys, then of values */
 } workspace;
 
@@ -51,15 +50,13 @@ static size_t carve(workspace *w, char *base, size_t d, size_t n_ctx, size_t ste
     CARVE(tile.scratch, laci_tile_scratch(d));
     CARVE(pool, POOL * (laci_k_panel_bytes(LACI_F32, d) + laci_v_panel_bytes(LACI_F32, d)));
     if (n_sums) {
-        CARVE(tile.sums, rows * n_sums * sizeof(float));
-        CARVE(tile.squares, rows * n_sums * sizeof(float));
-        CARVE(tile.sums_max, rows * n_panels * sizeof(float));
-        CARVE(share, n_sums * sizeof(float));
+        CARVE(tile.sums, LACI_TILE_ROWS * n_sums * sizeof(float));
+        CARVE(tile.squares, LACI_TILE_ROWS * n_sums * sizeof(float));
+        CARVE(tile.sums_max, LACI_TILE_ROWS * n_panels * sizeof(float));
     }
 #undef CARVE
     w->tile.q = w->q;
     w->tile.d = d;
-    w->tile.sums_stride = n_panels;
     w->tile.step = step;
     return at;
 }
@@ -318,29 +315,27 @@ static void end_tile(const cpu_backend *cpu, workspace *w, const laci_attention 
 
 /* ------------------------------------------------------------------ statistics of a tile */
 
-static void add_shares(const cpu_backend *cpu, workspace *w, const laci_mass *mass, size_t row,
-                       size_t from, float *sum)
+/* Kept masses of queries [begin, stop), in one query block of one head; tile rows start at `row`.
+ */
+static void keep_mass(const cpu_backend *cpu, const laci_attention *a, const laci_mass *mass,
+                      size_t batch, size_t head, size_t begin, size_t stop, size_t row)
 {
-    cpu->kernels.mass_row(w->share, mass, row, from);
-    cpu->kernels.add(sum, w->share, mass->n_blocks);
-}
-
-static float kept_share(const laci_plan *kept, size_t at, const float *share)
-{
-    float total = 0;
-    for (uint32_t c = kept->row_ptr[at]; c < kept->row_ptr[at + 1]; c++)
-        total += share[kept->cols[c]];
-    return total;
+    const laci_mass_stats *s = a->stats;
+    const size_t at = pattern_of(s->kept, a, batch, head, begin / s->q_block);
+    const uint32_t first = s->kept->row_ptr[at];
+    cpu->kernels.mass_in(floats(s->kept_mass, (batch * a->n_heads + head) * a->n_q + begin), mass,
+                         row, stop - begin, s->kept->cols + first,
+                         s->kept->row_ptr[at + 1] - first);
 }
 
 /* Masses of query blocks [begin, end) of one head; tile rows start at `first`. */
-static void stats_of_head(const cpu_backend *cpu, workspace *w, const laci_attention *a,
+static void stats_of_head(const cpu_backend *cpu, const workspace *w, const laci_attention *a,
                           const tile_job *job, size_t head, size_t first)
 {
     const laci_mass_stats *s = a->stats;
     const laci_mass mass = { .sums = s->doubled ? w->tile.squares : w->tile.sums,
                              .sums_max = w->tile.sums_max,
-                             .stride = w->tile.sums_stride,
+                             .max = w->tile.max,
                              .n_panels = w->tile.panel_at,
                              .step = w->tile.step,
                              .block = s->k_block,
@@ -351,19 +346,15 @@ static void stats_of_head(const cpu_backend *cpu, workspace *w, const laci_atten
     for (size_t begin = job->begin; begin < job->end; begin += s->q_block) {
         const size_t stop = begin + s->q_block < job->end ? begin + s->q_block : job->end;
         const size_t at = (pattern * n_q_blocks + begin / s->q_block) * mass.n_blocks;
+        const size_t row = first + begin - job->begin, n = stop - begin;
         float *sum = floats(s->mass, at), *late = floats(s->late, at);
-        memset(sum, 0, mass.n_blocks * sizeof *sum);
-        if (late) memset(late, 0, mass.n_blocks * sizeof *late);
-        for (size_t q = begin; q < stop; q++) {
-            const size_t row = first + q - job->begin;
-            if (late) add_shares(cpu, w, &mass, row, s->late_from, late);
-            add_shares(cpu, w, &mass, row, 0, sum);
-            if (s->kept_mass)
-                *floats(s->kept_mass, pattern * a->n_q + q) = kept_share(
-                    s->kept, pattern_of(s->kept, a, job->batch, head, q / s->q_block), w->share);
+        cpu->kernels.mass_rows(sum, &mass, row, n, 0);
+        cpu->kernels.scale(sum, 1 / (float)n, mass.n_blocks);
+        if (late) {
+            cpu->kernels.mass_rows(late, &mass, row, n, s->late_from);
+            cpu->kernels.scale(late, 1 / (float)n, mass.n_blocks);
         }
-        cpu->kernels.scale(sum, 1 / (float)(stop - begin), mass.n_blocks);
-        if (late) cpu->kernels.scale(late, 1 / (float)(stop - begin), mass.n_blocks);
+        if (s->kept_mass) keep_mass(cpu, a, &mass, job->batch, head, begin, stop, row);
     }
 }
 

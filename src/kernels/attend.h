@@ -60,31 +60,31 @@ typedef struct {
     float *sum;             /* [n_rows] of 2^(score - max) */
     float *acc;             /* [n_rows, d16], aligned to 64 bytes */
     void *scratch;          /* laci_tile_scratch(d) bytes, aligned to 64 bytes */
-    /* Pattern statistics, NULL = none: for each row and panel, the sums of 2^(score - max) over
-     * every `step` keys (16, 32 or 64) and the max they are measured from. */
-    float *sums;        /* [n_rows, sums_stride * 64 / step] */
-    float *sums_max;    /* [n_rows, sums_stride] */
-    float *squares;     /* like sums, of the square: the softmax of doubled scores; NULL = none */
-    size_t sums_stride; /* panels a row has room for */
-    size_t panel_at;    /* panels already written; advanced by the kernel */
+    /* Pattern statistics, NULL = none: for each panel and row, the sums of 2^(score - max) over
+     * every `step` keys (16, 32 or 64) and the max they are measured from. Rows lie side by side;
+     * those past n_rows hold anything. */
+    float *sums;     /* [n_panels * 64 / step, LACI_TILE_ROWS] */
+    float *sums_max; /* [n_panels, LACI_TILE_ROWS] */
+    float *squares;  /* like sums, of the square: the softmax of doubled scores; NULL = none */
+    size_t panel_at; /* panels already written; advanced by the kernel */
     size_t step;
 } laci_tile;
 
 /* Bytes, enough for every instruction set: the rows again, a panel as f32, probabilities of all
- * rows against LACI_CHUNK panels, scores of a few rows. */
+ * rows against LACI_CHUNK panels, scores and sums of a few rows. */
 static inline size_t laci_tile_scratch(size_t d)
 {
     const size_t rows = LACI_TILE_ROWS + LACI_ROWS_IN_FLIGHT, d32 = (d + 31) / 32 * 32;
     const size_t panel = LACI_PANEL;
     const size_t floats =
-        rows * d32 + panel * 2 * d32 + rows * (panel * LACI_CHUNK / 2 + 16) + panel * 80 + 16 * d32;
+        rows * d32 + panel * 2 * d32 + rows * (panel * LACI_CHUNK / 2 + 16) + panel * 96 + 16 * d32;
     return floats * sizeof(float);
 }
 
 /* Statistics of a finished tile. */
 typedef struct {
     const float *sums, *sums_max; /* as in laci_tile; sums may be its squares */
-    size_t stride;                /* panels a row has room for */
+    const float *max;             /* [n_rows] of the finished tile */
     size_t n_panels;              /* panels written */
     size_t step;                  /* keys of one sum */
     size_t block;                 /* keys of a block: a multiple of step */

@@ -454,29 +454,56 @@ static void weigh_panel(run *r)
     }
 }
 
-/* Keeps the sums of one row's probabilities of a panel for the pattern statistics. */
-static void keep_row_sums(laci_tile *tile, size_t row, size_t panel, const float *words)
+/* Pattern statistics of one panel: for all rows, whose probabilities are at `p`, `stride` words
+ * apart, the sums of every PANEL / N of them, or of their squares. LANES rows are added up at once,
+ * so that a row costs its loads, a few additions and its share of one store. */
+INLINE void add_up_rows(const laci_tile *tile, const float *p, size_t stride, float *out,
+                        bool squared, const size_t N)
 {
-    const size_t n = PANEL / tile->step, at = row * tile->sums_stride + panel;
-    tile->sums_max[at] = tile->max[row];
-    const size_t per_sum = tile->step / LANES;
-    vec e[PANEL / LANES];
-    get_probabilities(e, words, PANEL / LANES);
-    for (size_t i = 0; i < n; i++) {
-        vec sum = e[i * per_sum], squares = v_mul(sum, sum);
-        for (size_t j = i * per_sum + 1; j < (i + 1) * per_sum; j++) {
-            sum = v_add(sum, e[j]);
-            squares = v_fma(e[j], e[j], squares);
+    for (size_t row = 0; row < tile->n_rows; row += LANES) {
+        vec sums[4][LANES];
+        for (size_t j = 0; j < LANES; j++) {
+            vec e[PANEL_VECS];
+            get_probabilities(e, p + (row + j) * stride, PANEL_VECS);
+            UNROLL for (size_t i = 0; i < N; i++)
+            {
+                const vec *part = e + i * (PANEL_VECS / N);
+                vec sum = squared ? v_mul(part[0], part[0]) : part[0];
+                UNROLL for (size_t v = 1; v < PANEL_VECS / N; v++) sum =
+                    squared ? v_fma(part[v], part[v], sum) : v_add(sum, part[v]);
+                sums[i][j] = sum;
+            }
         }
-        tile->sums[at * n + i] = v_add_lanes(sum);
-        if (tile->squares) tile->squares[at * n + i] = v_add_lanes(squares);
+        UNROLL for (size_t i = 0; i < N; i++)
+            v_store(out + i * LACI_TILE_ROWS + row, v_add_each(sums[i]));
     }
+}
+
+static void keep_panel(const laci_tile *tile, size_t panel, const float *p, size_t stride,
+                       bool squared)
+{
+    const size_t n = PANEL / tile->step;
+    float *out = (squared ? tile->squares : tile->sums) + panel * n * LACI_TILE_ROWS;
+    if (n == 1)
+        squared ? add_up_rows(tile, p, stride, out, true, 1)
+                : add_up_rows(tile, p, stride, out, false, 1);
+    else if (n == 2)
+        add_up_rows(tile, p, stride, out, squared, 2);
+    else
+        add_up_rows(tile, p, stride, out, squared, 4);
+}
+
+static void keep_max(const laci_tile *tile, size_t panel)
+{
+    memcpy(tile->sums_max + panel * LACI_TILE_ROWS, tile->max, tile->n_rows * sizeof(float));
 }
 
 static void keep_sums(const run *r)
 {
-    for (size_t row = 0; row < r->tile->n_rows; row++)
-        keep_row_sums(r->tile, row, r->tile->panel_at, r->p + row * P_WORDS);
+    const laci_tile *tile = r->tile;
+    keep_panel(tile, tile->panel_at, r->p, P_WORDS, false);
+    if (tile->squares) keep_panel(tile, tile->panel_at, r->p, P_WORDS, true);
+    keep_max(tile, tile->panel_at);
 }
 
 static bool is_masked(const run *r, const laci_panel *panel)

@@ -47,6 +47,8 @@ typedef struct {
     float *tail;       /* words [T][64]: the keys of the last product, zero in its padding */
     float *scores[2];  /* [BLOCK][64] each */
     float *p;          /* words [n_rows][CHUNK_WORDS]: probabilities of the chunk */
+    uint32_t *ones;    /* words [2 * CHUNK][2][T]: see keep_chunk */
+    float *sums;       /* [2][T][T] sums of one tile of rows, by row */
 } amx;
 
 /* ------------------------------------------------------------------ setting up */
@@ -74,7 +76,9 @@ static void begin_amx(amx *a, laci_tile *tile)
     a->scores[0] = at += n_rows * CHUNK_WORDS;
     a->scores[1] = at += BLOCK * PANEL;
     a->tail = at += BLOCK * PANEL;
-    a->r.last = at + T * PANEL;
+    a->ones = (uint32_t *)(at += T * PANEL);
+    a->sums = at += 4 * CHUNK * T;
+    a->r.last = at + 2 * T * T;
     memset(a->q, 0, n_rows * a->q_words * sizeof *a->q);
     memset(a->tail, 0, T * PANEL * sizeof *a->tail);
     for (size_t row = 0; row < tile->n_rows; row++)
@@ -107,8 +111,6 @@ INLINE void soften_some(amx *a, block *b, size_t n)
         float *scores = b->scores + b->done * PANEL, *words = a->p + row * CHUNK_WORDS;
         if (b->masked) mask_row(&a->r, b->panel, row, scores);
         soften_row(&a->r, row, scores, words, b->at * PANEL);
-        if (a->r.tile->sums)
-            keep_row_sums(a->r.tile, row, a->r.tile->panel_at + b->at, words + b->at * P_WORDS);
     }
 }
 
@@ -274,11 +276,66 @@ static void weigh_group(const amx *a, const laci_panel *panels, size_t n, size_t
     }
 }
 
+/* ------------------------------------------------------------------ statistics */
+
+/* Which sum each of the 32 probabilities of a word row belongs to, as columns of ones: word row
+ * `half` (0 or 1) of panel i, keys 32 * half + j in the low halves of words and 16 more in the high
+ * ones, goes to column i * n + (32 * half + j) / step. All rows of such a matrix are the same, so
+ * one line of it, read with a stride of 0, is the tile; two lines where there are 32 columns. */
+static void write_ones(const amx *a)
+{
+    const size_t step = a->r.tile->step, n = PANEL / step;
+    memset(a->ones, 0, (size_t)4 * CHUNK * T * sizeof *a->ones);
+    for (size_t half = 0; half < 2 * CHUNK; half++) {
+        const size_t at = half / 2 * n, low = at + half % 2 * 32 / step,
+                     high = at + (half % 2 * 32 + 16) / step;
+        a->ones[half * 2 * T + low] |= 0x3f80u;
+        a->ones[half * 2 * T + high] |= 0x3f800000u;
+    }
+}
+
+/* Sums of a chunk of n panels: products of the probabilities, as they weigh the values, with ones.
+ * The tile unit has time to spare. */
+static void keep_chunk(const amx *a, size_t n)
+{
+    const laci_tile *tile = a->r.tile;
+    const size_t per_panel = PANEL / tile->step, n_sums = n * per_panel, two = n_sums > T;
+    float *out = tile->sums + tile->panel_at * per_panel * LACI_TILE_ROWS;
+    for (size_t row = 0; row < tile->n_rows; row += T) {
+        _tile_zero(0);
+        _tile_zero(1);
+        for (size_t half = 0; half < 2 * n; half++) {
+            _tile_loadd(4, a->p + row * CHUNK_WORDS + half * T, CHUNK_WORDS * 4);
+            _tile_loadd(6, a->ones + half * 2 * T, 0);
+            _tile_dpbf16ps(0, 4, 6);
+            if (!two) continue;
+            _tile_loadd(7, a->ones + half * 2 * T + T, 0);
+            _tile_dpbf16ps(1, 4, 7);
+        }
+        _tile_stored(0, a->sums, T * 4);
+        _tile_stored(1, a->sums + (size_t)T * T, T * 4);
+        for (size_t part = 0; part < 1 + two; part++) {
+            vec sums[T];
+            for (size_t i = 0; i < T; i++)
+                sums[i] = v_load(a->sums + (part * T + i) * T);
+            v_transpose(sums);
+            for (size_t i = 0; i < T && part * T + i < n_sums; i++)
+                v_store(out + (part * T + i) * LACI_TILE_ROWS + row, sums[i]);
+        }
+    }
+    for (size_t i = 0; i < n; i++) {
+        if (tile->squares)
+            keep_panel(tile, tile->panel_at + i, a->p + i * P_WORDS, CHUNK_WORDS, true);
+        keep_max(tile, tile->panel_at + i);
+    }
+}
+
 static void attend_amx(laci_tile *tile, const laci_panel *panels, size_t n)
 {
     amx a;
     _tile_loadconfig(&tile_config);
     begin_amx(&a, tile);
+    if (tile->sums) write_ones(&a);
     for (size_t first = 0; first < n; first += CHUNK) {
         const size_t count = n - first < CHUNK ? n - first : CHUNK;
         for (size_t row = 0; row < tile->n_rows; row += GROUP) {
@@ -286,6 +343,7 @@ static void attend_amx(laci_tile *tile, const laci_panel *panels, size_t n)
             score_group(&a, panels + first, count, row, end);
             weigh_group(&a, panels + first, count, row, end);
         }
+        if (tile->sums) keep_chunk(&a, count);
         tile->panel_at += count;
     }
     end_amx(&a);

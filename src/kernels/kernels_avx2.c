@@ -49,7 +49,20 @@ static inline float v_add_lanes(vec v)
     const __m128 pair = _mm_add_ps(half, _mm_movehl_ps(half, half));
     return _mm_cvtss_f32(_mm_add_ss(pair, _mm_movehdup_ps(pair)));
 }
+
+/* Lane i = sum of the lanes of a[i]. */
+static inline vec v_add_each(const vec a[LANES])
+{
+    vec four[2];
+    for (int i = 0; i < 2; i++) {
+        const vec *x = a + 4 * i;
+        four[i] = _mm256_hadd_ps(_mm256_hadd_ps(x[0], x[1]), _mm256_hadd_ps(x[2], x[3]));
+    }
+    return _mm256_add_ps(_mm256_permute2f128_ps(four[0], four[1], 0x20),
+                         _mm256_permute2f128_ps(four[0], four[1], 0x31));
+}
 #include "kernels/attend_simd.h"
+#include "kernels/mass_simd.h"
 #include "kernels/select_simd.h"
 
 void laci_kernels_fill_avx2(laci_kernels *table)
@@ -58,5 +71,6 @@ void laci_kernels_fill_avx2(laci_kernels *table)
     table->attend_bf16 = attend_bf16;
     table->column_mass_f32 = column_mass_f32;
     table->column_mass_bf16 = column_mass_bf16;
+    fill_mass(table);
     fill_select(table);
 }

@@ -13,6 +13,7 @@
 #include "kernels/vec_avx512.h"
 #define v_mac(sum, a, b) v_fma(a, b, sum)
 #include "kernels/attend_simd.h"
+#include "kernels/mass_simd.h"
 #include "kernels/select_simd.h"
 
 void laci_kernels_fill_avx512(laci_kernels *table)
@@ -21,5 +22,6 @@ void laci_kernels_fill_avx512(laci_kernels *table)
     table->attend_bf16 = attend_bf16;
     table->column_mass_f32 = column_mass_f32;
     table->column_mass_bf16 = column_mass_bf16;
+    fill_mass(table);
     fill_select(table);
 }

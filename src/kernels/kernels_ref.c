@@ -210,17 +210,16 @@ static void score_row(float scores[LACI_PANEL], const laci_tile *tile, laci_dtyp
 /* Sums of p, and of its square, over every `step` lanes. */
 static void keep_sums(laci_tile *tile, size_t row, const float *p)
 {
-    const size_t n = LACI_PANEL / tile->step;
-    const size_t at = row * tile->sums_stride + tile->panel_at;
-    tile->sums_max[at] = tile->max[row];
+    const size_t n = LACI_PANEL / tile->step, at = tile->panel_at;
+    tile->sums_max[at * LACI_TILE_ROWS + row] = tile->max[row];
     for (size_t i = 0; i < n; i++) {
         double sum = 0, squares = 0;
         for (size_t j = i * tile->step; j < (i + 1) * tile->step; j++) {
             sum += (double)p[j];
             squares += (double)p[j] * (double)p[j];
         }
-        tile->sums[at * n + i] = (float)sum;
-        if (tile->squares) tile->squares[at * n + i] = (float)squares;
+        tile->sums[(at * n + i) * LACI_TILE_ROWS + row] = (float)sum;
+        if (tile->squares) tile->squares[(at * n + i) * LACI_TILE_ROWS + row] = (float)squares;
     }
 }
 
@@ -307,27 +306,49 @@ static void column_mass_bf16(const laci_tile *tile, const laci_panel *panels, si
     column_mass(tile, LACI_BF16, panels, n, lse, sums);
 }
 
-static void mass_row(float *out, const laci_mass *mass, size_t row, size_t from)
+/* Sum of a row's weights in key block `b`, measured from the end of the row. */
+static double block_weight(const laci_mass *mass, size_t row, size_t b)
 {
     const size_t per_panel = LACI_PANEL / mass->step, per_block = mass->block / mass->step;
-    const float *sums = mass->sums + row * mass->stride * per_panel;
-    const float *tops = mass->sums_max + row * mass->stride;
-    float top = -INFINITY;
-    double total = 0;
-    for (size_t i = 0; i < mass->n_panels; i++)
-        top = tops[i] > top ? tops[i] : top;
-    for (size_t b = 0; b < mass->n_blocks; b++) {
-        double sum = 0;
-        for (size_t i = b * per_block; b >= from && i < (b + 1) * per_block; i++) {
-            if (i >= mass->n_panels * per_panel || tops[i / per_panel] == -INFINITY) continue;
-            const double below = (double)(tops[i / per_panel] - top);
-            sum += (double)sums[i] * exp2(mass->squared ? 2 * below : below);
-        }
-        out[b] = (float)sum;
-        total += sum;
+    double weight = 0;
+    for (size_t i = b * per_block; i < (b + 1) * per_block && i < mass->n_panels * per_panel; i++) {
+        const float max = mass->sums_max[i / per_panel * LACI_TILE_ROWS + row];
+        const double below = (double)(max - mass->max[row]);
+        if (max == -INFINITY) continue;
+        weight +=
+            (double)mass->sums[i * LACI_TILE_ROWS + row] * exp2(mass->squared ? 2 * below : below);
     }
-    for (size_t b = 0; b < mass->n_blocks && total != 0; b++)
-        out[b] = (float)((double)out[b] / total);
+    return weight;
+}
+
+static double weight_from(const laci_mass *mass, size_t row, size_t from)
+{
+    double total = 0;
+    for (size_t b = from; b < mass->n_blocks; b++)
+        total += block_weight(mass, row, b);
+    return total;
+}
+
+static void mass_rows(float *out, const laci_mass *mass, size_t row, size_t n, size_t from)
+{
+    memset(out, 0, mass->n_blocks * sizeof *out);
+    for (size_t i = row; i < row + n; i++) {
+        const double total = weight_from(mass, i, from);
+        for (size_t b = from; b < mass->n_blocks && total != 0; b++)
+            out[b] += (float)(block_weight(mass, i, b) / total);
+    }
+}
+
+static void mass_in(float *out, const laci_mass *mass, size_t row, size_t n, const uint32_t *blocks,
+                    size_t n_listed)
+{
+    for (size_t i = 0; i < n; i++) {
+        const double total = weight_from(mass, row + i, 0);
+        double sum = 0;
+        for (size_t b = 0; b < n_listed; b++)
+            sum += block_weight(mass, row + i, blocks[b]);
+        out[i] = total != 0 ? (float)(sum / total) : 0;
+    }
 }
 
 static void merge(float *out, float *lse, const float *other, float other_lse, size_t d)

@@ -1,6 +1,6 @@
 /* test_mass_kernels.c: what attention tells about where its softmax lies, of every instruction set
- * this machine has, against double precision: the sums attend_* keeps, their squares, mass_row,
- * column_mass_*; and merging partial results. --bench times them. */
+ * this machine has, against double precision: the sums attend_* keeps, their squares, mass_rows,
+ * mass_in, column_mass_*; and merging partial results. --bench times them. */
 #define _POSIX_C_SOURCE 200809L /* posix_memalign */
 #include "kernels/tile_run.h"
 
@@ -30,10 +30,9 @@ static void check_sums(const tile_rig *r, const tile_run *run, bool squared, con
     for (size_t row = 0; row < r->c.n_rows; row++) {
         double largest = 1e-30, worst = 0;
         for (size_t i = 0; i < n && r->lse[row] > -INFINITY; i++) {
-            const size_t at = row * t->sums_stride + i / per_panel;
             const double end = (double)t->max[row] + log2((double)t->sum[row]);
-            const double below = (double)t->sums_max[at] - end;
-            const double sum = (double)sums[row * t->sums_stride * per_panel + i];
+            const double below = (double)t->sums_max[i / per_panel * LACI_TILE_ROWS + row] - end;
+            const double sum = (double)sums[i * LACI_TILE_ROWS + row];
             const double got = sum == 0 ? 0 : sum * exp2(squared ? 2 * below : below);
             const double want = mass_of(r, row, i * t->step, (i + 1) * t->step, squared);
             if (!(fabs(got - want) <= worst)) worst = fabs(got - want);
@@ -45,47 +44,98 @@ static void check_sums(const tile_rig *r, const tile_run *run, bool squared, con
     }
 }
 
-/* ------------------------------------------------------------------ mass_row */
+/* ------------------------------------------------------------------ mass_rows and mass_in */
 
-/* Shares of key blocks from block `from` on, in double; returns what they are shares of. */
-static double shares(const tile_rig *r, size_t row, size_t block, size_t from, bool squared,
-                     double *out)
+/* Rows [row, row + n) and the key blocks from `from` on that a check is about. */
+typedef struct {
+    const tile_rig *rig;
+    const level *level;
+    laci_mass mass;
+    size_t row, n, from;
+} mass_case;
+
+/* Shares of a row's key blocks from block `from` on, in double; returns what they are shares of. */
+static double shares(const mass_case *c, size_t row, double *out)
 {
-    const size_t n_blocks = (r->n_keys + block - 1) / block;
+    const size_t block = c->mass.block;
     double total = 0;
-    for (size_t b = 0; b < n_blocks; b++) {
-        out[b] = b < from ? 0 : mass_of(r, row, b * block, (b + 1) * block, squared);
+    for (size_t b = 0; b < c->mass.n_blocks; b++) {
+        out[b] =
+            b < c->from ? 0 : mass_of(c->rig, row, b * block, (b + 1) * block, c->mass.squared);
         total += out[b];
     }
-    for (size_t b = 0; b < n_blocks && total > 0; b++)
+    for (size_t b = 0; b < c->mass.n_blocks && total > 0; b++)
         out[b] /= total;
     return total;
 }
 
-/* Blocks that hold next to nothing of a row may be lost: what they share among them is then any
- * numbers that add up to 1, or 0. */
-static void check_mass(const tile_rig *r, const level *l, const laci_mass *mass, size_t row,
-                       size_t from)
+/* What mass_rows shall give; returns how many rows' shares are lost: blocks that hold next to
+ * nothing of a row share any numbers among them that add up to 1, or 0. */
+static size_t wanted_rows(const mass_case *c, double *want, double *total)
 {
-    const double bound = 2 * ((double)bound_of(kernel_name(r->c.dtype)) + rounding_of(r));
-    guarded got = guarded_new(mass->n_blocks * sizeof(float), 4);
-    double *want = take(mass->n_blocks, sizeof *want), total = 0;
-    char what[300];
-    snprintf(what, sizeof what, "mass_row %s, block %zu, step %zu, from %zu, row %zu, squared %d",
-             l->name, mass->block, mass->step, from, row, mass->squared);
-    l->table.mass_row(got.data, mass, row, from);
-    guarded_check(&got, got.n, what);
-    const bool negligible = shares(r, row, mass->block, from, mass->squared, want) < 1e-30;
-    const double error = negligible ? 0 : error_of(what, got.data, want, mass->n_blocks);
-    if (error > bound) fail_msg("%s: error %g, bound %g", what, error, bound);
-    for (size_t b = 0; b < mass->n_blocks; b++) {
-        total += (double)((const float *)got.data)[b];
-        if (b < from && ((const float *)got.data)[b] != 0) fail_msg("%s: block %zu", what, b);
+    double *one = take(c->mass.n_blocks, sizeof *one);
+    size_t n_lost = 0;
+    *total = 0;
+    memset(want, 0, c->mass.n_blocks * sizeof *want);
+    for (size_t row = c->row; row < c->row + c->n; row++) {
+        const double whole = shares(c, row, one);
+        n_lost += whole < 1e-30 && whole != 0;
+        *total += whole != 0;
+        for (size_t b = 0; b < c->mass.n_blocks; b++)
+            want[b] += one[b];
     }
-    if (!(total == 0 || fabs(total - 1) < 1e-5)) fail_msg("%s: shares add up to %g", what, total);
-    if (r->lse[row] == -INFINITY ? total != 0 : !from && total == 0)
-        fail_msg("%s: shares add up to %g, log-sum-exp %g", what, total, r->lse[row]);
+    free(one);
+    return n_lost;
+}
+
+static void check_rows(const mass_case *c)
+{
+    const size_t n_blocks = c->mass.n_blocks;
+    const double bound = 2 * ((double)bound_of(kernel_name(c->rig->c.dtype)) + rounding_of(c->rig));
+    guarded got = guarded_new(n_blocks * sizeof(float), 4);
+    double *want = take(n_blocks, sizeof *want), total = 0, n_counted = 0;
+    char what[300];
+    snprintf(what, sizeof what,
+             "mass_rows %s, block %zu, step %zu, from %zu, rows %zu to %zu, squared %d",
+             c->level->name, c->mass.block, c->mass.step, c->from, c->row, c->row + c->n,
+             c->mass.squared);
+    c->level->table.mass_rows(got.data, &c->mass, c->row, c->n, c->from);
+    guarded_check(&got, got.n, what);
+    const size_t n_lost = wanted_rows(c, want, &n_counted);
+    const double error = n_lost ? 0 : error_of(what, got.data, want, n_blocks);
+    if (error > bound) fail_msg("%s: error %g, bound %g", what, error, bound);
+    for (size_t b = 0; b < n_blocks; b++) {
+        total += (double)((const float *)got.data)[b];
+        if (b < c->from && ((const float *)got.data)[b] != 0) fail_msg("%s: block %zu", what, b);
+    }
+    if (!(fabs(total - n_counted) < 1e-5 * (double)c->n + (double)n_lost))
+        fail_msg("%s: shares add up to %g of %g", what, total, n_counted);
     free(want);
+    guarded_free(&got);
+}
+
+/* Every other block, by row. */
+static void check_listed(const mass_case *c)
+{
+    const size_t n_blocks = c->mass.n_blocks, n_listed = (n_blocks + 1) / 2;
+    const double bound = 2 * ((double)bound_of(kernel_name(c->rig->c.dtype)) + rounding_of(c->rig));
+    guarded got = guarded_new(c->n * sizeof(float), 4);
+    double *one = take(n_blocks, sizeof *one), *want = take(c->n, sizeof *want);
+    uint32_t *listed = take(n_listed, sizeof *listed);
+    const char *what = describe(c->rig, c->level->name);
+    for (size_t i = 0; i < n_listed; i++)
+        listed[i] = (uint32_t)(2 * i);
+    c->level->table.mass_in(got.data, &c->mass, c->row, c->n, listed, n_listed);
+    guarded_check(&got, got.n, "mass_in");
+    for (size_t i = 0; i < c->n; i++) {
+        (void)shares(c, c->row + i, one);
+        want[i] = 0;
+        for (size_t b = 0; b < n_listed; b++)
+            want[i] += one[listed[b]];
+        const double error = fabs((double)((const float *)got.data)[i] - want[i]);
+        if (!(error <= bound)) fail_msg("mass_in, %s, row %zu: error %g", what, c->row + i, error);
+    }
+    free(one), free(want), free(listed);
     guarded_free(&got);
 }
 
@@ -95,17 +145,24 @@ static void check_masses(const tile_rig *r, const level *l, const tile_run *run)
     for (size_t block = t->step; block <= 4 * LACI_PANEL; block *= 2) {
         if (block > t->step && block < LACI_PANEL) continue;
         for (int squared = 0; squared <= (t->squares ? 1 : 0); squared++) {
-            const laci_mass mass = { .sums = squared ? t->squares : t->sums,
-                                     .sums_max = t->sums_max,
-                                     .stride = t->sums_stride,
-                                     .n_panels = t->panel_at,
-                                     .step = t->step,
-                                     .block = block,
-                                     .n_blocks = (r->n_keys + block - 1) / block,
-                                     .squared = squared };
-            for (size_t row = 0; row < r->c.n_rows; row++)
-                for (size_t from = 0; from <= mass.n_blocks; from += 1 + mass.n_blocks / 3)
-                    check_mass(r, l, &mass, row, from);
+            mass_case c = { .rig = r,
+                            .level = l,
+                            .mass = { .sums = squared ? t->squares : t->sums,
+                                      .sums_max = t->sums_max,
+                                      .max = t->max,
+                                      .n_panels = t->panel_at,
+                                      .step = t->step,
+                                      .block = block,
+                                      .n_blocks = (r->n_keys + block - 1) / block,
+                                      .squared = squared } };
+            for (c.row = 0; c.row < r->c.n_rows; c.row += c.n) {
+                const size_t some = c.row * 5 % 37 + 1; /* 1, and any number up to 37 */
+                c.n = some < r->c.n_rows - c.row ? some : r->c.n_rows - c.row;
+                c.from = 0;
+                check_listed(&c);
+                for (; c.from <= c.mass.n_blocks; c.from += 1 + c.mass.n_blocks / 3)
+                    check_rows(&c);
+            }
         }
     }
 }
@@ -137,7 +194,7 @@ static void statistics_are_the_softmax_by_block(void **state)
         float *out = take(n * r.c.d, sizeof *out), *lse = take(n, sizeof *lse);
         rig_ready(&r);
         for (size_t l = 0; l < n_levels; l++) {
-            if (!has_own_kernel(levels, l, r.c.dtype) && !IS_NEW(levels, l, mass_row)) continue;
+            if (!has_own_kernel(levels, l, r.c.dtype) && !IS_NEW(levels, l, mass_rows)) continue;
             tile_run run = run_begin(&r, NULL, n, (run_stats){ (size_t)16 << i % 3, i % 2 });
             run_panels(&run, &r, &levels[l].table, 0, r.c.n_panels / 2);
             run_panels(&run, &r, &levels[l].table, r.c.n_panels / 2,
@@ -250,7 +307,7 @@ static void run_columns(const laci_kernels *k, void *user)
 static void run_mass(const laci_kernels *k, void *user)
 {
     mass_bench *b = user;
-    k->mass_row(b->sums, &b->mass, 5, 0);
+    k->mass_rows(b->sums, &b->mass, 0, LACI_TILE_ROWS, 0);
 }
 
 static int bench_all(void)
@@ -269,7 +326,7 @@ static int bench_all(void)
             b.lse[i] = b.run.tile.max[i] + log2f(b.run.tile.sum[i]);
         b.mass = (laci_mass){ b.run.sums.data,
                               b.run.sums_max.data,
-                              c.n_panels + 1,
+                              b.run.max.data,
                               c.n_panels,
                               32,
                               32,
@@ -281,8 +338,8 @@ static int bench_all(void)
                                          : offsetof(laci_kernels, column_mass_f32),
                                     run_columns, &b, 2.0 * 128 * 4096 * 128 });
         if (part)
-            bench_kernel(&(bench_case){ "mass_row, 128 blocks of 32",
-                                        offsetof(laci_kernels, mass_row), run_mass, &b, 0 });
+            bench_kernel(&(bench_case){ "mass_rows, 128 rows, 128 blocks of 32",
+                                        offsetof(laci_kernels, mass_rows), run_mass, &b, 0 });
         run_free(&b.run);
         rig_free(&b.rig);
     }

@@ -37,9 +37,8 @@ static inline void begin_stats(tile_run *run, const tile_rig *r, run_stats stats
 {
     laci_tile *t = &run->tile;
     if (!stats.step) return;
-    const size_t n = t->n_rows * (r->c.n_panels + 1);
+    const size_t n = LACI_TILE_ROWS * (r->c.n_panels + 1);
     t->step = stats.step;
-    t->sums_stride = r->c.n_panels + 1;
     run->sums = guarded_new(n * (LACI_PANEL / stats.step) * sizeof(float), 4);
     run->sums_max = guarded_new(n * sizeof(float), 4);
     t->sums = run->sums.data;
@@ -97,11 +96,12 @@ static inline void check_guards(const tile_run *run)
     guarded_check(&run->sums, run->sums.n, "sums");
     guarded_check(&run->sums_max, run->sums_max.n, "sums_max");
     if (t->squares) guarded_check(&run->squares, run->squares.n, "squares");
-    for (size_t i = 0; i < n; i++) {
-        const size_t at = i * t->sums_stride + t->panel_at;
+    for (size_t i = 0; i < LACI_TILE_ROWS; i++) {
+        const size_t at = t->panel_at * LACI_TILE_ROWS + i;
+        const size_t sum_at = t->panel_at * per_panel * LACI_TILE_ROWS + i;
         const uint32_t junk = 0x5c5c5c5c;
-        if (memcmp(&t->sums_max[at], &junk, 4) || memcmp(&t->sums[at * per_panel], &junk, 4) ||
-            (t->squares && memcmp(&t->squares[at * per_panel], &junk, 4)))
+        if (memcmp(&t->sums_max[at], &junk, 4) || memcmp(&t->sums[sum_at], &junk, 4) ||
+            (t->squares && memcmp(&t->squares[sum_at], &junk, 4)))
             fail_msg("statistics of row %zu: panel %zu was written too early", i, t->panel_at);
     }
 }
