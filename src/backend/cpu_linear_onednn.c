@@ -15,6 +15,7 @@
 
 #include "backend/cpu_linear.h"
 #include "base/error.h"
+#include "kernels/isa.h"
 
 enum {
     COLS = 1024,  /* columns of a panel at most; a multiple of 64 */
@@ -191,10 +192,32 @@ static bool probe_bf16(dnnl_engine_t engine)
     return works;
 }
 
+/* Holds the library to the level of our own kernels where the user chose one. It listens only once
+ * in a process. */
+static void narrow_library(void)
+{
+    static const struct {
+        unsigned level;
+        dnnl_cpu_isa_t isa;
+    } caps[] = {
+        { LACI_ISA_AMX, dnnl_cpu_isa_all },
+        { LACI_ISA_AVX512_BF16, dnnl_cpu_isa_avx512_core_bf16 },
+        { LACI_ISA_AVX512, dnnl_cpu_isa_avx512_core },
+        { LACI_ISA_AVX2, dnnl_cpu_isa_avx2 },
+        { 0, dnnl_cpu_isa_sse41 },
+    };
+    const unsigned isa = laci_isa_detect();
+    size_t i = 0;
+    while (caps[i].level && !(isa & caps[i].level))
+        i++;
+    if (laci_isa_is_narrowed()) (void)dnnl_set_max_cpu_isa(caps[i].isa);
+}
+
 static lac_status shapes_new(laci_cpu_shapes **out, const lac_allocator *mem, lac_error *err)
 {
     laci_cpu_shapes *shapes = laci_alloc_zero(mem, sizeof *shapes);
     if (!shapes) return laci_fail_memory(err, "oneDNN", sizeof *shapes);
+    narrow_library();
     dnnl_status_t st = dnnl_engine_create(&shapes->engine, dnnl_cpu, 0);
     if (!st) st = dnnl_stream_create(&shapes->stream, shapes->engine, dnnl_stream_default_flags);
     if (st) {

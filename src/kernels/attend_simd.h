@@ -254,7 +254,7 @@ INLINE void fetch_lines(const char *line)
 INLINE void dot_tile(vec s[BIG_ROWS][TILE_VECS], const float *q, const float *k, size_t n_steps,
                      stream *ahead, const size_t R, const size_t V)
 {
-    const char *line = ahead->at;
+    const char *line = ahead->left ? ahead->at : (const char *)q;
     const size_t step = stream_step(ahead, n_steps);
     UNROLL for (size_t i = 0; i < R; i++) UNROLL for (size_t j = 0; j < V; j++) s[i][j] = v_zero();
     UNROLL_LOOP for (size_t c = 0; c < n_steps; c++)
@@ -391,7 +391,7 @@ INLINE void score_rows(run *r, const laci_panel *panel, size_t row, const size_t
 INLINE void weigh_tile(float *acc, const float *next, const float *p, const float *v, size_t d16,
                        stream *ahead, const size_t R, const size_t V)
 {
-    const char *line = ahead->at;
+    const char *line = ahead->left ? ahead->at : (const char *)p;
     const size_t step = stream_step(ahead, P_WORDS);
     vec a[BIG_ROWS][TILE_VECS];
     UNROLL for (size_t i = 0; i < R; i++) UNROLL for (size_t j = 0; j < V; j++) a[i][j] =

@@ -2,7 +2,6 @@
 #define _DEFAULT_SOURCE /* syscall */
 #include "kernels/isa.h"
 
-#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #if defined(LACI_HAVE_X86) && defined(__linux__)
@@ -58,13 +57,24 @@ static unsigned hardware(void)
     return isa;
 }
 
-unsigned laci_isa_detect(void)
+/* The level LAC_ISA names, -1 = none. */
+static int wanted_level(void)
 {
-    const unsigned isa = hardware();
     const char *wanted = getenv("LAC_ISA");
     for (int i = 0; wanted && i < N_LEVELS; i++)
-        if (!strcmp(wanted, levels[i].name)) return isa & levels[i].mask;
-    return isa;
+        if (!strcmp(wanted, levels[i].name)) return i;
+    return -1;
+}
+
+unsigned laci_isa_detect(void)
+{
+    const int level = wanted_level();
+    return level < 0 ? hardware() : hardware() & levels[level].mask;
+}
+
+bool laci_isa_is_narrowed(void)
+{
+    return wanted_level() >= 0;
 }
 
 const char *laci_isa_name(unsigned isa)

@@ -3,6 +3,8 @@
 #ifndef LACI_KERNELS_ISA_H
 #define LACI_KERNELS_ISA_H
 
+#include <stdbool.h>
+
 enum {
     LACI_ISA_AVX2 = 1,        /* AVX2, FMA */
     LACI_ISA_AVX512 = 2,      /* AVX-512 F, BW, DQ, VL */
@@ -12,6 +14,10 @@ enum {
 
 /* Mask of what may be used; levels are cumulative. */
 unsigned laci_isa_detect(void);
+
+/* Whether LAC_ISA names a level: libraries that choose instructions by themselves are then held to
+ * it too, so that figures of a level are of that level throughout. */
+bool laci_isa_is_narrowed(void);
 
 /* Name of the highest level in a mask: "ref", "avx2", "avx512", "avx512_bf16", "amx". Static
  * string.

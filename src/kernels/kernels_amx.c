@@ -40,15 +40,19 @@ typedef struct {
 
 typedef struct {
     run r;
-    float *q;          /* words [rows up to a whole tile][q_words], zero past the head size */
-    size_t q_words;    /* words of a row, whole tiles */
-    size_t n_products; /* tiles along a row */
-    size_t tail_words; /* of the last one that are not padding; T = no padding */
-    float *tail;       /* words [T][64]: the keys of the last product, zero in its padding */
-    float *scores[2];  /* [BLOCK][64] each */
-    float *p;          /* words [n_rows][CHUNK_WORDS]: probabilities of the chunk */
-    uint32_t *ones;    /* words [2 * CHUNK][2][T]: see keep_chunk */
-    float *sums;       /* [2][T][T] sums of one tile of rows, by row */
+    const float *q;         /* words [rows up to a whole tile][q_words], zero past the head size */
+    size_t q_words;         /* words of a row, whole tiles */
+    size_t n_products;      /* tiles along a row */
+    size_t tail_words;      /* of the last one that are not padding; T = no padding */
+    float *tail;            /* words [T][64]: the keys of the last product, zero in its padding */
+    float *scores[2];       /* [BLOCK][64] each */
+    float *p;               /* words [n_rows][CHUNK_WORDS]: probabilities of the chunk */
+    const laci_panel *next; /* [n_next] panels of the chunk after the one under way */
+    size_t n_next;
+    bool first;      /* the chunk under way is the first of the call */
+    stream ahead[2]; /* keys and values on their way */
+    uint32_t *ones;  /* words [2 * CHUNK][2][T]: see keep_chunk */
+    float *sums;     /* [2][T][T] sums of one tile of rows, by row */
 } amx;
 
 /* ------------------------------------------------------------------ setting up */
@@ -71,7 +75,7 @@ static void begin_amx(amx *a, laci_tile *tile)
     a->n_products = (words + T - 1) / T;
     a->q_words = a->n_products * T;
     a->tail_words = words - (a->n_products - 1) * T;
-    a->q = at;
+    float *q = at;
     a->p = at += n_rows * a->q_words;
     a->scores[0] = at += n_rows * CHUNK_WORDS;
     a->scores[1] = at += BLOCK * PANEL;
@@ -79,10 +83,15 @@ static void begin_amx(amx *a, laci_tile *tile)
     a->ones = (uint32_t *)(at += T * PANEL);
     a->sums = at += 4 * CHUNK * T;
     a->r.last = at + 2 * T * T;
-    memset(a->q, 0, n_rows * a->q_words * sizeof *a->q);
     memset(a->tail, 0, T * PANEL * sizeof *a->tail);
-    for (size_t row = 0; row < tile->n_rows; row++)
-        memcpy(a->q + row * a->q_words, (const uint16_t *)tile->q + row * tile->d, tile->d * 2);
+    if (a->q_words == words) {
+        a->q = tile->q; /* whole tiles as it is */
+    } else {
+        memset(q, 0, n_rows * a->q_words * sizeof *q);
+        for (size_t row = 0; row < tile->n_rows; row++)
+            memcpy(q + row * a->q_words, (const uint16_t *)tile->q + row * tile->d, tile->d * 2);
+        a->q = q;
+    }
     if (tile->n_rows == n_rows) return;
     /* The rows of the last tile that are not the caller's must not be written. */
     const size_t last = a->r.last_row = n_rows - T;
@@ -114,6 +123,37 @@ INLINE void soften_some(amx *a, block *b, size_t n)
     }
 }
 
+/* Fetches some lines of what comes. */
+INLINE void fetch_some(amx *a)
+{
+    enum { N = 16 };
+    for (size_t part = 0; part < 2; part++) {
+        stream *ahead = &a->ahead[part];
+        if (ahead->left < N * 64) continue;
+        UNROLL for (size_t i = 0; i < N; i++) __builtin_prefetch(ahead->at + i * 64, 0, 2);
+        ahead->at += N * 64;
+        ahead->left -= N * 64;
+    }
+}
+
+/* Rows from `row` on read panel i of a chunk of n: what shall come near meanwhile. Of the first
+ * chunk the next keys and these values, which the same rows will read; of the others the same place
+ * of the next chunk, keys while the first rows pass and values while the others do. */
+static void fetch_around(amx *a, const laci_panel *panels, size_t n, size_t i, size_t row)
+{
+    const size_t k_bytes = laci_k_panel_bytes(LACI_BF16, a->r.d),
+                 v_bytes = laci_v_panel_bytes(LACI_BF16, a->r.d);
+    const bool all = a->first || a->r.tile->n_rows <= GROUP;
+    a->ahead[0].left = a->ahead[1].left = 0;
+    if (a->first && row == 0) {
+        if (i + 1 < n) a->ahead[0] = (stream){ panels[i + 1].k, k_bytes };
+        a->ahead[1] = (stream){ panels[i].v, v_bytes };
+    } else if (i < a->n_next) {
+        if (all || row == 0) a->ahead[0] = (stream){ a->next[i].k, k_bytes };
+        if (all || row != 0) a->ahead[1] = (stream){ a->next[i].v, v_bytes };
+    }
+}
+
 /* Words of keys that product c multiplies. */
 INLINE const float *keys_of(const amx *a, const float *k, size_t c)
 {
@@ -142,6 +182,7 @@ static void score_two(amx *a, block *b, block *before)
             _tile_dpbf16ps(2, 5, 6);
             _tile_dpbf16ps(3, 5, 7);
             soften_some(a, before, share);
+            fetch_some(a);
         }
         _tile_stored(0, b->scores + key, row_bytes);
         _tile_stored(1, b->scores + key + T, row_bytes);
@@ -172,6 +213,7 @@ static void score_one(amx *a, block *b, block *before)
         _tile_dpbf16ps(2, 4, 7);
         _tile_dpbf16ps(3, 4, 5);
         soften_some(a, before, share);
+        fetch_some(a);
     }
     _tile_stored(0, b->scores, row_bytes);
     _tile_stored(1, b->scores + T, row_bytes);
@@ -194,6 +236,7 @@ static void score_group(amx *a, const laci_panel *panels, size_t n, size_t row, 
     for (size_t i = 0; i < n; i++) {
         const bool masked = is_masked(&a->r, &panels[i]);
         copy_tail(a, panels[i].k);
+        fetch_around(a, panels, n, i, row);
         for (size_t first = row; first < end; first += BLOCK) {
             block *b = &blocks[turn], *before = &blocks[1 - turn];
             *b = (block){ .panel = &panels[i],
@@ -338,6 +381,9 @@ static void attend_amx(laci_tile *tile, const laci_panel *panels, size_t n)
     if (tile->sums) write_ones(&a);
     for (size_t first = 0; first < n; first += CHUNK) {
         const size_t count = n - first < CHUNK ? n - first : CHUNK;
+        a.first = first == 0;
+        a.next = panels + first + count;
+        a.n_next = n - first - count;
         for (size_t row = 0; row < tile->n_rows; row += GROUP) {
             const size_t end = tile->n_rows - row < GROUP ? tile->n_rows : row + GROUP;
             score_group(&a, panels + first, count, row, end);

@@ -25,6 +25,9 @@ typedef __m256 vec;
 #define v_fms(a, b, c) _mm256_fmsub_ps(a, b, c)
 #define v_mac(sum, a, b) v_fma(a, b, sum)
 #define v_max(a, b) _mm256_max_ps(a, b)
+#define v_div(a, b) _mm256_div_ps(a, b)
+#define v_abs(v) _mm256_andnot_ps(_mm256_set1_ps(-0.0f), v)
+#define v_if_negative(v, a, b) _mm256_blendv_ps(b, a, v)
 #define v_and(a, b) _mm256_and_ps(a, b)
 #define v_signs() _mm256_castsi256_ps(_mm256_set1_epi32(-1))
 #define v_all_negative(v) (_mm256_movemask_ps(v) == 0xff)
@@ -65,6 +68,8 @@ static inline vec v_add_each(const vec a[LANES])
 #include "kernels/mass_simd.h"
 #include "kernels/select_simd.h"
 
+#include "kernels/rows_simd.h"
+
 void laci_kernels_fill_avx2(laci_kernels *table)
 {
     table->attend_f32 = attend_f32;
@@ -72,5 +77,6 @@ void laci_kernels_fill_avx2(laci_kernels *table)
     table->column_mass_f32 = column_mass_f32;
     table->column_mass_bf16 = column_mass_bf16;
     fill_mass(table);
+    fill_rows(table);
     fill_select(table);
 }

@@ -16,6 +16,8 @@
 #include "kernels/mass_simd.h"
 #include "kernels/select_simd.h"
 
+#include "kernels/rows_simd.h"
+
 void laci_kernels_fill_avx512(laci_kernels *table)
 {
     table->attend_f32 = attend_f32;
@@ -23,5 +25,6 @@ void laci_kernels_fill_avx512(laci_kernels *table)
     table->column_mass_f32 = column_mass_f32;
     table->column_mass_bf16 = column_mass_bf16;
     fill_mass(table);
+    fill_rows(table);
     fill_select(table);
 }

@@ -15,6 +15,10 @@ typedef __m512 vec;
 #define v_fma(a, b, c) _mm512_fmadd_ps(a, b, c)
 #define v_fms(a, b, c) _mm512_fmsub_ps(a, b, c)
 #define v_max(a, b) _mm512_max_ps(a, b)
+#define v_div(a, b) _mm512_div_ps(a, b)
+#define v_abs(v) _mm512_abs_ps(v)
+#define v_if_negative(v, a, b) \
+    _mm512_mask_blend_ps(_mm512_movepi32_mask(_mm512_castps_si512(v)), b, a)
 #define v_and(a, b) _mm512_and_ps(a, b)
 #define v_signs() _mm512_castsi512_ps(_mm512_set1_epi32(-1))
 #define v_all_negative(v) (_mm512_movepi32_mask(_mm512_castps_si512(v)) == 0xffff)
