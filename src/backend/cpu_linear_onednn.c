@@ -7,8 +7,9 @@
  * sums into parts by rules that depend on the number of rows, so a row's result would depend on its
  * company; up to DEPTH it never does (a test compares bits), and panels are added in order.
  *
- * Where the library has no bf16 products (below AVX-512), bf16 activations are widened panel by
- * panel and multiplied in f32 by weights rounded to bf16: the same numbers up to the order of sums.
+ * Where the processor has no bf16 products, which the library then emulates slowly or refuses, bf16
+ * activations are widened panel by panel and multiplied in f32 by weights rounded to bf16: the same
+ * numbers up to the order of sums.
  */
 #include <dnnl.h>
 #include <omp.h>
@@ -224,7 +225,8 @@ static lac_status shapes_new(laci_cpu_shapes **out, const lac_allocator *mem, la
         laci_cpu_shapes_free(shapes, mem);
         return laci_fail(err, LAC_EINTERNAL, 0, "oneDNN does not start (status %d)", (int)st);
     }
-    shapes->has_bf16 = probe_bf16(shapes->engine);
+    shapes->has_bf16 =
+        (laci_isa_detect() & LACI_ISA_AVX512_BF16) && probe_bf16(shapes->engine);
     *out = shapes;
     return LAC_OK;
 }

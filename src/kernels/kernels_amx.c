@@ -51,6 +51,7 @@ typedef struct {
     size_t n_next;
     bool first;      /* the chunk under way is the first of the call */
     stream ahead[2]; /* keys and values on their way */
+    size_t n_more;   /* times 16 lines fetched at each product, beyond the first 16 */
     uint32_t *ones;  /* words [2 * CHUNK][2][T]: see keep_chunk */
     float *sums;     /* [2][T][T] sums of one tile of rows, by row */
 } amx;
@@ -123,16 +124,21 @@ INLINE void soften_some(amx *a, block *b, size_t n)
     }
 }
 
-/* Fetches some lines of what comes. */
+INLINE void fetch_stream(stream *ahead, const size_t N)
+{
+    if (ahead->left < N * 64) return;
+    UNROLL for (size_t i = 0; i < N; i++) __builtin_prefetch(ahead->at + i * 64, 0, 2);
+    ahead->at += N * 64;
+    ahead->left -= N * 64;
+}
+
+/* Fetches some lines of what comes; few rows take few products and fetch more at each. */
 INLINE void fetch_some(amx *a)
 {
-    enum { N = 16 };
     for (size_t part = 0; part < 2; part++) {
-        stream *ahead = &a->ahead[part];
-        if (ahead->left < N * 64) continue;
-        UNROLL for (size_t i = 0; i < N; i++) __builtin_prefetch(ahead->at + i * 64, 0, 2);
-        ahead->at += N * 64;
-        ahead->left -= N * 64;
+        fetch_stream(&a->ahead[part], 16);
+        for (size_t i = 0; __builtin_expect(i < a->n_more, 0); i++)
+            fetch_stream(&a->ahead[part], 16);
     }
 }
 
@@ -143,7 +149,11 @@ static void fetch_around(amx *a, const laci_panel *panels, size_t n, size_t i, s
 {
     const size_t k_bytes = laci_k_panel_bytes(LACI_BF16, a->r.d),
                  v_bytes = laci_v_panel_bytes(LACI_BF16, a->r.d);
-    const bool all = a->first || a->r.tile->n_rows <= GROUP;
+    const size_t n_rows = a->r.tile->n_rows, here = n_rows - row < GROUP ? n_rows - row : GROUP;
+    const size_t n_steps = (here + T - 1) / T * a->n_products; /* that this panel takes */
+    const bool all = a->first || n_rows <= GROUP;
+    a->n_more = v_bytes / 1024 / n_steps;
+    if (a->n_more) a->n_more--;
     a->ahead[0].left = a->ahead[1].left = 0;
     if (a->first && row == 0) {
         if (i + 1 < n) a->ahead[0] = (stream){ panels[i + 1].k, k_bytes };

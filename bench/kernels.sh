@@ -1,0 +1,45 @@
+#!/bin/sh
+# kernels.sh: times the kernels at every instruction set level of this machine, as CSV files:
+# peak.csv, attn.csv, decode.csv, gemm.csv and step.csv. Takes some ten minutes; nothing else should run.
+#   usage: bench/kernels.sh [LACUNA] [FOLDER]
+set -eu
+cd "$(dirname "$0")/.."
+lacuna=${1:-build/release/lacuna}
+folder=${2:-bench/results}
+levels=${LEVELS:-"amx avx512_bf16 avx512 avx2"}
+
+# Appends the rows of one run at one level, and the header if the file is new.
+row() { # FILE LEVEL ARGUMENTS...
+    file=$folder/$1.csv
+    level=$2
+    shift 2
+    LAC_ISA=$level "$lacuna" bench "$@" --csv -q >/tmp/lacuna_rows.$$
+    [ -s "$file" ] || head -n 1 /tmp/lacuna_rows.$$ >"$file"
+    tail -n +2 /tmp/lacuna_rows.$$ >>"$file"
+}
+
+for name in peak attn decode gemm step; do rm -f "$folder/$name.csv"; done
+for level in $levels; do
+    got=$(LAC_ISA=$level "$lacuna" bench gemm --m 16 --n 64 --k 64 -t 1 --repeat 1 --csv -q | tail -n 1 | cut -d, -f9)
+    [ "$got" = "$level" ] || { echo "kernels.sh: no $level here" >&2; continue; }
+    echo "kernels.sh: $level" >&2
+    row peak "$level" peak -t 1,2
+    types=bf16,f32
+    case $level in amx | avx512_bf16) types=bf16 ;; esac
+    row attn "$level" attn --ctx 256,512,1024,4096 --heads 8 --head-dim 128 --dtype $types -t 1
+    row attn "$level" attn --ctx 4096 --heads 4 --head-dim 64,80,96,256 --dtype $types -t 1
+    row attn "$level" attn --ctx 4096 --heads 8 --head-dim 128 --dtype $types -t 2
+    row attn "$level" attn --ctx 4096 --heads 4 --head-dim 128 --dtype $types -t 1 --scores peaky
+    row attn "$level" attn --ctx 4096 --heads 4 --head-dim 128 --dtype $types -t 1 --scores rising
+    row attn "$level" attn --ctx 8192 --heads 4 --head-dim 128 --dtype $types -t 1 --block 64,128 \
+        --density 1.0,0.5,0.3,0.1 --stats on
+    row decode "$level" decode --prefix 32768 --queries 16 --active 5 --pages 0.1 --heads 32 \
+        --kv-heads 8 --head-dim 128 -t 1
+    row decode "$level" decode --prefix 32768 --queries 1 --active 1 --pages 0.1 --heads 32 \
+        --kv-heads 8 --head-dim 128 -t 1
+    row gemm "$level" gemm --m 16,128,1024 --n 4096 --k 4096 --dtype $types -t 1
+done
+for level in amx avx512_bf16; do
+    row step "$level" step --shape llada-8b --layers 1 --ctx 4096 -t 2 --repeat 3
+done
+rm -f /tmp/lacuna_rows.$$
