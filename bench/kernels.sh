@@ -24,22 +24,28 @@ for level in $levels; do
     [ "$got" = "$level" ] || { echo "kernels.sh: no $level here" >&2; continue; }
     echo "kernels.sh: $level" >&2
     row peak "$level" peak -t 1,2
-    types=bf16,f32
-    case $level in amx | avx512_bf16) types=bf16 ;; esac
-    row attn "$level" attn --ctx 256,512,1024,4096 --heads 8 --head-dim 128 --dtype $types -t 1
-    row attn "$level" attn --ctx 4096 --heads 4 --head-dim 64,80,96,256 --dtype $types -t 1
-    row attn "$level" attn --ctx 4096 --heads 8 --head-dim 128 --dtype $types -t 2
-    row attn "$level" attn --ctx 4096 --heads 4 --head-dim 128 --dtype $types -t 1 --scores peaky
-    row attn "$level" attn --ctx 4096 --heads 4 --head-dim 128 --dtype $types -t 1 --scores rising
-    row attn "$level" attn --ctx 8192 --heads 4 --head-dim 128 --dtype $types -t 1 --block 64,128 \
-        --density 1.0,0.5,0.3,0.1 --stats on
-    row decode "$level" decode --prefix 32768 --queries 16 --active 5 --pages 0.1 --heads 32 \
-        --kv-heads 8 --head-dim 128 -t 1
-    row decode "$level" decode --prefix 32768 --queries 1 --active 1 --pages 0.1 --heads 32 \
-        --kv-heads 8 --head-dim 128 -t 1
-    row gemm "$level" gemm --m 16,128,1024 --n 4096 --k 4096 --dtype $types -t 1
+    # Levels without bf16 products do their arithmetic in f32, whatever the type.
+    type=f32
+    case $level in amx | avx512_bf16) type=bf16 ;; esac
+    row attn "$level" attn --ctx 256,512,1024,4096 --heads 4 --head-dim 128 --dtype $type -t 1
+    row attn "$level" attn --ctx 4096 --heads 4 --head-dim 64,80,96,256 --dtype $type -t 1 --repeat 3
+    row attn "$level" attn --ctx 4096 --heads 8 --head-dim 128 --dtype $type -t 2
+    for scores in peaky rising; do
+        row attn "$level" attn --ctx 4096 --heads 4 --head-dim 128 --dtype $type -t 1 --repeat 3 \
+            --scores $scores
+    done
+    row attn "$level" attn --ctx 8192 --heads 4 --head-dim 128 --dtype $type -t 1 --block 64,128 \
+        --density 1.0,0.5,0.3,0.1 --stats on --repeat 3
+    [ $type = bf16 ] || row attn "$level" attn --ctx 4096 --heads 4 --head-dim 128 --dtype bf16 -t 1
+    for queries in 16 1; do
+        active=5
+        [ $queries = 16 ] || active=1
+        row decode "$level" decode --prefix 32768 --queries $queries --active $active --pages 0.1 \
+            --heads 32 --kv-heads 8 --head-dim 128 -t 1
+    done
+    row gemm "$level" gemm --m 16,128,1024 --n 4096 --k 4096 --dtype $type -t 1 --repeat 3
 done
 for level in amx avx512_bf16; do
-    row step "$level" step --shape llada-8b --layers 1 --ctx 4096 -t 2 --repeat 3
+    row step "$level" step --shape llada-8b --layers 1 --ctx 4096 -t 2 --repeat 2
 done
 rm -f /tmp/lacuna_rows.$$
