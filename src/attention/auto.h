@@ -4,8 +4,8 @@
 
 #include "attention/sparse.h"
 
-/* Positions from which sparse attention is faster than dense for a family, the steps that measure
- * included; measured, see the table in auto.c. SIZE_MAX = never seen to be. */
+/* Positions from which sparse attention is taken to be faster than dense for a family, the steps
+ * that measure included; see the table in auto.c. SIZE_MAX = never seen to be. */
 size_t laci_auto_crossover(const char *family);
 
 #endif
