@@ -23,6 +23,7 @@ typedef struct {
     int n_holes, n_left;
     int tail_begin;    /* canvas position from which holes run to the end: text that may end */
     int step, n_steps; /* running number and plan */
+    int block;         /* under way */
     int n_candidates;  /* open holes of the active block in this step */
     bool shift, guided;
     bool stopped, cancelled;
@@ -116,18 +117,6 @@ static lac_status reserve_guidance(generation *g, lac_error *err)
     return st;
 }
 
-static lac_status begin_policy(generation *g, lac_error *err)
-{
-    lac_session *s = g->s;
-    const laci_config *c = g->config;
-    const laci_shape shape = { (size_t)c->n_layers, (size_t)c->n_heads, (size_t)c->n_kv_heads,
-                               (size_t)c->d_head, s->layout.n_ctx };
-    memset(s->policy_state, 0, s->policy->state_size(&shape));
-    for (size_t i = 0; i < s->n_plans; i++)
-        s->plans[i].n_written = 0;
-    return s->policy->begin(s->policy_state, &shape, err);
-}
-
 static lac_status begin(generation *g, const int32_t *ids, size_t n_ids, lac_error *err)
 {
     size_t n_holes = 0;
@@ -138,7 +127,7 @@ static lac_status begin(generation *g, const int32_t *ids, size_t n_ids, lac_err
     if (!st) st = check_replay(g, err);
     if (!st) st = reserve_seen(g, err);
     if (!st) st = reserve_guidance(g, err);
-    if (!st) st = begin_policy(g, err);
+    if (!st) st = laci_session_begin(g->s, g->guided ? 2 : 1, err);
     if (st) return st;
     g->rule =
         laci_choice_rule_of(g->config, laci_tokenizer_n_tokens(g->s->model->tokenizer), &g->opt);
@@ -209,7 +198,9 @@ static lac_status choose_rows(void *user, size_t first, size_t n, lac_error *err
     return LAC_OK;
 }
 
-static lac_status run_pass(generation *g, const int32_t *ids, laci_row_sink sink, lac_error *err)
+/* Pass 1 is the unguided one. */
+static lac_status run_pass(generation *g, const int32_t *ids, int pass_number, laci_row_sink sink,
+                           lac_error *err)
 {
     const int n_time = g->config->n_time_steps;
     const laci_pass pass = {
@@ -218,8 +209,14 @@ static lac_status run_pass(generation *g, const int32_t *ids, laci_row_sink sink
         .rows = g->s->rows,
         .n_rows = (size_t)g->n_candidates,
         .time_row = n_time ? (size_t)(g->step < n_time ? g->step : n_time - 1) : 0,
-        .moment = { .step = g->step, .n_steps = g->n_steps, .prompt_end = (size_t)g->tail_begin },
+        .moment = { .step = g->step,
+                    .n_steps = g->n_steps,
+                    .prompt_end = (size_t)g->tail_begin,
+                    .block = g->block,
+                    .pass = pass_number },
         .sink = sink,
+        .on_plan = g->opt.on_plan,
+        .user = g->opt.user,
     };
     const double start = now();
     const lac_status st = laci_forward(g->s, &pass, err);
@@ -250,8 +247,8 @@ static lac_status propose(generation *g, int begin, int end, lac_error *err)
         s->unguided[i] = s->step_map[i] < 0 ? g->config->mask_id : s->input[i];
     }
     lac_status st = LAC_OK;
-    if (g->guided) st = run_pass(g, s->unguided, (laci_row_sink){ keep_rows, g }, err);
-    if (!st) st = run_pass(g, s->input, (laci_row_sink){ choose_rows, g }, err);
+    if (g->guided) st = run_pass(g, s->unguided, 1, (laci_row_sink){ keep_rows, g }, err);
+    if (!st) st = run_pass(g, s->input, 0, (laci_row_sink){ choose_rows, g }, err);
     for (int i = 0; i < g->n_candidates && !st; i++)
         s->candidates[i].choice = s->choices[i];
     return st;
@@ -347,7 +344,8 @@ static void report(generation *g, int block, int begin, int end, size_t n_fixed,
                             .confidence = s->confidence,
                             .candidate = s->proposed,
                             .seconds = seconds,
-                            .density = s->density };
+                            .density = s->density,
+                            .kept_mass = s->kept_mass };
     g->cancelled = g->opt.on_step(g->opt.user, &step) != 0;
 }
 
@@ -356,6 +354,7 @@ static lac_status run_block(generation *g, int block, lac_error *err)
 {
     int begin, end;
     laci_schedule_block(&g->schedule, block, &begin, &end);
+    g->block = block;
     const int n_steps = laci_schedule_block_steps(&g->schedule, block);
     for (int i = 0; i < n_steps && !g->cancelled && !g->stopped; i++) {
         const double start = now();
@@ -400,7 +399,8 @@ static void collect(const generation *g, double seconds, lac_result *out)
                          .forwards = g->forwards,
                          .seconds = seconds,
                          .seconds_forward = g->seconds_forward,
-                         .density = g->forwards ? g->density_sum / g->forwards : 0 };
+                         .density = g->forwards ? g->density_sum / g->forwards : 0,
+                         .kept_mass = s->kept_mass };
 }
 
 lac_status laci_denoise(lac_session *s, const int32_t *ids, size_t n_ids,
@@ -458,13 +458,12 @@ lac_status laci_session_logits(lac_session *s, const int32_t *ids, size_t n_ids,
 {
     const laci_config *c = &s->model->config;
     const int n_tokens = laci_tokenizer_n_tokens(s->model->tokenizer);
-    generation g = { .s = s, .config = c };
     logits_sink sink = { s, logits };
     if (n_ids > s->layout.n_ctx)
         return laci_fail(err, LAC_ECONTEXT, 0, "%zu ids: the context holds %zu", n_ids,
                          s->layout.n_ctx);
     lac_status st = check_rows(rows, n_rows, n_ids, err);
-    if (!st) st = begin_policy(&g, err);
+    if (!st) st = laci_session_begin(s, 1, err);
     if (st) return st;
     for (size_t i = 0; i < n_ids; i++) {
         if (ids[i] != LAC_HOLE && (ids[i] < 0 || ids[i] >= n_tokens))
