@@ -190,7 +190,39 @@ static const char *base_name(const char *path)
     return slash && slash[1] ? slash + 1 : path;
 }
 
-enum { N_SETTINGS = 8 };
+enum { N_SETTINGS = 9 };
+
+/* The shape of the policies in words: what differs from the default. */
+static void describe_sparse(const lac_sparse_options *o, char *out, size_t n)
+{
+    const struct {
+        const char *flag;
+        double value;
+    } all[] = {
+        { "skip", o->skip },
+        { "select", o->select },
+        { "sparse-block", o->block },
+        { "fidelity", o->fidelity },
+        { "sparsed-mode", o->mode },
+        { "sparsed-schedule", o->schedule },
+        { "sparsed-isolated", o->isolated },
+        { "sparsed-keep", o->keep },
+        { "sparsed-boundary", o->boundary },
+        { "sparsed-score", o->score },
+        { "sparsed-ragged", o->ragged },
+        { "sparsed-reset", o->reset },
+        { "plan-group", o->plan_group },
+        { "switch", o->switch_mode },
+        { "refresh", o->refresh_mode },
+        { "window", o->window },
+        { "sink", o->sink },
+        { "refreshes", o->refreshes },
+    };
+    size_t used = (size_t)snprintf(out, n, "default");
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        if (all[i].value != 0 && used < n)
+            used += (size_t)snprintf(out + used, n - used, ", %s %g", all[i].flag, all[i].value);
+}
 
 /* What a record depends on beside its own task, length, depth, index and policy. */
 static void settings_of(const eval_state *s, eval_setting out[N_SETTINGS])
@@ -198,9 +230,10 @@ static void settings_of(const eval_state *s, eval_setting out[N_SETTINGS])
     const eval_options *o = &s->opt;
     const lac_generate_options *g = &o->generate;
     const size_t size = sizeof out->value;
-    static const char *const flags[N_SETTINGS] = { "model",         "dtype",        "seed",
-                                                   "steps",         "block-length", "gen-tokens",
-                                                   "chat-template", "haystack" };
+    static const char *const flags[N_SETTINGS] = {
+        "model",      "dtype",         "seed",     "steps",         "block-length",
+        "gen-tokens", "chat-template", "haystack", "sparse-options"
+    };
     for (size_t i = 0; i < N_SETTINGS; i++)
         out[i].flag = flags[i];
     snprintf(out[0].value, size, "%.60s, %" PRIu64 " parameters in %" PRIu64 " bytes",
@@ -211,6 +244,7 @@ static void settings_of(const eval_state *s, eval_setting out[N_SETTINGS])
     snprintf(out[4].value, size, g->block_length ? "%d" : "default", g->block_length);
     snprintf(out[5].value, size, o->gen_tokens ? "%d" : "default", o->gen_tokens);
     snprintf(out[6].value, size, "%s", o->chat_template ? o->chat_template : "auto");
+    describe_sparse(&o->sparse, out[8].value, size);
     const eval_haystack hay = haystack_of(s);
     uint64_t hash = hash_of(hay.data, hay.n);
     for (size_t i = 0; i < s->data.n; i++)
@@ -229,21 +263,38 @@ static int check_writable(const char *path)
     return console_fail(EXIT_RUN, "cannot write %s: %s", path, strerror(errno));
 }
 
+static eval_run_options run_options_of(const eval_state *s)
+{
+    return (eval_run_options){ .model = s->model,
+                               .n_ctx = s->n_ctx,
+                               .n_threads = s->opt.n_threads,
+                               .generate = s->opt.generate,
+                               .policies = s->opt.policies,
+                               .n_policies = s->opt.n_policies,
+                               .sparse = s->opt.sparse };
+}
+
+/* Weights once, a session for each policy. Finds policies that do not exist too. */
 static int check_memory(const eval_state *s)
 {
-    lac_error err = { .message = "" };
-    lac_memory_plan plan;
-    const lac_status st = lac_model_plan_memory(s->card, s->n_ctx, s->opt.n_threads, &plan, &err);
-    if (st) return console_fail_status(st, &err);
-    const uint64_t session = plan.bytes_kv + plan.bytes_workspace;
-    const uint64_t need = plan.bytes_total + session * (s->opt.n_policies - 1);
+    const eval_run_options run = run_options_of(s);
+    uint64_t need = 0;
+    for (size_t p = 0; p < run.n_policies; p++) {
+        lac_error err = { .message = "" };
+        lac_memory_plan plan;
+        lac_sparse_options sparse;
+        const lac_session_options room = eval_run_room(&run, p, &sparse);
+        const lac_status st = lac_session_plan_memory(s->card, &room, &plan, &err);
+        if (st)
+            return console_fail_status(st, &err) == EXIT_MODEL ? EXIT_USAGE : console_exit_code(st);
+        need += p ? plan.bytes_kv + plan.bytes_workspace : plan.bytes_total;
+    }
     const uint64_t limit = s->opt.max_memory ? s->opt.max_memory : machine_memory();
     if (need <= limit) return EXIT_OK;
     return console_fail(EXIT_MEMORY,
                         "%zu policies at %d tokens would take %.1f MiB and %.1f MiB are allowed; a "
                         "shorter --ctx or --sparse takes less",
-                        s->opt.n_policies, s->n_ctx, (double)need / 1048576,
-                        (double)limit / 1048576);
+                        run.n_policies, s->n_ctx, (double)need / 1048576, (double)limit / 1048576);
 }
 
 static int prepare(eval_state *s)
@@ -274,12 +325,7 @@ static int open_run(eval_state *s)
     int code = check_writable(s->opt.svg);
     if (!code) code = console_open_model(&s->model, s->opt.model, &how);
     if (code) return code;
-    const eval_run_options run = { .model = s->model,
-                                   .n_ctx = s->n_ctx,
-                                   .n_threads = s->opt.n_threads,
-                                   .generate = s->opt.generate,
-                                   .policies = s->opt.policies,
-                                   .n_policies = s->opt.n_policies };
+    const eval_run_options run = run_options_of(s);
     code = eval_run_open(&s->run, &run);
     if (code) return code;
     return eval_records_open(&s->records, s->opt.out, s->opt.resume, settings, N_SETTINGS);

@@ -6,12 +6,14 @@
 
 #include "console.h"
 #include "run_options.h"
+#include "sparse_options.h"
 
 enum { MAX_CTX = 1 << 24, MAX_THREADS = 1024, MAX_SAMPLES = 100000 };
 
 /* Flags whose text needs a look of its own. */
 typedef struct {
-    const char *dtype, *chat_template, *tasks, *ctx, *sparse, *depth;
+    const char *dtype, *chat_template, *tasks, *ctx, *depth;
+    sparse_flags sparse; /* the policy is a list */
     bool json, csv, markdown;
 } words;
 
@@ -164,7 +166,8 @@ static int check_words(const words *w, eval_options *o)
     if (code == ARGS_GO_ON) code = check_template(w->chat_template, o);
     if (code == ARGS_GO_ON) code = read_tasks(w->tasks, o);
     if (code == ARGS_GO_ON) code = read_numbers("--ctx", w->ctx, 1, MAX_CTX, o->ctx, &o->n_ctx);
-    if (code == ARGS_GO_ON) code = read_policies(w->sparse, o);
+    if (code == ARGS_GO_ON) code = read_policies(w->sparse.policy, o);
+    if (code == ARGS_GO_ON) code = sparse_flags_read(&w->sparse, &o->sparse);
     o->depths[0] = EVAL_STRATIFIED;
     o->n_depths = 1;
     if (code == ARGS_GO_ON && w->depth)
@@ -231,8 +234,6 @@ static const args_flag flags[] = {
     { ARGS_SEED, "seed", 's', "N", AT(o.generate.seed), 0, 0, NULL,
       "seed of the samples and of every random choice, or random (default 0)" },
     { ARGS_GROUP, .help = "Runs" },
-    { ARGS_TEXT, "sparse", 0, "LIST", AT(w.sparse), 0, 0, NULL,
-      "attention policies; off = dense is always run, first (default off)" },
     { ARGS_INT, "gen-tokens", 'n', "N", AT(o.gen_tokens), 1, MAX_CTX,
       "n-predict,max-new-tokens,gen-length",
       "tokens of the response (default: the task's: kv and niah 8, RULER's needles 128)" },
@@ -241,6 +242,11 @@ static const args_flag flags[] = {
       "denoising steps, at most one per token (default: one per token)" },
     { ARGS_INT, "block-length", 0, "N", AT(o.generate.block_length), 1, MAX_CTX,
       "diffusion-block-length", "tokens decided together (default: the model family's)" },
+    { ARGS_GROUP, .help = "Attention" },
+    { ARGS_TEXT, "sparse", 0, "LIST", AT(w.sparse.policy), 0, 0, NULL,
+      "policies: off = dense is always run, first; sparsed, fidelity, window, streaming, auto "
+      "(default off)" },
+    SPARSE_SHAPE_FLAGS(AT, w.sparse),
     { ARGS_GROUP, .help = "Output" },
     { ARGS_TEXT, "out", 'o', "FILE", AT(o.out), 0, 0, NULL,
       "write a line of JSON for every sample and policy as it is finished" },
@@ -268,7 +274,7 @@ int eval_options_parse(eval_options *out, args_store *store, int argc, char **ar
                         .chat_template = "auto",
                         .tasks = "kv,niah",
                         .ctx = "512",
-                        .sparse = "off" } };
+                        .sparse = { .policy = "off" } } };
     int code = args_parse(store, &command, &p, argc, argv);
     *out = p.o;
     if (code == ARGS_GO_ON) code = check_words(&p.w, out);

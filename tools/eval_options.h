@@ -24,6 +24,7 @@ typedef struct {
     const char *policies[EVAL_MAX_POLICIES]; /* the first one is dense; point into this struct */
     char policy_names[EVAL_MAX_POLICIES][EVAL_NAME_MAX];
     size_t n_policies;
+    lac_sparse_options sparse;     /* of every policy that knows them */
     lac_generate_options generate; /* steps, block length, seed */
     int gen_tokens;                /* 0 = the task's own */
     /* output */

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/json.h"
+#include "base/rng.h"
 #include "console.h"
 #include "json_out.h"
 
@@ -25,30 +26,65 @@ static int fail_path(const char *what, const char *path)
                         errno ? strerror(errno) : "write error");
 }
 
-static int push(eval_records *r, const eval_record *record)
-{
-    if (r->n == r->capacity) {
-        const size_t capacity = r->capacity ? 2 * r->capacity : 64;
-        eval_record *all = realloc(r->all, capacity * sizeof *all);
-        if (!all) return console_fail(EXIT_MEMORY, "out of memory for %zu records", capacity);
-        r->all = all;
-        r->capacity = capacity;
-    }
-    r->all[r->n++] = *record;
-    return EXIT_OK;
-}
-
 static bool is_same(const eval_record *a, const eval_record *b)
 {
     return a->index == b->index && a->ctx == b->ctx && a->depth == b->depth &&
            !strcmp(a->task, b->task) && !strcmp(a->policy, b->policy);
 }
 
+static uint64_t hash_of(const eval_record *r)
+{
+    uint64_t hash = laci_rng_mix((uint64_t)(uint32_t)r->ctx << 32 | (uint32_t)r->index);
+    hash = laci_rng_mix(hash ^ (uint32_t)r->depth);
+    for (const char *c = r->task; *c; c++)
+        hash = laci_rng_mix(hash ^ (unsigned char)*c);
+    for (const char *c = r->policy; *c; c++)
+        hash = laci_rng_mix(hash ^ (unsigned char)*c);
+    return hash;
+}
+
+/* The slot of a record like this one, or the free slot where it would go. */
+static size_t slot_of(const eval_records *r, const eval_record *like)
+{
+    size_t at = hash_of(like) & (r->n_slots - 1);
+    while (r->slots[at] && !is_same(&r->all[r->slots[at] - 1], like))
+        at = (at + 1) & (r->n_slots - 1);
+    return at;
+}
+
 const eval_record *eval_records_find(const eval_records *r, const eval_record *like)
 {
+    const size_t found = r->n_slots ? r->slots[slot_of(r, like)] : 0;
+    return found ? &r->all[found - 1] : NULL;
+}
+
+/* Twice the room; at most half of the slots are taken. */
+static bool grow(eval_records *r)
+{
+    const size_t capacity = r->capacity ? 2 * r->capacity : 64;
+    eval_record *all = realloc(r->all, capacity * sizeof *all);
+    if (all) r->all = all;
+    size_t *slots = calloc(2 * capacity, sizeof *slots);
+    if (!all || !slots) {
+        free(slots);
+        return false;
+    }
+    free(r->slots);
+    r->slots = slots;
+    r->n_slots = 2 * capacity;
+    r->capacity = capacity;
     for (size_t i = 0; i < r->n; i++)
-        if (is_same(&r->all[i], like)) return &r->all[i];
-    return NULL;
+        slots[slot_of(r, &all[i])] = i + 1;
+    return true;
+}
+
+static int push(eval_records *r, const eval_record *record)
+{
+    if (r->n == r->capacity && !grow(r))
+        return console_fail(EXIT_MEMORY, "out of memory for %zu records", r->n + 1);
+    r->slots[slot_of(r, record)] = r->n + 1;
+    r->all[r->n++] = *record;
+    return EXIT_OK;
 }
 
 /* ------------------------------------------------------------------ writing */
@@ -277,5 +313,6 @@ void eval_records_free(eval_records *r)
 {
     (void)eval_records_close(r);
     free(r->all);
+    free(r->slots);
     *r = (eval_records){ .all = NULL };
 }

@@ -18,12 +18,14 @@ typedef struct {
 /* Settings every record of a file depends on, as flag and text. */
 typedef struct {
     const char *flag; /* "seed" */
-    char value[128];
+    char value[512];
 } eval_setting;
 
 typedef struct {
     eval_record *all; /* [n] */
     size_t n, capacity;
+    size_t *slots; /* [n_slots] index + 1 into all by hash, 0 = free; n_slots a power of two */
+    size_t n_slots;
     const char *path; /* NULL = in memory only */
     void *file;       /* FILE */
 } eval_records;

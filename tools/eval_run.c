@@ -44,6 +44,8 @@ struct eval_run {
     size_t cursor;           /* next row of the dense run */
     size_t n_compared, n_same;
     double kl_sum, kl_worst;
+    double needle_rows,
+        needle_kept;        /* response rows of sparse plans times needles; which read it */
     double seconds_outside; /* inside callbacks */
     bool failed;            /* out of memory in a callback */
 };
@@ -134,6 +136,58 @@ static void on_logits(void *user, const lac_logits_view *view)
     r->seconds_outside += now() - begin;
 }
 
+/* ------------------------------------------------------------------ plans */
+
+/* Whether the row, ascending ids [first, end), holds every block from `begin` to before `past`. */
+static bool reads_blocks(const uint32_t *first, const uint32_t *end, uint32_t begin, uint32_t past)
+{
+    while (first < end && *first < begin)
+        first++;
+    for (; begin < past; begin++, first++)
+        if (first == end || *first != begin) return false;
+    return true;
+}
+
+/* Counts, over the plan's patterns, the response rows that read the whole of one needle. */
+static void count_needle(eval_run *r, const lac_plan_view *view, eval_range needle)
+{
+    const eval_range response = r->canvas->response;
+    const uint32_t begin = (uint32_t)(needle.begin / view->k_block);
+    const uint32_t past = (uint32_t)((needle.end - 1) / view->k_block) + 1;
+    for (int row = response.begin / view->q_block; row * view->q_block < response.end; row++) {
+        const int from = row * view->q_block, to = from + view->q_block;
+        const int n = (to < response.end ? to : response.end) -
+                      (from > response.begin ? from : response.begin);
+        for (int p = 0; p < view->n_heads; p++) {
+            const uint32_t *ptr = view->row_ptr + (size_t)p * (size_t)view->n_rows + row;
+            r->needle_rows += n;
+            if (reads_blocks(view->cols + ptr[0], view->cols + ptr[1], begin, past))
+                r->needle_kept += n;
+        }
+    }
+}
+
+static void on_plan(void *user, const lac_plan_view *view)
+{
+    eval_run *r = user;
+    const double begin = now();
+    /* Dense steps say nothing about a policy; the unguided pass is no answer. */
+    for (size_t i = 0; i < r->canvas->n_needles && view->density < 1 && !view->pass; i++)
+        if (r->canvas->needles[i].begin >= 0) count_needle(r, view, r->canvas->needles[i]);
+    r->seconds_outside += now() - begin;
+}
+
+/* Share of the rows counted; 1 where no plan left anything out, NAN without a known needle. */
+static double needle_share(const eval_run *r)
+{
+    for (size_t i = 0; i < r->canvas->n_needles; i++)
+        if (r->canvas->needles[i].begin >= 0)
+            return r->needle_rows > 0 ? r->needle_kept / r->needle_rows : 1;
+    return NAN;
+}
+
+/* ------------------------------------------------------------------ steps */
+
 /* Whether the canvas after this step is what the dense run's was. */
 static bool follows(const eval_run *r, const lac_step *step)
 {
@@ -164,6 +218,7 @@ static void reset(eval_run *r, bool is_dense)
     r->has_left = false;
     r->cursor = r->n_compared = r->n_same = 0;
     r->kl_sum = r->kl_worst = r->seconds_outside = 0;
+    r->needle_rows = r->needle_kept = 0;
     if (is_dense) r->n_rows = 0;
 }
 
@@ -225,6 +280,8 @@ static void judge(const eval_run *r, const lac_result *result, const eval_text *
     f->score = eval_score(output->data, output->n, refs, s->n_refs, r->task->part);
     f->exact = eval_is_exact(output->data, output->n, s->answer.data, s->answer.n);
     f->density = result->density;
+    f->kept_mass = result->kept_mass;
+    f->needle_kept = needle_share(r);
     f->ms_per_step =
         result->steps ? 1e3 * (result->seconds - r->seconds_outside) / result->steps : NAN;
     f->tokens_per_forward = result->forwards ? (double)n_fixed / result->forwards : NAN;
@@ -256,6 +313,7 @@ int eval_run_policy(eval_run *r, size_t p, eval_figures *figures, eval_text *out
     reset(r, p == 0);
     how.on_step = on_step;
     how.on_logits = on_logits;
+    how.on_plan = on_plan;
     how.user = r;
     code = generate(r, p, &how, &result);
     if (!code) code = decode_answer(r, &result, output);
@@ -265,7 +323,6 @@ int eval_run_policy(eval_run *r, size_t p, eval_figures *figures, eval_text *out
         keep_dense(r, &result);
         f.agree = f.top1 = 1;
         f.kl = f.kl_worst = 0;
-        f.kept_mass = f.needle_kept = 1;
     } else {
         f.agree = eval_agreement(r->answer, r->n_answer, result.ids, result.n_ids);
         if (r->has_left) { /* again, along the dense run's trajectory */
@@ -297,6 +354,19 @@ void eval_run_sample(eval_run *r, const eval_task *task, const eval_sample *samp
     (void)lac_generate_resolve(r->opt.model, (size_t)n_response, &r->generate, &err);
 }
 
+lac_session_options eval_run_room(const eval_run_options *opt, size_t p, lac_sparse_options *sparse)
+{
+    bool has_fidelity = false;
+    for (size_t i = 0; i < opt->n_policies; i++)
+        has_fidelity |= !strcmp(opt->policies[i], "fidelity");
+    *sparse = opt->sparse;
+    if (has_fidelity && strcmp(opt->policies[p], "fidelity") != 0) sparse->fidelity = 0;
+    return (lac_session_options){ .n_ctx = opt->n_ctx,
+                                  .n_threads = opt->n_threads,
+                                  .sparse = opt->policies[p],
+                                  .sparse_options = sparse };
+}
+
 int eval_run_open(eval_run **out, const eval_run_options *opt)
 {
     lac_error err = { .message = "" };
@@ -309,9 +379,8 @@ int eval_run_open(eval_run **out, const eval_run_options *opt)
     r->opt = *opt;
     lac_status st = lac_model_get_info(opt->model, &r->info, &err);
     for (size_t p = 0; p < opt->n_policies && !st; p++) {
-        const lac_session_options room = { .n_ctx = opt->n_ctx,
-                                           .n_threads = opt->n_threads,
-                                           .sparse = opt->policies[p] };
+        lac_sparse_options sparse;
+        const lac_session_options room = eval_run_room(opt, p, &sparse);
         st = lac_session_create(&r->sessions[p], opt->model, &room, &err);
     }
     if (!st) {
