@@ -101,7 +101,7 @@ static eval_range range_of(const pieces *p, size_t begin, size_t end)
 static eval_range find_span(const pieces *p, const eval_sample *s, eval_span span, size_t from)
 {
     const size_t n = span.end - span.begin;
-    for (size_t at = from; n && at + n <= p->text.n; at++)
+    for (size_t at = from; p->text.data && n && at + n <= p->text.n; at++)
         if (!memcmp(p->text.data + at, s->prompt.data + span.begin, n))
             return range_of(p, at, at + n);
     return (eval_range){ -1, -1 };
