@@ -24,7 +24,7 @@ enum { SPARSE_MAX_KEYS = 1 << 24 };
 #define SPARSE_FLAGS(AT, field)                                                                   \
     { ARGS_GROUP, .help = "Attention" },                                                          \
     { ARGS_TEXT, "sparse", 0, "NAME", AT(field.policy), 0, 0, NULL,                               \
-      "attention policy: auto, off = dense, sparsed, fidelity, window, streaming "                \
+      "attention policy: auto, off = dense, sparsed, fidelity, pulsecol, window, streaming "      \
       "(default auto)" },                                                                         \
     SPARSE_SHAPE_FLAGS(AT, field)
 /* The same without the policy itself, for commands that take a list of them. */
@@ -50,6 +50,8 @@ enum { SPARSE_MAX_KEYS = 1 << 24 };
       "the density of --select)" },                                                               \
     { ARGS_TEXT, "sink", 0, "N", AT(field.sink), 0, 0, NULL,                                      \
       "streaming: first keys that are always read (default: a fifth of --select)" },              \
+    { ARGS_INT, "refreshes", 0, "N", AT(field.refreshes), 1, 4096, NULL,                          \
+      "pulsecol: steps that choose columns again, within the first 30% (default 16, Dream 8)" },  \
     { ARGS_TEXT, "sparsed-mode", 0, "MODE", AT(field.mode), 0, 0, NULL,                           \
       "SparseD's details: default, paper, reference = as the published code (default default)" }, \
     { ARGS_TEXT, "sparsed-schedule", 0, "HOW", AT(field.schedule), 0, 0, NULL,                    \

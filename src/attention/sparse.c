@@ -6,7 +6,7 @@
 
 #include "base/error.h"
 
-enum { LONG_CTX = 4096, LONG_BLOCK = 128, SHORT_BLOCK = 32 };
+enum { LONG_CTX = 4096, LONG_BLOCK = 128, SHORT_BLOCK = 32, MAX_REFRESHES = 4096 };
 
 #define DEFAULT_FIDELITY 0.95
 
@@ -66,9 +66,9 @@ static lac_status check_numbers(const lac_sparse_options *opt, lac_error *err)
     if (opt->window < 0)
         return laci_fail(err, LAC_EINVAL, 0,
                          "a window of %d keys: at least 1, or 0 for the default", opt->window);
-    if (opt->refreshes < 0)
-        return laci_fail(err, LAC_EINVAL, 0, "%d refreshes: at least 1, or 0 for the default",
-                         opt->refreshes);
+    if (opt->refreshes < 0 || opt->refreshes > MAX_REFRESHES)
+        return laci_fail(err, LAC_EINVAL, 0, "%d refreshes: 1 to %d, or 0 for the default",
+                         opt->refreshes, MAX_REFRESHES);
     return LAC_OK;
 }
 
@@ -91,6 +91,15 @@ static lac_status resolve_score(laci_sparse *out, const lac_sparse_options *opt,
     return LAC_OK;
 }
 
+static size_t block_of(const lac_sparse_options *opt, const char *policy,
+                       const laci_sparse_model *model)
+{
+    if (opt->block) return (size_t)opt->block;
+    if (!strcmp(policy, "pulsecol")) return SHORT_BLOCK; /* queries that share columns */
+    if (opt->mode == LAC_SPARSED_REFERENCE) return LONG_BLOCK;
+    return model->n_ctx >= LONG_CTX ? LONG_BLOCK : SHORT_BLOCK;
+}
+
 lac_status laci_sparse_resolve(laci_sparse *out, const lac_sparse_options *opt, const char *policy,
                                const laci_sparse_model *model, lac_error *err)
 {
@@ -105,10 +114,7 @@ lac_status laci_sparse_resolve(laci_sparse *out, const lac_sparse_options *opt, 
     how.select = opt->select > 0 ? opt->select : 0.3;
     how.fidelity = opt->fidelity;
     if (!strcmp(policy, "fidelity") && !(how.fidelity > 0)) how.fidelity = DEFAULT_FIDELITY;
-    how.block = opt->block                           ? (size_t)opt->block
-                : model->n_ctx >= LONG_CTX           ? LONG_BLOCK
-                : opt->mode == LAC_SPARSED_REFERENCE ? LONG_BLOCK
-                                                     : SHORT_BLOCK;
+    how.block = block_of(opt, policy, model);
     how.schedule =
         PICK(opt->schedule, LAC_SCHEDULE_PAPER, LAC_SCHEDULE_PAPER, LAC_SCHEDULE_REFERENCE);
     how.isolated =

@@ -360,7 +360,8 @@ static void failing_allocations_are_survived(void **state)
             fault count = { .left = n - 1 };
             const lac_allocator mem = fault_allocator(&count);
             const lac_model_options opt = { .allocator = &mem, .n_threads = 1 };
-            const lac_session_options session_opt = { .n_ctx = 32 };
+            const lac_session_options session_opt = { .n_ctx = 32,
+                                                      .sparse = m ? "off" : "sparsed" };
             const lac_generate_options generate_opt = { .n_tokens = 4, .cfg_scale = 1 };
             const int32_t ids[] = { 65, 66, 67 };
             lac_model *model = NULL;

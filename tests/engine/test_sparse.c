@@ -124,10 +124,10 @@ static void a_full_budget_is_dense(void **state)
         lac_result r;
         run(&(run_case){ .sparse = "off", .n = lengths[i] }, want, want_p, &r);
         assert_float_equal((float)r.kept_mass, 1, 0);
-        for (int policy = 0; policy < 4; policy++) {
+        for (int policy = 0; policy < 5; policy++) {
             const run_case c = {
-                .sparse =
-                    (const char *const[]){ "sparsed", "sparsed", "window", "streaming" }[policy],
+                .sparse = (const char *const[]){ "sparsed", "sparsed", "window", "streaming",
+                                                 "pulsecol" }[policy],
                 .how = { .select = 1,
                          .skip = -1,
                          .block = policy % 2 ? 16 : 32,
@@ -148,9 +148,9 @@ static void plans_are_valid_at_every_length_and_block(void **state)
 {
     (void)state;
     static const int blocks[] = { 16, 32, 64, 128 };
-    static const char *const names[] = { "sparsed", "fidelity", "window", "streaming" };
+    static const char *const names[] = { "sparsed", "fidelity", "window", "streaming", "pulsecol" };
     for (size_t i = 0; i < sizeof lengths / sizeof lengths[0]; i++) {
-        for (size_t j = 0; j < 16; j++) {
+        for (size_t j = 0; j < 20; j++) {
             int32_t ids[N_NEW];
             float p[N_NEW];
             lac_result r;

@@ -56,8 +56,47 @@ static void the_loop_allocates_nothing(void **state)
     assert_int_equal(count.live, 0);
 }
 
+/* Nor do the steps of sparse policies: those that measure, those that refresh, both passes of
+ * guidance. */
+static void sparse_steps_allocate_nothing(void **state)
+{
+    (void)state;
+    static const char *const policies[] = { "sparsed", "fidelity", "pulsecol", "window",
+                                            "streaming" };
+    lac_model *model;
+    int32_t ids[150];
+    for (int i = 0; i < 150; i++)
+        ids[i] = 'a' + i % 26;
+    assert_ok(lac_model_open(&model, test_path("models/nano-f"), NULL, NULL));
+    for (size_t i = 0; i < sizeof policies / sizeof policies[0]; i++) {
+        fault count = { .left = FAULT_NEVER };
+        loop_watch w = { .count = &count, .n_before = -1 };
+        const lac_allocator mem = fault_allocator(&count);
+        const lac_sparse_options how = { .block = 16,
+                                         .switch_mode = LAC_SWITCH_AUTO,
+                                         .refresh_mode = LAC_REFRESH_AUTO };
+        const lac_session_options session_opt = {
+            .n_ctx = 174, .allocator = &mem, .sparse = policies[i], .sparse_options = &how
+        };
+        const lac_generate_options opt = { .n_tokens = 24,
+                                           .cfg_scale = (float)(i % 2),
+                                           .ignore_eos = true,
+                                           .on_step = watch_allocations,
+                                           .user = &w };
+        lac_session *session;
+        lac_result r;
+        assert_ok(lac_session_create(&session, model, &session_opt, NULL));
+        assert_ok(lac_generate(session, ids, 150, &opt, &r, NULL));
+        assert_int_equal(w.n_steps, 24);
+        lac_session_free(session);
+        assert_int_equal(count.live, 0);
+    }
+    lac_model_close(model);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(the_loop_allocates_nothing) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(the_loop_allocates_nothing),
+                                        cmocka_unit_test(sparse_steps_allocate_nothing) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,161 @@
+/* pulsecol.c: PulseCol (arXiv 2605.20813): groups of neighbouring queries keep single keys,
+ * columns, instead of blocks: those with the largest mean probability over the group. No dense
+ * steps at the start but the first; instead the columns are chosen again in a number of steps
+ * spread over the first 30%. Column masses need a second product of queries and keys, half of dense
+ * attention again, in the steps that measure. */
+#include "attention/pattern.h"
+#include "attention/policy.h"
+#include "attention/select.h"
+
+enum { GROUPS_AT_ONCE = 8 }; /* groups of queries whose column masses are held at once */
+#define REFRESH_SHARE 0.3    /* of the steps, in which refreshes are spread */
+
+typedef struct {
+    laci_sparse how;
+    laci_shape shape;
+    size_t n_bits;  /* words of one layer's pattern */
+    bool *built;    /* [n_passes, n_layers] */
+    float *kept;    /* [n_passes, n_layers, n_heads] */
+    uint64_t *bits; /* [n_passes, n_layers, n_bits] */
+    uint64_t *keys; /* [n_ctx] scratch of the selection */
+    float *mass;    /* [n_ctx] of one group */
+} pulsecol;
+
+/* Pointers into the one allocation behind the struct; with `s` NULL only its size. */
+static size_t carve(pulsecol *s, const laci_shape *shape)
+{
+    const size_t g = shape->sparse->block, n_rows = (shape->n_ctx + g - 1) / g;
+    const size_t n_layers = shape->n_passes * shape->n_layers;
+    const size_t n_bits = shape->n_heads * n_rows * laci_pattern_words(shape->n_ctx);
+    size_t at = sizeof *s;
+#define CARVE(field, n)                             \
+    do {                                            \
+        at = (at + 63) / 64 * 64;                   \
+        if (s) s->field = (void *)((char *)s + at); \
+        at += (n) * sizeof *s->field;               \
+    } while (0)
+    CARVE(built, n_layers);
+    CARVE(kept, n_layers * shape->n_heads);
+    CARVE(bits, n_layers * n_bits);
+    CARVE(keys, shape->n_ctx);
+    CARVE(mass, shape->n_ctx);
+#undef CARVE
+    if (s) s->n_bits = n_bits;
+    return at;
+}
+
+static size_t pulsecol_state_size(const laci_shape *shape)
+{
+    return carve(NULL, shape);
+}
+
+static lac_status pulsecol_begin(void *state, const laci_shape *shape, lac_error *err)
+{
+    (void)err;
+    pulsecol *s = state;
+    s->how = *shape->sparse;
+    s->shape = *shape;
+    (void)carve(s, shape);
+    return LAC_OK;
+}
+
+static void pulsecol_plan_size(const laci_shape *shape, size_t *n_rows, size_t *n_cols)
+{
+    const size_t g = shape->sparse->block;
+    *n_rows = shape->n_heads * ((shape->n_ctx + g - 1) / g);
+    *n_cols = *n_rows * laci_sparse_n_kept(shape->sparse, shape->n_ctx);
+}
+
+static void pulsecol_measures(const laci_shape *shape, laci_measure_sizes *out)
+{
+    out->lse_floats = shape->n_heads * shape->n_ctx;
+    out->column_floats = shape->n_heads * GROUPS_AT_ONCE * shape->n_ctx;
+}
+
+static size_t layer_index(const pulsecol *s, const laci_moment *at)
+{
+    return (size_t)at->pass * s->shape.n_layers + (size_t)at->layer;
+}
+
+static laci_pattern pattern_of(const pulsecol *s, const laci_moment *at)
+{
+    return (laci_pattern){ .n_patterns = s->shape.n_heads,
+                           .n_rows = (at->n_q + s->how.block - 1) / s->how.block,
+                           .n_cols = at->n_k,
+                           .bits = s->bits + layer_index(s, at) * s->n_bits };
+}
+
+/* Whether step t is the i-th of n_refreshes spread evenly over the first REFRESH_SHARE. */
+static bool is_refresh(const laci_sparse *how, int step, int n_steps)
+{
+    const double every = REFRESH_SHARE * n_steps / how->n_refreshes;
+    for (int i = 0; i < how->n_refreshes && (int)(i * every) <= step; i++)
+        if ((int)(i * every) == step) return true;
+    return false;
+}
+
+static lac_status pulsecol_plan(void *state, laci_backend *be, const laci_moment *at,
+                                const laci_plan_input *in, laci_plan_store *out, lac_error *err)
+{
+    (void)be;
+    const pulsecol *s = state;
+    const laci_pattern p = pattern_of(s, at);
+    if (!s->built[layer_index(s, at)] || is_refresh(&s->how, at->step, at->n_steps)) {
+        in->request->lse = true;
+        return laci_plan_dense(out, at->n_q, at->n_k, at->n_q, err);
+    }
+    return laci_pattern_write(&p, s->shape.n_heads, s->how.block, 1, out, err);
+}
+
+/* Columns of one group of one head, number `at_mass` of those measured. Returns the mass kept. */
+static double choose_columns(const pulsecol *s, laci_backend *be, const laci_buf *columns,
+                             size_t at_mass, size_t n_k, uint64_t *bits)
+{
+    laci_backend_read(be, columns, at_mass * n_k * sizeof *s->mass, s->mass, n_k * sizeof *s->mass);
+    for (size_t w = 0; w < laci_pattern_words(n_k); w++)
+        bits[w] = 0;
+    laci_select_top(s->mass, 0, n_k, laci_sparse_n_kept(&s->how, n_k), s->keys, bits);
+    return laci_pattern_kept(bits, s->mass, n_k);
+}
+
+static lac_status pulsecol_observe(void *state, laci_backend *be, const laci_moment *at,
+                                   const laci_observation *seen, lac_error *err)
+{
+    (void)err;
+    const pulsecol *s = state;
+    const laci_pattern p = pattern_of(s, at);
+    const size_t n_heads = s->shape.n_heads, index = layer_index(s, at), g = s->how.block;
+    float *kept = s->kept + index * n_heads;
+    if (!seen->request->lse) return LAC_OK;
+    for (size_t head = 0; head < n_heads; head++)
+        kept[head] = 0;
+    for (size_t first = 0; first < p.n_rows; first += GROUPS_AT_ONCE) {
+        const size_t left = p.n_rows - first, n = left < GROUPS_AT_ONCE ? left : GROUPS_AT_ONCE;
+        laci_backend_column_mass(be, seen->attention, g, first, n, seen->measures->columns);
+        for (size_t i = 0; i < n_heads * n; i++) {
+            const size_t head = i / n, row = first + i % n;
+            const size_t n_q = at->n_q - row * g < g ? at->n_q - row * g : g;
+            kept[head] += (float)(choose_columns(s, be, seen->measures->columns, i, at->n_k,
+                                                 laci_pattern_row(&p, head, row)) *
+                                  (double)n_q / (double)at->n_q);
+        }
+    }
+    s->built[index] = true;
+    return LAC_OK;
+}
+
+static const float *pulsecol_kept(const void *state, const laci_moment *at)
+{
+    const pulsecol *s = state;
+    const size_t index = layer_index(s, at);
+    return s->built[index] ? s->kept + index * s->shape.n_heads : NULL;
+}
+
+const laci_policy laci_policy_pulsecol = { .name = "pulsecol",
+                                           .state_size = pulsecol_state_size,
+                                           .begin = pulsecol_begin,
+                                           .plan_size = pulsecol_plan_size,
+                                           .plan = pulsecol_plan,
+                                           .observe = pulsecol_observe,
+                                           .measures = pulsecol_measures,
+                                           .kept = pulsecol_kept };
