@@ -244,8 +244,8 @@ static const args_flag flags[] = {
       "diffusion-block-length", "tokens decided together (default: the model family's)" },
     { ARGS_GROUP, .help = "Attention" },
     { ARGS_TEXT, "sparse", 0, "LIST", AT(w.sparse.policy), 0, 0, NULL,
-      "policies: off = dense is always run, first; sparsed, fidelity, window, streaming, auto "
-      "(default off)" },
+      "policies: off = dense is always run, first; sparsed, fidelity, pulsecol, window, "
+      "streaming, auto (default off)" },
     SPARSE_SHAPE_FLAGS(AT, w.sparse),
     { ARGS_GROUP, .help = "Output" },
     { ARGS_TEXT, "out", 'o', "FILE", AT(o.out), 0, 0, NULL,
