@@ -73,7 +73,10 @@ static void put_mark(const chart *c, double x, double y, size_t policy)
 
 static void put_axes(const chart *c, const char *task)
 {
-    fprintf(c->out, "<text x=\"0\" y=\"-12\" font-weight=\"bold\">%s</text>\n", task);
+    fprintf(c->out,
+            "<text x=\"0\" y=\"-12\"><tspan font-weight=\"bold\">%s</tspan>, score</text>\n"
+            "<text x=\"%d\" y=\"%d\" text-anchor=\"middle\">context, tokens</text>\n",
+            task, PANEL_W / 2, PANEL_H + 34);
     for (int percent = 0; percent <= 100; percent += 25) {
         const double y = y_of(percent / 100.0);
         fprintf(c->out,
