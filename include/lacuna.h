@@ -366,6 +366,19 @@ typedef struct {
                          over layers and heads; 1 = dense, NAN = not known */
 } lac_step;
 
+/* Logits that a step decides from, a group of rows at a time. Pointers are valid during the
+ * callback only. */
+typedef struct {
+    int step, n_steps; /* as in lac_step */
+    int n_rows, n_vocab;
+    int first;               /* rows of this step handed out before these */
+    const int32_t *position; /* [n_rows] canvas positions the rows decide, ascending */
+    const float *logits;     /* [n_rows, n_vocab] natural units, guidance applied */
+} lac_logits_view;
+
+/* Called once or more in each step, before it decides, on the caller's thread. */
+typedef void (*lac_logits_fn)(void *user, const lac_logits_view *view);
+
 /* Called after each step on the caller's thread. Return 0 to go on, anything else to stop:
  * lac_generate then returns ECANCELLED with the result filled with what was fixed so far. */
 typedef int (*lac_step_fn)(void *user, const lac_step *step);
@@ -410,8 +423,14 @@ typedef struct {
     unsigned quirks;         /* bits of lac_quirk */
     int shift;               /* logits shift: 0 = as the model says, 1 = on, -1 = off */
     lac_step_fn on_step;     /* NULL = none */
-    void *user;              /* passed to on_step and on_plan */
+    void *user;              /* passed to every callback */
     lac_plan_fn on_plan;     /* NULL = none */
+    lac_logits_fn on_logits; /* NULL = none */
+    /* Replays a trajectory instead of deciding: at step t the holes with replay_steps[i] = t
+     * receive replay_ids[i]. A hole whose step never comes stays open. The result's log-probability
+     * is NAN where the model's own choice was another token. NULL = decide */
+    const int32_t *replay_ids, *replay_steps; /* [n_replay], borrowed for the call */
+    size_t n_replay;                          /* canvas length */
 } lac_generate_options;
 
 typedef enum {

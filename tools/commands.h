@@ -4,6 +4,7 @@
 #define LACUNA_TOOLS_COMMANDS_H
 
 int cmd_run(int argc, char **argv);
+int cmd_eval(int argc, char **argv);
 int cmd_inspect(int argc, char **argv);
 int cmd_tokenize(int argc, char **argv);
 int cmd_bench(int argc, char **argv); /* in bench/ */

@@ -19,6 +19,7 @@ typedef struct {
 
 static const command commands[] = {
     { "run", "lacuna run", "generate text, or fill the holes of one", cmd_run, true },
+    { "eval", "lacuna eval", "what sparse attention costs a model in quality", cmd_eval, true },
     { "inspect", "lacuna inspect", "what a model is and how much memory it takes", cmd_inspect,
       false },
     { "tokenize", "lacuna tokenize", "text to token ids and back", cmd_tokenize, false },
@@ -52,7 +53,7 @@ static int print_version(void)
 
 static bool is_planned(const char *name)
 {
-    static const char *const planned[] = { "serve", "eval", "quantize" };
+    static const char *const planned[] = { "serve", "quantize" };
     for (size_t i = 0; i < sizeof planned / sizeof *planned; i++)
         if (strcmp(name, planned[i]) == 0) return true;
     return false;
@@ -62,7 +63,8 @@ static int fail_unknown(const char *name)
 {
     if (is_planned(name))
         return console_fail(EXIT_USAGE,
-                            "%s is not in this version; there are run, inspect, tokenize and bench",
+                            "%s is not in this version; there are run, eval, inspect, tokenize and "
+                            "bench",
                             name);
     const char *names[N_COMMANDS];
     for (size_t i = 0; i < N_COMMANDS; i++)

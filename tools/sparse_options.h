@@ -26,6 +26,9 @@ enum { SPARSE_MAX_KEYS = 1 << 24 };
     { ARGS_TEXT, "sparse", 0, "NAME", AT(field.policy), 0, 0, NULL,                               \
       "attention policy: auto, off = dense, sparsed, fidelity, pulsecol, window, streaming "      \
       "(default auto)" },                                                                         \
+    SPARSE_SHAPE_FLAGS(AT, field)
+/* The same without the policy itself, for commands that take a list of them. */
+#define SPARSE_SHAPE_FLAGS(AT, field)                                                             \
     { ARGS_TEXT, "skip", 0, "SHARE", AT(field.skip), 0, 0, NULL,                                  \
       "share of the steps that stay dense, from 0 to below 1 (default 0.2)" },                    \
     { ARGS_TEXT, "select", 0, "SHARE", AT(field.select), 0, 0, NULL,                              \

@@ -69,6 +69,34 @@ static lac_status lay_canvas(generation *g, const int32_t *ids, size_t n_ids, la
     return LAC_OK;
 }
 
+/* A replay names every position of the canvas, and only tokens the model has. */
+static lac_status check_replay(const generation *g, lac_error *err)
+{
+    const lac_generate_options *o = &g->opt;
+    const int n_tokens = laci_tokenizer_n_tokens(g->s->model->tokenizer);
+    if (!o->replay_ids && !o->replay_steps) return LAC_OK;
+    if (!o->replay_ids || !o->replay_steps || o->n_replay != g->n)
+        return laci_fail(err, LAC_EINVAL, 0,
+                         "a replay of %zu positions for a canvas of %zu: ids and steps of both",
+                         o->replay_ids && o->replay_steps ? o->n_replay : 0, g->n);
+    for (size_t i = 0; i < g->n; i++)
+        if (o->replay_steps[i] >= 0 && (o->replay_ids[i] < 0 || o->replay_ids[i] >= n_tokens))
+            return laci_fail(err, LAC_EINVAL, 0,
+                             "replayed id %d at position %zu: the model has %d tokens",
+                             o->replay_ids[i], i, n_tokens);
+    return LAC_OK;
+}
+
+/* Logits are handed to the caller from memory of the host. */
+static lac_status reserve_seen(generation *g, lac_error *err)
+{
+    lac_session *s = g->s;
+    const size_t bytes = s->layout.bytes[LACI_BUF_LOGITS];
+    if (!g->opt.on_logits || s->seen_logits) return LAC_OK;
+    s->seen_logits = laci_alloc(&s->mem, bytes);
+    return s->seen_logits ? LAC_OK : laci_fail_memory(err, "logits for the caller", bytes);
+}
+
 /* Guidance runs a second pass; its rows are kept until the first pass's logits are there. */
 static lac_status reserve_guidance(generation *g, lac_error *err)
 {
@@ -96,6 +124,8 @@ static lac_status begin(generation *g, const int32_t *ids, size_t n_ids, lac_err
         n_holes += ids[i] == LAC_HOLE;
     lac_status st = laci_options_resolve(g->config, n_holes, &g->opt, err);
     if (!st) st = lay_canvas(g, ids, n_ids, err);
+    if (!st) st = check_replay(g, err);
+    if (!st) st = reserve_seen(g, err);
     if (!st) st = reserve_guidance(g, err);
     if (!st) st = laci_session_begin(g->s, g->guided ? 2 : 1, err);
     if (st) return st;
@@ -127,6 +157,25 @@ static lac_status keep_rows(void *user, size_t first, size_t n, lac_error *err)
     return LAC_OK;
 }
 
+/* Hands n rows of logits, the step's rows from `first` on, to the caller. */
+static void show_logits(generation *g, const laci_buf *logits, size_t first, size_t n)
+{
+    lac_session *s = g->s;
+    const size_t n_vocab = (size_t)g->config->n_vocab;
+    if (!g->opt.on_logits) return;
+    for (size_t i = 0; i < n; i++)
+        s->seen_position[i] = s->candidates[first + i].position;
+    laci_backend_read(s->be, logits, 0, s->seen_logits, n * n_vocab * sizeof(float));
+    const lac_logits_view view = { .step = g->step,
+                                   .n_steps = g->n_steps,
+                                   .n_rows = (int)n,
+                                   .n_vocab = (int)n_vocab,
+                                   .first = (int)first,
+                                   .position = s->seen_position,
+                                   .logits = s->seen_logits };
+    g->opt.on_logits(g->opt.user, &view);
+}
+
 /* Final rows to logits to candidates, chunk by chunk: whole logits never exist. */
 static lac_status choose_rows(void *user, size_t first, size_t n, lac_error *err)
 {
@@ -142,6 +191,7 @@ static lac_status choose_rows(void *user, size_t first, size_t n, lac_error *err
             laci_forward_logits(s, s->guide_rows, first + row, n_part, s->guide_logits);
             laci_backend_guide(s->be, logits, s->guide_logits, n_part, n_vocab, g->opt.cfg_scale);
         }
+        show_logits(g, logits, first + row, n_part);
         laci_backend_choose(s->be, &g->rule, logits, 0, n_part, s->keys + first + row,
                             s->choices + first + row);
     }
@@ -202,6 +252,35 @@ static lac_status propose(generation *g, int begin, int end, lac_error *err)
     for (int i = 0; i < g->n_candidates && !st; i++)
         s->candidates[i].choice = s->choices[i];
     return st;
+}
+
+/* Decides as the replayed run did: its candidates of this step come first, with its tokens. */
+static size_t replay(generation *g)
+{
+    laci_candidate *c = g->s->candidates;
+    size_t n_fixed = 0;
+    for (size_t i = 0; i < (size_t)g->n_candidates; i++) {
+        laci_candidate own = c[i];
+        if (g->opt.replay_steps[own.position] != g->step) continue;
+        const int32_t id = g->opt.replay_ids[own.position];
+        if (own.choice.id != id) own.choice.logprob = NAN;
+        own.choice.id = id;
+        c[i] = c[n_fixed];
+        c[n_fixed++] = own;
+    }
+    return n_fixed;
+}
+
+/* Which open positions of the block this step fixes; they come first among the candidates. */
+static size_t decide(generation *g, int i, int n_steps, int n_block)
+{
+    laci_candidate *candidates = g->s->candidates;
+    const int n_open = g->n_candidates;
+    if (g->opt.replay_ids) return replay(g);
+    const int quota = laci_schedule_quota(&g->schedule, i, n_steps, n_block, n_open);
+    const double chance = laci_schedule_chance(&g->schedule, i, n_steps);
+    laci_rank_candidates(candidates, (size_t)n_open, g->config, &g->opt, g->step);
+    return laci_decide(candidates, (size_t)n_open, (size_t)quota, chance, &g->opt, g->step);
 }
 
 /* Writes the decision to the canvas and its companions. */
@@ -281,17 +360,12 @@ static lac_status run_block(generation *g, int block, lac_error *err)
         const double start = now();
         lac_status st = propose(g, begin, end, err);
         if (st) return st;
-        const int n_open = g->n_candidates;
-        const int quota = laci_schedule_quota(&g->schedule, i, n_steps, end - begin, n_open);
-        const double chance = laci_schedule_chance(&g->schedule, i, n_steps);
-        laci_rank_candidates(g->s->candidates, (size_t)n_open, g->config, &g->opt, g->step);
-        const size_t n_fixed =
-            laci_decide(g->s->candidates, (size_t)n_open, (size_t)quota, chance, &g->opt, g->step);
+        const size_t n_fixed = decide(g, i, n_steps, end - begin);
         commit(g, n_fixed);
         g->stopped = find_end(g) >= 0 && !has_open_inside(g);
         report(g, block, begin, end, n_fixed, now() - start);
         g->step++;
-        if ((int)n_fixed == n_open) break;
+        if ((int)n_fixed == g->n_candidates) break;
     }
     return LAC_OK;
 }

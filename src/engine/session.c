@@ -39,6 +39,7 @@ static size_t carve_host(lac_session *s, char *base, size_t n)
     CARVE(step_map);
     CARVE(proposed);
     CARVE(rows);
+    CARVE(seen_position);
     CARVE(confidence);
     CARVE(logprob);
     CARVE(keys);
@@ -318,6 +319,7 @@ void lac_session_free(lac_session *s)
     laci_release(&mem, s->plans);
     laci_release(&mem, s->policy_state);
     laci_release(&mem, s->host);
+    laci_release(&mem, s->seen_logits);
     laci_backend_close(s->be);
     laci_release(&mem, s);
 }

@@ -72,6 +72,7 @@ struct lac_session {
     laci_buf *guide_rows;   /* act: unguided rows of a step, only while guidance is on */
     laci_buf *guide_logits; /* f32 [logit_rows, n_vocab], likewise */
     size_t guide_capacity;  /* rows guide_rows holds */
+    float *seen_logits;     /* [logit_rows, n_vocab] for the caller, once asked for */
 
     laci_chosen chosen;
     const laci_policy *policy; /* chosen.policy */
@@ -89,7 +90,8 @@ struct lac_session {
     int32_t *unguided; /* the same with the given positions masked too */
     int32_t *holes;    /* positions to fill, ascending */
     int32_t *step_map, *proposed;
-    int32_t *rows; /* rows of logits a step asks for */
+    int32_t *rows;          /* rows of logits a step asks for */
+    int32_t *seen_position; /* of the logits handed to the caller */
     float *confidence, *logprob;
     uint64_t *keys;
     laci_choice *choices;

@@ -4,17 +4,17 @@ load helpers
 @test "help lists the commands that exist and no others" {
     lacuna --help
     expect_ok
-    for name in run inspect tokenize bench; do
+    for name in run eval inspect tokenize bench; do
         [[ $OUT == *"  $name "* ]] || show "no $name"
     done
-    for name in serve eval quantize; do
+    for name in serve quantize; do
         [[ $OUT != *"$name"* ]] || show "$name is not in this version"
     done
     [ -z "$ERR" ] || show "expected nothing on stderr"
 }
 
 @test "each command explains its flags and gives an example" {
-    for name in run inspect tokenize; do
+    for name in run eval inspect tokenize; do
         lacuna "$name" --help
         expect_ok
         [[ $OUT == "usage: lacuna $name"* ]] || show "no usage"
@@ -56,9 +56,9 @@ load helpers
 }
 
 @test "commands of later versions are refused by name" {
-    for name in serve eval quantize; do
+    for name in serve quantize; do
         lacuna "$name" --whatever
-        expect_error 2 "$name is not in this version" "run, inspect, tokenize and bench"
+        expect_error 2 "$name is not in this version" "run, eval, inspect, tokenize and bench"
     done
 }
 
