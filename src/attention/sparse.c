@@ -10,12 +10,14 @@ enum { LONG_CTX = 4096, LONG_BLOCK = 128, SHORT_BLOCK = 32, MAX_REFRESHES = 4096
 
 #define DEFAULT_FIDELITY 0.95
 
-/* The variant asked for, else the mode's. */
-#define PICK(asked, normal, paper, reference)        \
-    (asked)                              ? (asked)   \
-    : opt->mode == LAC_SPARSED_REFERENCE ? reference \
-    : opt->mode == LAC_SPARSED_PAPER     ? paper     \
-                                         : normal
+/* The variant asked for, else the mode's; all are enums that start at 1. */
+static unsigned pick(const lac_sparse_options *opt, unsigned asked, unsigned normal, unsigned paper,
+                     unsigned reference)
+{
+    if (asked) return asked;
+    if (opt->mode == LAC_SPARSED_REFERENCE) return reference;
+    return opt->mode == LAC_SPARSED_PAPER ? paper : normal;
+}
 
 static lac_status check_choice(const char *name, int value, int last, lac_error *err)
 {
@@ -78,7 +80,7 @@ static lac_status resolve_score(laci_sparse *out, const lac_sparse_options *opt,
                                 const laci_sparse_model *model, lac_error *err)
 {
     const bool is_llada = !strcmp(model->family, "llada");
-    const lac_sparse_score score = PICK(opt->score, LAC_SCORE_SQRT_D, LAC_SCORE_SQRT_D,
+    const lac_sparse_score score = pick(opt, opt->score, LAC_SCORE_SQRT_D, LAC_SCORE_SQRT_D,
                                         is_llada ? LAC_SCORE_SQRT_H : LAC_SCORE_SQRT_D);
     out->doubled = false;
     if (score == LAC_SCORE_SQRT_D || model->d_head == model->n_heads) return LAC_OK;
@@ -116,13 +118,13 @@ lac_status laci_sparse_resolve(laci_sparse *out, const lac_sparse_options *opt, 
     if (!strcmp(policy, "fidelity") && !(how.fidelity > 0)) how.fidelity = DEFAULT_FIDELITY;
     how.block = block_of(opt, policy, model);
     how.schedule =
-        PICK(opt->schedule, LAC_SCHEDULE_PAPER, LAC_SCHEDULE_PAPER, LAC_SCHEDULE_REFERENCE);
+        pick(opt, opt->schedule, LAC_SCHEDULE_PAPER, LAC_SCHEDULE_PAPER, LAC_SCHEDULE_REFERENCE);
     how.isolated =
-        PICK(opt->isolated, LAC_ISOLATED_PAPER, LAC_ISOLATED_PAPER, LAC_ISOLATED_REFERENCE);
-    how.keep = PICK(opt->keep, LAC_KEEP_CEIL, LAC_KEEP_CEIL, LAC_KEEP_REFERENCE);
+        pick(opt, opt->isolated, LAC_ISOLATED_PAPER, LAC_ISOLATED_PAPER, LAC_ISOLATED_REFERENCE);
+    how.keep = pick(opt, opt->keep, LAC_KEEP_CEIL, LAC_KEEP_CEIL, LAC_KEEP_REFERENCE);
     how.boundary =
-        PICK(opt->boundary, LAC_BOUNDARY_KEEP, LAC_BOUNDARY_ALIGNED, LAC_BOUNDARY_REFERENCE);
-    how.ragged = PICK(opt->ragged, LAC_RAGGED_FAIR, LAC_RAGGED_FAIR, LAC_RAGGED_DILUTED);
+        pick(opt, opt->boundary, LAC_BOUNDARY_KEEP, LAC_BOUNDARY_ALIGNED, LAC_BOUNDARY_REFERENCE);
+    how.ragged = pick(opt, opt->ragged, LAC_RAGGED_FAIR, LAC_RAGGED_FAIR, LAC_RAGGED_DILUTED);
     how.reset_blocks = opt->reset == LAC_RESET_BLOCK;
     how.per_kv = opt->plan_group == LAC_PLAN_PER_KV;
     how.auto_switch = opt->switch_mode == LAC_SWITCH_AUTO;

@@ -225,8 +225,7 @@ static lac_status shapes_new(laci_cpu_shapes **out, const lac_allocator *mem, la
         laci_cpu_shapes_free(shapes, mem);
         return laci_fail(err, LAC_EINTERNAL, 0, "oneDNN does not start (status %d)", (int)st);
     }
-    shapes->has_bf16 =
-        (laci_isa_detect() & LACI_ISA_AVX512_BF16) && probe_bf16(shapes->engine);
+    shapes->has_bf16 = (laci_isa_detect() & LACI_ISA_AVX512_BF16) && probe_bf16(shapes->engine);
     *out = shapes;
     return LAC_OK;
 }
