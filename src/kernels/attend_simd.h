@@ -469,8 +469,8 @@ INLINE void add_up_rows(const laci_tile *tile, const float *p, size_t stride, fl
             {
                 const vec *part = e + i * (PANEL_VECS / N);
                 vec sum = squared ? v_mul(part[0], part[0]) : part[0];
-                UNROLL for (size_t v = 1; v < PANEL_VECS / N; v++) sum =
-                    squared ? v_fma(part[v], part[v], sum) : v_add(sum, part[v]);
+                for (size_t v = 1; v < PANEL_VECS / N; v++)
+                    sum = squared ? v_fma(part[v], part[v], sum) : v_add(sum, part[v]);
                 sums[i][j] = sum;
             }
         }
