@@ -100,7 +100,8 @@ typedef struct {
     const laci_mass_stats *stats; /* NULL = none, at no cost */
 } laci_attention;
 
-/* Opens a backend by name (NULL = "cpu"). n_threads 0 = all cores of this process. dtype AUTO takes
+/* Opens a backend by name: "cpu" (or NULL), "cuda" or "cuda:N" for device N, "auto" for a CUDA
+ * device where there is one and the CPU elsewhere. n_threads 0 = all cores of this process. dtype AUTO takes
  * bf16 where the device multiplies it natively. Errors: EINVAL (unknown name), ENOMEM. */
 lac_status laci_backend_open(laci_backend **out, const char *name, lac_dtype dtype, int n_threads,
                              const lac_allocator *mem, lac_error *err);

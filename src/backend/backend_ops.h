@@ -74,4 +74,12 @@ struct laci_backend {
 lac_status laci_backend_cpu_open(laci_backend **out, lac_dtype dtype, int n_threads,
                                  const lac_allocator *mem, lac_error *err);
 
+/* CUDA (cuda/cuda_open.c): whether this build has it, and whether a device is there. Names are
+ * "cuda" and "cuda:N". Errors of opening: EINVAL (no device, no driver, not built, not that many),
+ * ENOMEM. */
+bool laci_backend_cuda_built(void);
+bool laci_backend_cuda_present(void);
+lac_status laci_backend_cuda_open(laci_backend **out, const char *name, lac_dtype dtype,
+                                  const lac_allocator *mem, lac_error *err);
+
 #endif
