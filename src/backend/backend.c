@@ -24,7 +24,8 @@ lac_status laci_backend_open(laci_backend **out, const char *name, lac_dtype dty
 void laci_backend_describe(char *out, size_t size)
 {
     (void)snprintf(out, size, "backends: cpu%s; kernels: %s; matrix products: %s",
-                   laci_backend_cuda_built() ? ", cuda" : "", laci_isa_name(laci_isa_detect()), laci_cpu_linear_name());
+                   laci_backend_cuda_built() ? ", cuda" : "", laci_isa_name(laci_isa_detect()),
+                   laci_cpu_linear_name());
 }
 
 laci_dtype laci_backend_act(const laci_backend *be)
@@ -238,6 +239,16 @@ size_t laci_backend_scratch_need(const laci_backend *weights, const laci_scratch
 lac_status laci_backend_reserve(laci_backend *be, size_t bytes_per_thread, lac_error *err)
 {
     return be->ops->reserve(be, bytes_per_thread, err);
+}
+
+void laci_backend_mark(laci_backend *be, unsigned i)
+{
+    be->ops->mark(be, i);
+}
+
+double laci_backend_between(laci_backend *be, unsigned from, unsigned to)
+{
+    return be->ops->between(be, from, to);
 }
 
 size_t laci_backend_runtime_bytes(const laci_backend *be)

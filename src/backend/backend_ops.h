@@ -59,6 +59,8 @@ typedef struct {
                          size_t n, size_t d, laci_buf *out);
     size_t (*scratch_need)(const laci_backend *weights, const laci_scratch_dims *dims);
     lac_status (*reserve)(laci_backend *be, size_t bytes_per_thread, lac_error *err);
+    void (*mark)(laci_backend *be, unsigned i);
+    double (*between)(laci_backend *be, unsigned from, unsigned to);
     size_t (*runtime_bytes)(const laci_backend *be);
 } laci_backend_ops;
 

@@ -6,7 +6,7 @@
  * wrong number passes for an answer.
  *
  * Device memory for arguments and scratch grows in the first steps of a new shape and not after. */
-#include <omp.h>
+#include <math.h>
 #include <stdio.h>
 
 #include "backend/cuda/cuda_state.h"
@@ -135,6 +135,8 @@ static void cuda_close(laci_backend *be)
     cuda_backend *cuda = laci_cuda_enter(be);
     const lac_allocator mem = be->mem;
     (void)cuda->api.sync(NULL);
+    for (size_t i = 0; i < LACI_N_MARKS; i++)
+        if (cuda->marks[i]) cuda->api.event_free(cuda->marks[i]);
     free_ring(cuda);
     if (cuda->scratch.data) cuda->api.release(cuda->scratch.data);
     if (cuda->stats.data) cuda->api.release(cuda->stats.data);
@@ -461,6 +463,22 @@ static lac_status cuda_reserve(laci_backend *be, size_t bytes_per_thread, lac_er
     return LAC_OK;
 }
 
+static void cuda_mark(laci_backend *be, unsigned i)
+{
+    cuda_backend *cuda = laci_cuda_enter(be);
+    if (!cuda->marks[i]) laci_cuda_note(cuda, cuda->api.event_new(&cuda->marks[i]));
+    if (!cuda->failed) laci_cuda_note(cuda, cuda->api.event_record(cuda->marks[i], NULL));
+}
+
+static double cuda_between(laci_backend *be, unsigned from, unsigned to)
+{
+    cuda_backend *cuda = laci_cuda_enter(be);
+    float ms = NAN;
+    if (!cuda->failed)
+        laci_cuda_note(cuda, cuda->api.event_ms(&ms, cuda->marks[from], cuda->marks[to]));
+    return cuda->failed ? NAN : (double)ms * 1e-3;
+}
+
 static size_t cuda_runtime_bytes(const laci_backend *be)
 {
     (void)be;
@@ -499,6 +517,8 @@ static const laci_backend_ops cuda_ops = {
     .scatter_rows = cuda_scatter_rows,
     .scratch_need = cuda_scratch_need,
     .reserve = cuda_reserve,
+    .mark = cuda_mark,
+    .between = cuda_between,
     .runtime_bytes = cuda_runtime_bytes,
 };
 

@@ -41,7 +41,8 @@ typedef struct {
     size_t stats_bytes; /* statistics gathered at once take about so much */
     float *row;         /* host memory for choices made on the CPU [n_vocab], then ids; owned */
     size_t row_size;
-    int failed; /* first error of the device; results are NaN from then on */
+    void *marks[LACI_N_MARKS]; /* events, made when first used */
+    int failed;                /* first error of the device; results are NaN from then on */
 } cuda_backend;
 
 static inline cuda_backend *cuda_of(laci_backend *be)
