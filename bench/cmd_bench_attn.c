@@ -168,6 +168,7 @@ static bench_row row_of_line(const attn_group *g, const attn_line *line, const s
     row_text(&row, "out", s->out_f32 ? "f32" : act);
     row_real(&row, "efficiency", line->density * vs_dense);
     row_real(&row, "ms_pack", 1e3 * g->problem.pack_seconds);
+    row_text(&row, "backend", laci_backend_name(g->problem.be));
     row_text(&row, "stats", times == &g->with ? "on" : "off");
     if (times == &g->with)
         row_real(&row, "stats_extra", samples_ratio(times, dense) - 1);

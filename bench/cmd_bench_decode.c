@@ -243,6 +243,7 @@ static void report_line(const decode_group *g, const decode_line *line, rows_out
     row_real(&row, "gb_per_s", gb_per_s);
     row_real(&row, "bandwidth_gb_per_s", g->bandwidth);
     row_real(&row, "bandwidth_share", gb_per_s / g->bandwidth);
+    row_text(&row, "backend", laci_backend_name(g->problem.be));
     row_text(&row, "cache", g->opt->warm_cache ? "warm" : "cold");
     rows_add(out, &row);
 }

@@ -137,6 +137,7 @@ static void report(step_run *r, rows_out *out)
               device_peak_name(r->session->be, r->linear_unit));
     row_text(&row, "peak_unit_attention", device_peak_name(r->session->be, r->attention_unit));
     row_real(&row, "vs_dense", 1);
+    row_text(&row, "backend", laci_backend_name(r->session->be));
     row_text(&row, "shape", made_shape_names[r->how.shape]);
     row_count(&row, "layers", (size_t)c->n_layers);
     /* the parts are timed on the host's clock, which a device does not wait for */

@@ -196,6 +196,7 @@ static const args_flag flags[] = {
       "threads (default: all cores this process may use)" },
     { ARGS_TEXT, "dtype", 0, "TYPE", AT(w.dtype), 0, 0, NULL,
       "type of weights and keys in memory: auto, f32, bf16 (default auto)" },
+    BACKEND_FLAGS(AT(o.where)),
     { ARGS_TEXT, "sparse", 0, "NAME", AT(o.sparse), 0, 0, NULL,
       "attention policy: auto, off = dense (default auto)" },
     { ARGS_SIZE, "max-memory", 0, "SIZE", AT(o.max_memory), 0, 0, NULL,
@@ -284,7 +285,8 @@ int run_options_parse(run_options *out, args_store *store, int argc, char **argv
         about,        example,
         flags,        sizeof flags / sizeof *flags,
     };
-    parsed p = { .w = { .algorithm = "auto",
+    parsed p = { .o = { .where = BACKEND_FLAGS_DEFAULTS },
+                 .w = { .algorithm = "auto",
                         .dtype = "auto",
                         .quirks = "none",
                         .shift = "auto",
@@ -293,6 +295,7 @@ int run_options_parse(run_options *out, args_store *store, int argc, char **argv
     int code = args_parse(store, &command, &p, argc, argv);
     if (code == ARGS_GO_ON) code = check_words(&p.w, &p.o);
     if (code == ARGS_GO_ON) code = check_request(&p.w, &p.o);
+    if (code == ARGS_GO_ON) code = backend_flags_read(&p.o.where);
     *out = p.o;
     return code;
 }

@@ -4,6 +4,7 @@
 #define LACUNA_TOOLS_RUN_OPTIONS_H
 
 #include "args.h"
+#include "backend_flags.h"
 #include "lacuna.h"
 
 typedef struct {
@@ -12,6 +13,7 @@ typedef struct {
     lac_dtype dtype;
     int n_ctx, n_threads; /* 0 = default */
     uint64_t max_memory;  /* bytes; 0 = what this machine has */
+    backend_flags where;
     /* prompt */
     const char *prompt, *file, *system, *canvas; /* NULL = not given */
     const char *hole;                            /* NULL = [MASK] and [MASK*N] */

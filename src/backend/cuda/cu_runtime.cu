@@ -38,6 +38,8 @@ static int use(int device)
 
 static const char *explain(int code)
 {
+    if (code == cudaErrorInsufficientDriver)
+        return "there is no NVIDIA driver, or one too old for the CUDA of this build";
     return cudaGetErrorString(static_cast<cudaError_t>(code));
 }
 
