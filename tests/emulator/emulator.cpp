@@ -9,6 +9,7 @@
 #include <time.h>
 #include <ucontext.h>
 
+#include <memory>
 #include <vector>
 
 #include "backend/cuda/cuda_api.h"
@@ -34,7 +35,7 @@ struct copy_job {
 };
 
 struct fiber {
-    char *stack;
+    std::unique_ptr<char[]> stack;
     jmp_buf jump;
     ucontext_t context;
     void *fake_stack;
@@ -91,7 +92,7 @@ static void run_body()
 static void prepare(fiber &f)
 {
     getcontext(&f.context);
-    f.context.uc_stack.ss_sp = f.stack;
+    f.context.uc_stack.ss_sp = f.stack.get();
     f.context.uc_stack.ss_size = STACK_BYTES;
     f.context.uc_link = NULL;
     makecontext(&f.context, run_body, 0);
@@ -103,7 +104,7 @@ static void to_fiber(fiber &f)
     void *own = NULL;
     if (!f.started) prepare(f);
     f.started = true;
-    __sanitizer_start_switch_fiber(&own, f.stack, STACK_BYTES);
+    __sanitizer_start_switch_fiber(&own, f.stack.get(), STACK_BYTES);
     swapcontext(&scheduler_context, &f.context);
     __sanitizer_finish_switch_fiber(own, NULL, NULL);
 }
@@ -258,7 +259,7 @@ void launch(dim3 grid, dim3 block, size_t shared, const std::function<void()> &k
     if (shared > allowed_shared) stop("more shared memory than was allowed");
     while (fibers.size() < n) {
         fibers.emplace_back();
-        fibers.back().stack = (char *)malloc(STACK_BYTES);
+        fibers.back().stack.reset(new char[STACK_BYTES]);
     }
     warps.resize(MOST_THREADS / LANES);
     body = &kernel;

@@ -1,7 +1,7 @@
 /* cu_device.h: what kernels are written with: element types, warp and block helpers, and the few
  * instructions that have no C++ name (ldmatrix, mma, cp.async; PTX ISA 9.7.9 and 9.7.14). With
- * LACI_CU_EMULATED the tests' emulator supplies these and CUDA's own names, and kernels run on the
- * CPU, thread by thread. C++ for the .cu files only. */
+ * LACI_CU_EMULATED, which names the header of the tests' emulator, that supplies these and CUDA's
+ * own names, and kernels run on the CPU, thread by thread. C++ for the .cu files only. */
 #ifndef LACI_BACKEND_CU_DEVICE_H
 #define LACI_BACKEND_CU_DEVICE_H
 
@@ -12,7 +12,7 @@
 #include "backend/cuda/cuda_api.h"
 
 #ifdef LACI_CU_EMULATED
-#include "emulator/emulator.h"
+#include LACI_CU_EMULATED
 #else
 #include <cuda_runtime.h>
 

@@ -23,7 +23,7 @@ typedef int product_fn(void *handle, int op_a, int op_b, int m, int n, int k, co
                        const void *beta, void *c, int type_c, int ldc, int compute, int algo);
 
 struct laci_cu_blas {
-    void *library, *handle;
+    void *library, *handle; /* the library stays loaded: it has work to do when the program ends */
     destroy_fn *destroy;
     product_fn *product;
 };
@@ -61,7 +61,6 @@ void laci_cu_blas_close(laci_cu_blas *blas, const lac_allocator *mem)
 {
     if (!blas) return;
     if (blas->handle) (void)blas->destroy(blas->handle);
-    if (blas->library) (void)dlclose(blas->library);
     laci_release(mem, blas);
 }
 
