@@ -47,15 +47,6 @@ static size_t tile_rows(const cuda_backend *cuda, size_t d)
 
 /* ------------------------------------------------------------------ jobs */
 
-static bool grow_jobs(cuda_backend *cuda, size_t n_bytes)
-{
-    if (n_bytes <= cuda->jobs_size) return true;
-    laci_release(&cuda->base.mem, cuda->jobs);
-    cuda->jobs = laci_alloc(&cuda->base.mem, n_bytes);
-    cuda->jobs_size = cuda->jobs ? n_bytes : 0;
-    return cuda->jobs != NULL;
-}
-
 /* Keys of one sum of statistics. */
 static size_t step_of(const laci_mass_stats *stats)
 {
@@ -82,8 +73,8 @@ static bool make_jobs(attend_call *c)
         chunk_bytes = c->jobs.n_jobs * sizeof *c->chunks;
         item_bytes = 3 * c->n_batch * a->n_heads * q_blocks * sizeof *c->items;
     }
-    if (!grow_jobs(c->cuda, chunk_bytes + jobs_bytes + parts_bytes + item_bytes)) return false;
-    char *at = c->cuda->jobs;
+    char *at = laci_cuda_host(c->cuda, chunk_bytes + jobs_bytes + parts_bytes + item_bytes);
+    if (!at) return false;
     c->chunks = (void *)at;
     c->jobs.jobs = (void *)(at + chunk_bytes);
     c->jobs.parts = (void *)(at + chunk_bytes + jobs_bytes);
@@ -231,11 +222,7 @@ void laci_cuda_attend(laci_backend *be, const laci_plan *plan, const laci_attent
     attend_call c = { .cuda = laci_cuda_enter(be), .plan = plan, .a = a };
     c.n_batch = a->n_batch ? a->n_batch : 1;
     c.words = (a->n_k + 63) / 64;
-    if (!make_jobs(&c)) {
-        laci_cuda_note(c.cuda, -1);
-        return;
-    }
-    if (!c.jobs.n_jobs) return;
+    if (!make_jobs(&c) || !c.jobs.n_jobs) return;
     make_room(&c);
     put_arguments(&c);
     if (c.cuda->failed) return;
@@ -256,9 +243,8 @@ void laci_cuda_column_mass(laci_backend *be, const laci_attention *a, size_t q_g
     cuda_backend *cuda = laci_cuda_enter(be);
     const size_t n_batch = a->n_batch ? a->n_batch : 1, words = (a->n_k + 63) / 64;
     const size_t n = n_batch * (1 + a->n_q) * sizeof(uint32_t) + n_batch * words * sizeof(uint64_t);
-    uint32_t *n_keys;
-    if (!n_groups || !grow_jobs(cuda, n_batch * sizeof *n_keys)) return;
-    n_keys = cuda->jobs;
+    uint32_t *n_keys = laci_cuda_host(cuda, n_batch * sizeof *n_keys);
+    if (!n_groups || !n_keys) return;
     for (size_t i = 0; i < n_batch; i++)
         n_keys[i] = a->n_keys ? a->n_keys[i] : (uint32_t)a->n_k;
     laci_cuda_room(cuda, n, 3);

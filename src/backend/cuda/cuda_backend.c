@@ -121,6 +121,16 @@ char *laci_cuda_scratch(cuda_backend *cuda, laci_cu_scratch *scratch, size_t n)
     return scratch->data;
 }
 
+void *laci_cuda_host(cuda_backend *cuda, size_t n)
+{
+    if (cuda->jobs && n <= cuda->jobs_size) return cuda->jobs;
+    laci_release(&cuda->base.mem, cuda->jobs);
+    cuda->jobs = laci_alloc(&cuda->base.mem, n);
+    cuda->jobs_size = cuda->jobs ? n : 0;
+    if (!cuda->jobs) laci_cuda_note(cuda, -1);
+    return cuda->jobs;
+}
+
 void laci_cuda_get(cuda_backend *cuda, void *dst, const void *src, size_t n)
 {
     if (!cuda->failed) laci_cuda_note(cuda, cuda->api.copy(NULL, dst, src, n));

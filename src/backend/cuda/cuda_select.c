@@ -102,25 +102,30 @@ static void make_lists(cuda_backend *cuda, const selection *s, const float *scor
     laci_cuda_note(cuda, cuda->api.last_error());
 }
 
+static void no_lists(const laci_id_lists *lists, size_t n)
+{
+    memset(lists->counts, 0, n * sizeof *lists->counts);
+    if (lists->picked) memset(lists->picked, 0, n * sizeof *lists->picked);
+}
+
 /* Brings the lists to the host: one copy. After a failure every list is empty. */
 static void deliver(cuda_backend *cuda, const selection *s, const laci_id_lists *lists)
 {
     const size_t n = s->n_lists * s->stride, n_words = n + 2 * s->n_lists;
     const uint32_t *host = (void *)laci_cuda_scratch(cuda, &cuda->results, n_words * 4);
     if (host) laci_cuda_get(cuda, cuda->results.data, s->ids, n_words * 4);
+    if (!host || cuda->failed) {
+        no_lists(lists, s->n_lists);
+        return;
+    }
     for (size_t i = 0; i < s->n_lists; i++) {
-        const uint32_t count = cuda->failed ? 0 : host[n + i];
+        const uint32_t count = host[n + i];
         assert(count <= lists->stride);
         lists->counts[i] = count;
-        if (lists->picked) lists->picked[i] = cuda->failed ? 0 : host[n + s->n_lists + i];
-        if (count) memcpy(lists->ids + i * lists->stride, host + i * s->stride, count * 4);
+        if (lists->picked) lists->picked[i] = host[n + s->n_lists + i];
+        if (count)
+            memcpy(lists->ids + i * lists->stride, host + i * s->stride, count * sizeof *host);
     }
-}
-
-static void no_lists(const laci_id_lists *lists, size_t n)
-{
-    memset(lists->counts, 0, n * sizeof *lists->counts);
-    if (lists->picked) memset(lists->picked, 0, n * sizeof *lists->picked);
 }
 
 /* ------------------------------------------------------------------ pages */
@@ -168,12 +173,7 @@ static void pool(cuda_backend *cuda, const selection *s, const float *scores, si
 /* Items of every list, in host memory. */
 static uint32_t *count_pages(cuda_backend *cuda, const laci_page_query *query, size_t n_lists)
 {
-    if (n_lists * sizeof(uint32_t) > cuda->jobs_size) {
-        laci_release(&cuda->base.mem, cuda->jobs);
-        cuda->jobs = laci_alloc(&cuda->base.mem, n_lists * sizeof(uint32_t));
-        cuda->jobs_size = cuda->jobs ? n_lists * sizeof(uint32_t) : 0;
-    }
-    uint32_t *n_items = cuda->jobs;
+    uint32_t *n_items = laci_cuda_host(cuda, n_lists * sizeof *n_items);
     const size_t page = query->pages->page, per_batch = n_lists / query->n_batch;
     for (size_t i = 0; n_items && i < n_lists; i++)
         n_items[i] = (uint32_t)((query->n_keys[i / per_batch] + page - 1) / page);
@@ -218,11 +218,10 @@ void laci_cuda_top_k(laci_backend *be, const laci_ranking *ranking, const laci_i
     cuda_backend *cuda = laci_cuda_enter(be);
     const size_t n = ranking->n_lists;
     selection s = { .n_lists = n, .n_rows = 1, .stride = ranking->n };
-    uint32_t *n_items = laci_alloc_array(&be->mem, n, sizeof *n_items);
+    uint32_t *n_items = laci_cuda_host(cuda, n * sizeof *n_items);
     for (size_t i = 0; n_items && i < n; i++)
         n_items[i] = (uint32_t)ranking->n;
     if (n_items && n && ranking->n) s.n_items = laci_cuda_put_one(cuda, n_items, n * 4);
-    laci_release(&be->mem, n_items);
     if (!s.n_items || !carve(cuda, &s, false)) {
         no_lists(lists, n);
         return;
@@ -268,7 +267,7 @@ static void take_choices(cuda_backend *cuda, const char *device, size_t n, laci_
     for (size_t i = 0; i < n; i++) {
         double numbers[2] = { NAN, NAN };
         int32_t id = -1;
-        if (!cuda->failed) {
+        if (host && !cuda->failed) {
             memcpy(numbers, host + i * sizeof numbers, sizeof numbers);
             memcpy(&id, host + n * sizeof numbers + i * sizeof id, sizeof id);
         }

@@ -97,6 +97,9 @@ void *laci_cuda_put(cuda_backend *cuda, const void *src, size_t n);
 void *laci_cuda_put_one(cuda_backend *cuda, const void *src, size_t n);
 /* Scratch of at least n bytes; NULL when the device fails. What it held is lost. */
 char *laci_cuda_scratch(cuda_backend *cuda, laci_cu_scratch *scratch, size_t n);
+/* Host memory of at least n bytes for lists of one operation; NULL when there is none, which counts
+ * as a failure. What it held is lost. */
+void *laci_cuda_host(cuda_backend *cuda, size_t n);
 /* Copies n bytes from the device to `dst` and waits; bytes of ones after a failure. */
 void laci_cuda_get(cuda_backend *cuda, void *dst, const void *src, size_t n);
 
