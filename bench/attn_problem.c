@@ -11,6 +11,7 @@
 enum {
     STORE_ROWS = 512, /* keys packed at once, as the engine does */
     CHECKED_ROWS = 16,
+    WRITE_MOST = 4096,  /* elements written at once */
     ROWS_PAST_END = 16, /* of queries, that kernels may read */
 };
 static const float PEAKY = 6, RISE_PER_KEY = 3.0f / 64; /* in natural units of the score */
@@ -63,11 +64,11 @@ static void write_queries(attn_problem *p)
     const attn_shape *s = &p->shape;
     const size_t width = s->n_heads * s->d_head;
     for (size_t row = 0; row < s->n_q; row++) {
-        uint16_t half[LACI_ROW_PAD];
+        uint16_t half[WRITE_MOST];
         const float *from = p->q_host + row * width;
         if (s->dtype == LACI_F32) laci_backend_write(p->be, p->q, row * width * 4, from, width * 4);
-        for (size_t i = 0; s->dtype == LACI_BF16 && i < width; i += LACI_ROW_PAD) {
-            const size_t n = width - i < LACI_ROW_PAD ? width - i : LACI_ROW_PAD;
+        for (size_t i = 0; s->dtype == LACI_BF16 && i < width; i += WRITE_MOST) {
+            const size_t n = width - i < WRITE_MOST ? width - i : WRITE_MOST;
             for (size_t k = 0; k < n; k++)
                 half[k] = laci_f32_to_bf16(from[i + k]);
             laci_backend_write(p->be, p->q, (row * width + i) * 2, half, n * 2);
@@ -86,9 +87,10 @@ static double pack(attn_problem *p, laci_buf *x, laci_kv_part part)
     for (size_t row = 0; row < s->n_k; row += STORE_ROWS) {
         const size_t n = s->n_k - row < STORE_ROWS ? s->n_k - row : STORE_ROWS;
         laci_backend_write(p->be, x, 0, from + row * width, n * width * sizeof *from);
-        const instant start = instant_now();
+        laci_backend_mark(p->be, 0);
         laci_backend_store(p->be, &op, x, n, &p->kv, part, 0, row);
-        seconds += instant_now().wall - start.wall;
+        laci_backend_mark(p->be, 1);
+        seconds += laci_backend_between(p->be, 0, 1);
     }
     return seconds;
 }
@@ -124,9 +126,9 @@ lac_status attn_problem_open(attn_problem *p, const attn_shape *shape, lac_error
     p->v_host = make_rows(shape, INPUT_V, shape->n_k, shape->n_kv_heads);
     if (!p->q_host || !p->k_host || !p->v_host)
         return laci_fail_memory(err, "the inputs", (size_t)attn_problem_bytes(shape));
-    lac_status st =
-        laci_backend_open(&p->be, NULL, shape->dtype == LACI_BF16 ? LAC_DTYPE_BF16 : LAC_DTYPE_F32,
-                          shape->n_threads, NULL, err);
+    lac_status st = laci_backend_open(&p->be, shape->backend,
+                                      shape->dtype == LACI_BF16 ? LAC_DTYPE_BF16 : LAC_DTYPE_F32,
+                                      shape->n_threads, NULL, err);
     if (!st) st = make_buffers(p, &x, err);
     if (!st) write_queries(p);
     for (int i = 0; i < N_PACKS && !st; i++) {

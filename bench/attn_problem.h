@@ -20,6 +20,7 @@ typedef struct {
     attn_scores scores;
     uint64_t seed;
     int n_threads;
+    const char *backend; /* NULL = cpu */
 } attn_shape;
 
 typedef struct {

@@ -8,11 +8,13 @@
 #include "base/error.h"
 #include "benches.h"
 #include "console.h"
+#include "device.h"
 #include "options.h"
 #include "peak.h"
 
 typedef struct {
     bench_options common;
+    const char *backend; /* NULL = cpu */
     const char *ctx, *block, *dtype, *d_head, *density, *scores, *out, *stats;
     int n_q, q_block, n_heads, n_kv_heads;
 } attn_options;
@@ -41,6 +43,7 @@ static const args_flag flags[] = {
     { ARGS_TEXT, "stats", 0, "on|off", AT(stats), 0, 0, NULL,
       "a row for dense attention with pattern statistics; stats_extra is what they cost beside the "
       "time without, from pairs that take turns (default off)" },
+    BENCH_BACKEND_FLAG(AT(backend)),
     BENCH_FLAGS,
 };
 #undef AT
@@ -102,8 +105,10 @@ static lac_status make_stats(attn_group *g, lac_error *err)
 static void run_line(attn_group *g, attn_line *line, samples *times, bool with_stats)
 {
     const instant start = instant_now();
+    laci_backend_mark(g->problem.be, 0);
     attn_problem_run(&g->problem, &line->plan.plan, g->shape.n_q, with_stats ? &g->stats : NULL);
-    if (times) samples_add(times, start);
+    laci_backend_mark(g->problem.be, 1);
+    if (times) device_add(times, start, g->problem.be, 0, 1);
 }
 
 /* Lines without a plan of their own are dense: line 0 stands for them. */
@@ -121,7 +126,7 @@ static void measure(attn_group *g)
         run_line(g, &g->lines[i], NULL, false);
         g->lines[i].error = attn_problem_check(&g->problem, &g->lines[i].plan.plan, g->shape.n_q);
     }
-    g->peak = peak_unit_rate(g->unit, g->shape.n_threads);
+    g->peak = device_peak(g->problem.be, g->unit, g->shape.n_threads);
     for (int r = -opt->warmup; r < opt->repeat; r++)
         for (size_t i = 0; i < g->n_lines; i++)
             if (has_plan(&g->lines[i]))
@@ -131,7 +136,7 @@ static void measure(attn_group *g)
         run_line(g, dense, r < 0 ? NULL : first ? &g->with : &g->without, first);
         run_line(g, dense, r < 0 ? NULL : first ? &g->without : &g->with, !first);
     }
-    g->peak = fmax(g->peak, peak_unit_rate(g->unit, g->shape.n_threads));
+    g->peak = fmax(g->peak, device_peak(g->problem.be, g->unit, g->shape.n_threads));
 }
 
 static bench_row row_of_line(const attn_group *g, const attn_line *line, const samples *times,
@@ -153,7 +158,8 @@ static bench_row row_of_line(const attn_group *g, const attn_line *line, const s
     row_real(&row, "density", line->density);
     row_text(&row, "policy", line == g->lines ? "dense" : "random");
     row_time(&row, times);
-    row_speed(&row, times, attn_flops(s, s->n_q, line->density), g->peak, peak_unit_name(g->unit));
+    row_speed(&row, times, attn_flops(s, s->n_q, line->density), g->peak,
+              device_peak_name(g->problem.be, g->unit));
     row_real(&row, "vs_dense", vs_dense);
     row_real(&row, "rel_l2", line->error.rel_l2);
     row_real(&row, "max_abs", line->error.max_abs);
@@ -162,6 +168,7 @@ static bench_row row_of_line(const attn_group *g, const attn_line *line, const s
     row_text(&row, "out", s->out_f32 ? "f32" : act);
     row_real(&row, "efficiency", line->density * vs_dense);
     row_real(&row, "ms_pack", 1e3 * g->problem.pack_seconds);
+    row_text(&row, "backend", laci_backend_name(g->problem.be));
     row_text(&row, "stats", times == &g->with ? "on" : "off");
     if (times == &g->with)
         row_real(&row, "stats_extra", samples_ratio(times, dense) - 1);
@@ -303,6 +310,7 @@ static attn_group *make_group(const attn_lists *l, size_t i)
                              .stats_block = l->stats ? g->k_block : 0,
                              .scores = (attn_scores)l->scores,
                              .seed = opt->common.seed,
+                             .backend = opt->backend,
                              .n_threads = (int)l->threads.values[threads] };
     g->shape.n_q = opt->n_q ? (size_t)opt->n_q : g->shape.n_k;
     g->shape.n_kv_heads = (size_t)(opt->n_kv_heads ? opt->n_kv_heads : opt->n_heads);

@@ -9,11 +9,13 @@
 #include "base/error.h"
 #include "benches.h"
 #include "console.h"
+#include "device.h"
 #include "options.h"
 #include "peak.h"
 
 typedef struct {
     bench_options common;
+    const char *backend; /* NULL = cpu */
     const char *prefix, *pages, *dtype;
     int n_queries, n_active, n_heads, n_kv_heads, d_head, page;
     bool warm_cache;
@@ -40,6 +42,7 @@ static const args_flag flags[] = {
     { ARGS_SWITCH, "warm-cache", 0, NULL, AT(warm_cache), 0, 0, NULL,
       "leave the prefix in the caches between repeats; without it, it comes from memory as in a "
       "step of a model" },
+    BENCH_BACKEND_FLAG(AT(backend)),
     BENCH_FLAGS,
 };
 #undef AT
@@ -63,8 +66,8 @@ typedef struct {
     laci_pages pages;
     laci_id_lists chosen; /* [n_kv_heads] owned */
     double bounds_seconds;
-    peak_bandwidth *memory; /* measures it, and pushes the prefix out of the caches */
-    decode_line *lines;     /* [n_lines] owned: dense ones, then one for each share of pages */
+    device_memory memory; /* measures it, and pushes the prefix out of the caches */
+    decode_line *lines;   /* [n_lines] owned: dense ones, then one for each share of pages */
     size_t n_lines;
     peak_unit unit;
     double peak, bandwidth; /* 1e9 operations and bytes a second */
@@ -102,9 +105,10 @@ static lac_status make_pages(decode_group *g, lac_error *err)
     lac_status st = laci_pages_new(be, &g->problem.kv, (size_t)g->opt->page, &g->pages, err);
     if (!st) st = laci_backend_reserve(be, laci_backend_scratch_need(be, &dims), err);
     if (st) return st;
-    const instant start = instant_now();
+    laci_backend_mark(be, 0);
     laci_backend_page_bounds(be, &g->problem.kv, &g->pages, 0, 0, s->n_k);
-    g->bounds_seconds = instant_now().wall - start.wall;
+    laci_backend_mark(be, 1);
+    g->bounds_seconds = laci_backend_between(be, 0, 1);
     return LAC_OK;
 }
 
@@ -155,23 +159,26 @@ static lac_status choose_pages(decode_group *g, decode_line *line, lac_error *er
 
 static void read_memory(decode_group *g)
 {
-    const peak_run one = peak_bandwidth_run(g->memory);
-    g->bandwidth = fmax(g->bandwidth, one.ops / one.seconds * 1e-9);
+    g->bandwidth = fmax(g->bandwidth, device_memory_rate(&g->memory));
 }
 
 /* A repeat that counts, or not. */
 static lac_status run_line(decode_group *g, decode_line *line, bool counts, lac_error *err)
 {
     if (!g->opt->warm_cache) read_memory(g);
+    laci_backend *be = g->problem.be;
     const instant start = instant_now();
+    laci_backend_mark(be, 0);
     const lac_status st = line->share > 0 ? choose_pages(g, line, err) : LAC_OK;
     if (st) return st;
     const instant chosen = instant_now();
-    if (counts && line->share > 0) samples_add(&line->select, start);
+    laci_backend_mark(be, 1);
     attn_problem_run(&g->problem, &line->plan.plan, line->n_q, NULL);
+    laci_backend_mark(be, 2);
     if (!counts) return LAC_OK;
-    samples_add(&line->attend, chosen);
-    samples_add(&line->total, start);
+    if (line->share > 0) device_add(&line->select, start, be, 0, 1);
+    device_add(&line->attend, chosen, be, 1, 2);
+    device_add(&line->total, start, be, 0, 2);
     return LAC_OK;
 }
 
@@ -197,13 +204,13 @@ static lac_status measure(decode_group *g, lac_error *err)
     const bench_options *opt = &g->opt->common;
     const int n_threads = g->shape.n_threads;
     lac_status st = check_lines(g, err);
-    g->peak = peak_unit_rate(g->unit, n_threads);
+    g->peak = device_peak(g->problem.be, g->unit, n_threads);
     for (int i = 0; i < N_READS; i++)
         read_memory(g);
     for (int r = -opt->warmup; r < opt->repeat; r++)
         for (size_t i = 0; i < g->n_lines && !st; i++)
             st = run_line(g, &g->lines[i], r >= 0, err);
-    g->peak = fmax(g->peak, peak_unit_rate(g->unit, n_threads));
+    g->peak = fmax(g->peak, device_peak(g->problem.be, g->unit, n_threads));
     return st;
 }
 
@@ -226,7 +233,7 @@ static void report_line(const decode_group *g, const decode_line *line, rows_out
     row_text(&row, "policy", line->share > 0 ? "pages" : "dense");
     row_time(&row, &line->total);
     row_speed(&row, &line->total, attn_flops(s, line->n_q, line->density), g->peak,
-              peak_unit_name(g->unit));
+              device_peak_name(g->problem.be, g->unit));
     row_real(&row, "vs_dense", samples_ratio(&g->lines[LINE_ALL].total, &line->total));
     row_real(&row, "rel_l2", line->error.rel_l2);
     row_real(&row, "max_abs", line->error.max_abs);
@@ -236,6 +243,7 @@ static void report_line(const decode_group *g, const decode_line *line, rows_out
     row_real(&row, "gb_per_s", gb_per_s);
     row_real(&row, "bandwidth_gb_per_s", g->bandwidth);
     row_real(&row, "bandwidth_share", gb_per_s / g->bandwidth);
+    row_text(&row, "backend", laci_backend_name(g->problem.be));
     row_text(&row, "cache", g->opt->warm_cache ? "warm" : "cold");
     rows_add(out, &row);
 }
@@ -246,9 +254,8 @@ static int run_group(decode_group *g, rows_out *out)
     lac_status st = LAC_OK;
     const int code = memory_check(attn_problem_bytes(&g->shape) + (double)uncached_bytes());
     if (code) return code;
-    g->memory = peak_bandwidth_open(PEAK_MEMORY, false, g->shape.n_threads);
-    if (!g->memory) st = laci_fail_memory(&err, "measuring memory", uncached_bytes());
-    if (!st) st = attn_problem_open(&g->problem, &g->shape, &err);
+    st = attn_problem_open(&g->problem, &g->shape, &err);
+    if (!st) st = device_memory_open(&g->memory, g->problem.be, g->shape.n_threads, &err);
     if (!st) st = make_pages(g, &err);
     if (!st) st = make_plans(g, &err);
     if (!st) st = measure(g, &err);
@@ -259,8 +266,8 @@ static int run_group(decode_group *g, rows_out *out)
     if (g->problem.be) laci_pages_free(g->problem.be, &g->pages);
     free(g->chosen.ids);
     free(g->chosen.counts);
+    device_memory_close(&g->memory);
     attn_problem_close(&g->problem);
-    peak_bandwidth_close(g->memory);
     return st ? console_fail_status(st, &err) : EXIT_OK;
 }
 
@@ -308,6 +315,7 @@ static int run_combination(const decode_lists *l, size_t i, rows_out *out)
                             .n_kv_heads = (size_t)opt->n_kv_heads,
                             .d_head = (size_t)opt->d_head,
                             .seed = opt->common.seed,
+                            .backend = opt->backend,
                             .n_threads = (int)l->threads.values[at % l->threads.n] };
     g.unit = peak_unit_of_kernels(g.shape.dtype);
     g.lines = calloc(g.n_lines, sizeof *g.lines);

@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "benches.h"
 #include "console.h"
+#include "device.h"
 #include "engine/forward.h"
 #include "inputs.h"
 #include "made_model.h"
@@ -15,6 +16,7 @@
 
 typedef struct {
     bench_options common;
+    const char *backend; /* NULL = cpu */
     const char *shape, *ctx, *dtype;
     int n_layers;
 } step_options;
@@ -28,6 +30,7 @@ static const args_flag flags[] = {
     { ARGS_TEXT, "ctx", 'c', "LIST", AT(ctx), 0, 0, NULL, "positions (default 4096)" },
     { ARGS_TEXT, "dtype", 0, "LIST", AT(dtype), 0, 0, NULL,
       "type of weights and activations: f32, bf16 (default bf16)" },
+    BENCH_BACKEND_FLAG(AT(backend)),
     BENCH_FLAGS,
 };
 #undef AT
@@ -64,10 +67,12 @@ static lac_status run_step(step_run *r, bool counts, lac_error *err)
                              .sink = { drop_rows, NULL },
                              .clock = &clock };
     const instant start = instant_now();
+    laci_backend_mark(s->be, 0);
     const lac_status st = laci_forward(s, &pass, err);
+    laci_backend_mark(s->be, 1);
     if (st || !counts) return st;
     const size_t i = r->total.n;
-    samples_add(&r->total, start);
+    device_add(&r->total, start, s->be, 0, 1);
     r->linear[i] = 1e3 * clock.linear;
     r->attention[i] = 1e3 * clock.attention;
     r->other[i] = 1e3 * (r->total.wall[i] - clock.linear - clock.attention);
@@ -77,8 +82,9 @@ static lac_status run_step(step_run *r, bool counts, lac_error *err)
 static void measure_peaks(step_run *r)
 {
     const int n_threads = r->how.n_threads;
-    r->linear_peak = fmax(r->linear_peak, peak_unit_rate(r->linear_unit, n_threads));
-    r->attention_peak = fmax(r->attention_peak, peak_unit_rate(r->attention_unit, n_threads));
+    laci_backend *be = r->session->be;
+    r->linear_peak = fmax(r->linear_peak, device_peak(be, r->linear_unit, n_threads));
+    r->attention_peak = fmax(r->attention_peak, device_peak(be, r->attention_unit, n_threads));
 }
 
 static lac_status measure(step_run *r, lac_error *err)
@@ -128,16 +134,19 @@ static void report(step_run *r, rows_out *out)
     row_text(&row, "policy", r->session->policy->name);
     row_time(&row, &r->total);
     row_speed(&row, &r->total, linear + attention, (linear + attention) / ideal,
-              peak_unit_name(r->linear_unit));
-    row_text(&row, "peak_unit_attention", peak_unit_name(r->attention_unit));
+              device_peak_name(r->session->be, r->linear_unit));
+    row_text(&row, "peak_unit_attention", device_peak_name(r->session->be, r->attention_unit));
     row_real(&row, "vs_dense", 1);
+    row_text(&row, "backend", laci_backend_name(r->session->be));
     row_text(&row, "shape", made_shape_names[r->how.shape]);
     row_count(&row, "layers", (size_t)c->n_layers);
-    row_real(&row, "ms_attention", ms_attention);
-    row_real(&row, "ms_linear", ms_linear);
-    row_real(&row, "ms_other", median_of(r->other, n));
-    row_real(&row, "attention_share", attention / r->attention_peak * 1e-6 / ms_attention);
-    row_real(&row, "linear_share", linear / r->linear_peak * 1e-6 / ms_linear);
+    /* the parts are timed on the host's clock, which a device does not wait for */
+    const double known = device_is_cpu(r->session->be) ? 1 : NAN;
+    row_real(&row, "ms_attention", known * ms_attention);
+    row_real(&row, "ms_linear", known * ms_linear);
+    row_real(&row, "ms_other", known * median_of(r->other, n));
+    row_real(&row, "attention_share", known * attention / r->attention_peak * 1e-6 / ms_attention);
+    row_real(&row, "linear_share", known * linear / r->linear_peak * 1e-6 / ms_linear);
     rows_add(out, &row);
 }
 
@@ -184,6 +193,7 @@ static int step(const step_options *opt)
                                  .n_layers = opt->n_layers,
                                  .n_ctx = (int)ctx.values[i % ctx.n],
                                  .n_threads = (int)threads.values[i / ctx.n % threads.n],
+                                 .backend = opt->backend,
                                  .dtype = dtype.values[i / ctx.n / threads.n] };
         r->linear_unit = peak_unit_of_products(r->how.dtype);
         r->attention_unit = peak_unit_of_kernels(r->how.dtype);

@@ -62,9 +62,9 @@ lac_status made_model_new(lac_model **out, const made_options *opt, lac_error *e
     if (!m) return laci_fail_memory(err, "a model", sizeof *m);
     m->mem = mem;
     m->config = config_of(opt);
-    lac_status st =
-        laci_backend_open(&m->be, NULL, opt->dtype == LACI_BF16 ? LAC_DTYPE_BF16 : LAC_DTYPE_F32,
-                          opt->n_threads, &mem, err);
+    lac_status st = laci_backend_open(&m->be, opt->backend,
+                                      opt->dtype == LACI_BF16 ? LAC_DTYPE_BF16 : LAC_DTYPE_F32,
+                                      opt->n_threads, &mem, err);
     if (!st) st = laci_config_check(&m->config, err);
     if (st)
         lac_model_close(m);

@@ -14,6 +14,7 @@ typedef struct {
     int shape; /* index of the name */
     int n_layers, n_ctx, n_threads;
     laci_dtype dtype;
+    const char *backend; /* NULL = cpu */
 } made_options;
 
 /* Configuration and backend, no weights: enough for lac_model_plan_memory. Close with

@@ -94,7 +94,8 @@ typedef struct {
     int n_threads;                  /* 0 = all cores this process may use */
     bool card_only;                 /* read headers, configuration and tokenizer, load no weights:
                                        enough for lac_model_info, lac_memory_plan and tokens */
-    const char *backend;            /* NULL = "cpu" */
+    const char *backend;            /* "cpu" (NULL), "cuda", "cuda:N" = device N, or "auto" = cuda
+                                       where a device is, else cpu */
     const lac_allocator *allocator; /* copied; NULL = malloc */
 } lac_model_options;
 

@@ -1,6 +1,7 @@
 /* cmd_inspect.c: `lacuna inspect`: what a model is and what running it would take, from its
  * headers alone. */
 #include "args.h"
+#include "backend_flags.h"
 #include "commands.h"
 #include "console.h"
 #include "json_out.h"
@@ -13,6 +14,7 @@ typedef struct {
     const char *model, *dtype;
     int n_ctx, n_threads;
     bool json;
+    backend_flags where;
 } inspect_options;
 
 #define AT(field) offsetof(inspect_options, field)
@@ -26,6 +28,7 @@ static const args_flag flags[] = {
       "plan memory for this many threads (default: all cores this process may use)" },
     { ARGS_TEXT, "dtype", 0, "TYPE", AT(dtype), 0, 0, NULL,
       "type of weights and keys in memory: auto, f32, bf16 (default auto)" },
+    BACKEND_FLAGS(AT(where)),
     { ARGS_SWITCH, "json", 0, NULL, AT(json), 0, 0, NULL, "one JSON object" },
 };
 #undef AT
@@ -133,15 +136,19 @@ static void print_table(const fact *facts, size_t n)
     }
 }
 
-static int inspect(const inspect_options *opt)
+static int inspect(inspect_options *opt)
 {
+    int code = backend_flags_read(&opt->where);
+    if (code != ARGS_GO_ON) return code;
     if (!opt->model)
         return console_fail(EXIT_USAGE, "no model: give -m PATH or set LACUNA_ARG_MODEL");
-    lac_model_options how = { .n_threads = opt->n_threads, .card_only = true };
+    lac_model_options how = { .n_threads = opt->n_threads,
+                              .card_only = true,
+                              .backend = opt->where.name };
     if (!dtype_from_name(opt->dtype, &how.dtype))
         return console_fail(EXIT_USAGE, "--dtype: '%s' is not one of auto, f32, bf16", opt->dtype);
     lac_model *model = NULL;
-    int code = console_open_model(&model, opt->model, &how);
+    code = console_open_model(&model, opt->model, &how);
     if (code) return code;
     lac_error err = { .message = "" };
     lac_model_info info;
@@ -174,7 +181,7 @@ int cmd_inspect(int argc, char **argv)
         .flags = flags,
         .n_flags = sizeof flags / sizeof *flags,
     };
-    inspect_options opt = { .dtype = "auto" };
+    inspect_options opt = { .dtype = "auto", .where = BACKEND_FLAGS_DEFAULTS };
     args_store store = { .n_owned = 0 };
     int code = args_parse(&store, &command, &opt, argc, argv);
     if (code == ARGS_GO_ON) code = inspect(&opt);

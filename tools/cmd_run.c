@@ -142,7 +142,8 @@ static int prepare(run_state *s)
     if (code) return code;
     const lac_model_options card = { .dtype = s->opt.dtype,
                                      .n_threads = s->opt.n_threads,
-                                     .card_only = true };
+                                     .card_only = true,
+                                     .backend = s->opt.where.name };
     code = console_open_model(&s->card, s->opt.model, &card);
     if (code) return code;
     lac_error err = { .message = "" };
@@ -162,7 +163,9 @@ static int load(run_state *s)
     if (tell)
         fprintf(stderr, "loading %.1f MiB of weights\x1b[K",
                 (double)s->plan.bytes_weights / 1048576);
-    const lac_model_options how = { .dtype = s->opt.dtype, .n_threads = s->opt.n_threads };
+    const lac_model_options how = { .dtype = s->opt.dtype,
+                                    .n_threads = s->opt.n_threads,
+                                    .backend = s->opt.where.name };
     const int code = console_open_model(&s->model, s->opt.model, &how);
     if (tell) fputs("\r\x1b[K", stderr);
     if (code) return code;

@@ -199,6 +199,7 @@ static const args_flag flags[] = {
       "threads (default: all cores this process may use)" },
     { ARGS_TEXT, "dtype", 0, "TYPE", AT(w.dtype), 0, 0, NULL,
       "type of weights and keys in memory: auto, f32, bf16 (default auto)" },
+    BACKEND_FLAGS(AT(o.where)),
     { ARGS_SIZE, "max-memory", 0, "SIZE", AT(o.max_memory), 0, 0, NULL,
       "refuse to start above this, such as 8G (default: the memory of this machine)" },
     { ARGS_GROUP, .help = "Prompt" },
@@ -286,7 +287,8 @@ int run_options_parse(run_options *out, args_store *store, int argc, char **argv
         about,        example,
         flags,        sizeof flags / sizeof *flags,
     };
-    parsed p = { .w = { .algorithm = "auto",
+    parsed p = { .o = { .where = BACKEND_FLAGS_DEFAULTS },
+                 .w = { .algorithm = "auto",
                         .dtype = "auto",
                         .quirks = "none",
                         .shift = "auto",
@@ -295,6 +297,7 @@ int run_options_parse(run_options *out, args_store *store, int argc, char **argv
     int code = args_parse(store, &command, &p, argc, argv);
     if (code == ARGS_GO_ON) code = check_words(&p.w, &p.o);
     if (code == ARGS_GO_ON) code = check_request(&p.w, &p.o);
+    if (code == ARGS_GO_ON) code = backend_flags_read(&p.o.where);
     *out = p.o;
     return code;
 }

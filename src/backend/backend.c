@@ -12,15 +12,20 @@
 lac_status laci_backend_open(laci_backend **out, const char *name, lac_dtype dtype, int n_threads,
                              const lac_allocator *mem, lac_error *err)
 {
-    if (!name || !strcmp(name, "cpu"))
+    const bool is_auto = name && !strcmp(name, "auto");
+    if (!name || !strcmp(name, "cpu") || (is_auto && !laci_backend_cuda_present()))
         return laci_backend_cpu_open(out, dtype, n_threads, mem, err);
-    return laci_fail(err, LAC_EINVAL, 0, "unknown backend \"%s\": this build has cpu", name);
+    if (is_auto || !strcmp(name, "cuda") || !strncmp(name, "cuda:", 5))
+        return laci_backend_cuda_open(out, is_auto ? "cuda" : name, dtype, mem, err);
+    return laci_fail(err, LAC_EINVAL, 0, "unknown backend \"%s\": there are cpu, cuda and auto",
+                     name);
 }
 
 void laci_backend_describe(char *out, size_t size)
 {
-    (void)snprintf(out, size, "backends: cpu; kernels: %s; matrix products: %s",
-                   laci_isa_name(laci_isa_detect()), laci_cpu_linear_name());
+    (void)snprintf(out, size, "backends: cpu%s; kernels: %s; matrix products: %s",
+                   laci_backend_cuda_built() ? ", cuda" : "", laci_isa_name(laci_isa_detect()),
+                   laci_cpu_linear_name());
 }
 
 laci_dtype laci_backend_act(const laci_backend *be)
@@ -234,6 +239,16 @@ size_t laci_backend_scratch_need(const laci_backend *weights, const laci_scratch
 lac_status laci_backend_reserve(laci_backend *be, size_t bytes_per_thread, lac_error *err)
 {
     return be->ops->reserve(be, bytes_per_thread, err);
+}
+
+void laci_backend_mark(laci_backend *be, unsigned i)
+{
+    be->ops->mark(be, i);
+}
+
+double laci_backend_between(laci_backend *be, unsigned from, unsigned to)
+{
+    return be->ops->between(be, from, to);
 }
 
 size_t laci_backend_runtime_bytes(const laci_backend *be)

@@ -100,8 +100,10 @@ typedef struct {
     const laci_mass_stats *stats; /* NULL = none, at no cost */
 } laci_attention;
 
-/* Opens a backend by name (NULL = "cpu"). n_threads 0 = all cores of this process. dtype AUTO takes
- * bf16 where the device multiplies it natively. Errors: EINVAL (unknown name), ENOMEM. */
+/* Opens a backend by name: "cpu" (or NULL), "cuda" or "cuda:N" for device N, "auto" for a CUDA
+ * device where there is one and the CPU elsewhere. n_threads 0 = all cores of this process. dtype
+ * AUTO takes bf16 where the device multiplies it natively. Errors: EINVAL (unknown name), ENOMEM.
+ */
 lac_status laci_backend_open(laci_backend **out, const char *name, lac_dtype dtype, int n_threads,
                              const lac_allocator *mem, lac_error *err);
 void laci_backend_close(laci_backend *be);
@@ -299,6 +301,12 @@ typedef struct {
 } laci_scratch_dims;
 size_t laci_backend_scratch_need(const laci_backend *weights, const laci_scratch_dims *dims);
 lac_status laci_backend_reserve(laci_backend *be, size_t bytes_per_thread, lac_error *err);
+
+/* Time on the backend's own clock, for measuring: mark i is the moment when all work queued so far
+ * is done; between two marks lie so many seconds, once both have passed. */
+enum { LACI_N_MARKS = 4 };
+void laci_backend_mark(laci_backend *be, unsigned i);
+double laci_backend_between(laci_backend *be, unsigned from, unsigned to);
 
 /* Resident bytes the libraries underneath add once products are compiled and threads run; measured,
  * for the memory plan. */

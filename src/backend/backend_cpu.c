@@ -298,6 +298,16 @@ static lac_status cpu_reserve(laci_backend *be, size_t bytes_per_thread, lac_err
     return LAC_OK;
 }
 
+static void cpu_mark(laci_backend *be, unsigned i)
+{
+    cpu_of(be)->marks[i] = omp_get_wtime();
+}
+
+static double cpu_between(laci_backend *be, unsigned from, unsigned to)
+{
+    return cpu_of(be)->marks[to] - cpu_of(be)->marks[from];
+}
+
 static size_t cpu_runtime_bytes(const laci_backend *be)
 {
     (void)be;
@@ -336,6 +346,8 @@ static const laci_backend_ops cpu_ops = {
     .scatter_rows = laci_cpu_scatter_rows,
     .scratch_need = cpu_scratch_need,
     .reserve = cpu_reserve,
+    .mark = cpu_mark,
+    .between = cpu_between,
     .runtime_bytes = cpu_runtime_bytes,
 };
 

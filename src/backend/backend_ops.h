@@ -59,6 +59,8 @@ typedef struct {
                          size_t n, size_t d, laci_buf *out);
     size_t (*scratch_need)(const laci_backend *weights, const laci_scratch_dims *dims);
     lac_status (*reserve)(laci_backend *be, size_t bytes_per_thread, lac_error *err);
+    void (*mark)(laci_backend *be, unsigned i);
+    double (*between)(laci_backend *be, unsigned from, unsigned to);
     size_t (*runtime_bytes)(const laci_backend *be);
 } laci_backend_ops;
 
@@ -73,5 +75,13 @@ struct laci_backend {
 
 lac_status laci_backend_cpu_open(laci_backend **out, lac_dtype dtype, int n_threads,
                                  const lac_allocator *mem, lac_error *err);
+
+/* CUDA (cuda/cuda_open.c): whether this build has it, and whether a device is there. Names are
+ * "cuda" and "cuda:N". Errors of opening: EINVAL (no device, no driver, not built, not that many),
+ * ENOMEM. */
+bool laci_backend_cuda_built(void);
+bool laci_backend_cuda_present(void);
+lac_status laci_backend_cuda_open(laci_backend **out, const char *name, lac_dtype dtype,
+                                  const lac_allocator *mem, lac_error *err);
 
 #endif

@@ -23,6 +23,7 @@ typedef struct {
     laci_cpu_shapes *shapes; /* of the matrices made here */
     size_t scratch_stride;   /* bytes of one thread's scratch */
     char *scratch;           /* [n_threads, scratch_stride], owned */
+    double marks[LACI_N_MARKS];
 } cpu_backend;
 
 static inline cpu_backend *cpu_of(laci_backend *be)

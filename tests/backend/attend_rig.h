@@ -4,7 +4,7 @@
 #ifndef LACI_TESTS_ATTEND_RIG_H
 #define LACI_TESTS_ATTEND_RIG_H
 
-#include "test.h"
+#include "backend/any_backend.h"
 
 #include "attention/plan.h"
 #include "base/rng.h"
@@ -79,7 +79,7 @@ static inline laci_backend *open_backend(lac_dtype dtype, int n_threads,
 {
     const lac_allocator mem = { .alloc = nan_alloc, .resize = nan_resize, .release = nan_release };
     laci_backend *be = NULL;
-    assert_ok(laci_backend_open(&be, "cpu", dtype, n_threads, &mem, NULL));
+    assert_ok(laci_backend_open(&be, backend_name(), dtype, n_threads, &mem, NULL));
     assert_ok(laci_backend_reserve(be, laci_backend_scratch_need(be, dims), NULL));
     return be;
 }

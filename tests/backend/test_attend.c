@@ -139,5 +139,5 @@ int main(void)
         cmocka_unit_test(lists_of_keys_are_read_whole),
         cmocka_unit_test(a_full_plan_equals_dense),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    run_on_backend(tests);
 }

@@ -130,5 +130,5 @@ int main(void)
         cmocka_unit_test(a_sequence_is_the_same_alone),
         cmocka_unit_test(a_head_is_the_same_alone),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    run_on_backend(tests);
 }

@@ -261,5 +261,5 @@ int main(void)
         cmocka_unit_test(pieces_equal_the_whole),
         cmocka_unit_test(stored_keys_are_treated_like_heads),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    run_on_backend(tests);
 }

@@ -261,5 +261,5 @@ int main(void)
         cmocka_unit_test(statistics_change_no_bit),
         cmocka_unit_test(threads_change_no_statistic),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    run_on_backend(tests);
 }

@@ -4,7 +4,7 @@
  * are small integers, so that scores are exact, equal ones common and ties decided by rule. */
 #include <math.h>
 
-#include "test.h"
+#include "backend/any_backend.h"
 
 #include "attention/plan.h"
 #include "base/rng.h"
@@ -67,7 +67,7 @@ static rig rig_new(const select_case *c, lac_dtype dtype, int n_threads)
     rig r = { .c = c, .dtype = dtype };
     r.n_ctx = (c->n_keys[0] > c->n_keys[1] ? c->n_keys[0] : c->n_keys[1]) + 5;
     const laci_scratch_dims dims = { .d_head = c->d, .n_pages = r.n_ctx / c->page + 1 };
-    assert_ok(laci_backend_open(&r.be, "cpu", dtype, n_threads, NULL, NULL));
+    assert_ok(laci_backend_open(&r.be, backend_name(), dtype, n_threads, NULL, NULL));
     assert_ok(laci_backend_reserve(r.be, laci_backend_scratch_need(r.be, &dims), NULL));
     assert_ok(laci_kv_new(r.be, N_BATCH, r.n_ctx, c->n_kv_heads, c->d, &r.kv, NULL));
     assert_ok(laci_pages_new(r.be, &r.kv, c->page, &r.pages, NULL));
@@ -319,7 +319,7 @@ static void check_ranking(size_t n_lists, size_t n_pooled, size_t n, laci_budget
     laci_backend *be;
     laci_buf *buf;
     const laci_scratch_dims dims = { .d_head = 8, .n_ranked = n };
-    assert_ok(laci_backend_open(&be, "cpu", LAC_DTYPE_BF16, n_threads, NULL, NULL));
+    assert_ok(laci_backend_open(&be, backend_name(), LAC_DTYPE_BF16, n_threads, NULL, NULL));
     assert_ok(laci_backend_reserve(be, laci_backend_scratch_need(be, &dims), NULL));
     assert_ok(laci_buf_new(be, n_lists * n_rows * stride * 4, "scores", &buf, NULL));
     laci_backend_write(be, buf, 0, x, n_lists * n_rows * stride * 4);
@@ -358,7 +358,7 @@ static void rows_go_there_and_back(void **state)
     enum { N = 9, D = 24, PICKED = 4 };
     static const int32_t rows[PICKED] = { 7, 0, 3, 8 };
     laci_backend *be;
-    assert_ok(laci_backend_open(&be, "cpu", LAC_DTYPE_F32, 2, NULL, NULL));
+    assert_ok(laci_backend_open(&be, backend_name(), LAC_DTYPE_F32, 2, NULL, NULL));
     for (int t = 0; t < 2; t++) {
         const laci_dtype type = t ? LACI_BF16 : LACI_F32;
         const size_t bytes = D * (t ? 2 : 4);
@@ -395,5 +395,5 @@ int main(void)
         cmocka_unit_test(rankings_equal_brute_force),
         cmocka_unit_test(rows_go_there_and_back),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    run_on_backend(tests);
 }

@@ -2,7 +2,7 @@
  * row whatever rows it is computed with, and at any number of threads. */
 #include <math.h>
 
-#include "test.h"
+#include "backend/any_backend.h"
 
 #include "backend/backend.h"
 #include "base/rng.h"
@@ -38,7 +38,7 @@ static rig make_rig(const product *p, lac_dtype dtype, int n_threads)
     lac_error err;
     const size_t act = dtype == LAC_DTYPE_BF16 ? 2 : 4;
     weights_in = p->n_in;
-    assert_ok(laci_backend_open(&r.be, "cpu", dtype, n_threads, NULL, &err));
+    assert_ok(laci_backend_open(&r.be, backend_name(), dtype, n_threads, NULL, &err));
     assert_ok(laci_linear_new(r.be, p->n_out, p->n_in, (laci_row_source){ read_weights, NULL },
                               &r.linear, &err));
     const laci_scratch_dims dims = { .d_model = p->n_in, .d_head = 8, .n_vocab = 8 };
@@ -129,5 +129,5 @@ static void products_are_right_and_reproducible(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = { cmocka_unit_test(products_are_right_and_reproducible) };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    run_on_backend(tests);
 }

@@ -1,0 +1,47 @@
+/* cu_layout.h: index arithmetic of the tensor-core kernel: where a chunk of 16 bytes lies in shared
+ * memory, and which row of which matrix a lane names when fragments are loaded. Plain functions,
+ * compiled for the device and, by the tests, for the host. */
+#ifndef LACI_BACKEND_CU_LAYOUT_H
+#define LACI_BACKEND_CU_LAYOUT_H
+
+#include <stdint.h>
+
+#if defined(__CUDACC__)
+#define LACI_CU_INLINE static __host__ __device__ __forceinline__
+#else
+#define LACI_CU_INLINE static inline
+#endif
+
+/* Byte offset of chunk `chunk` of `row` in a matrix of rows of n_chunks (a multiple of 8) chunks.
+ * The chunk's number is xored with the row's last three bits: the eight rows that ldmatrix reads at
+ * once, or eight chunks that threads write, fall into different banks. */
+LACI_CU_INLINE uint32_t chunk_offset(uint32_t row, uint32_t chunk, uint32_t n_chunks)
+{
+    return (row * n_chunks + (chunk ^ (row & 7))) * 16;
+}
+
+/* Four 8 x 8 matrices of a 16 x 16 fragment, lane l naming row l % 8 of matrix l / 8.
+ * "left": matrices in the order (rows 0-7, chunk 0), (rows 8-15, chunk 0), (0-7, 1), (8-15, 1): the
+ * left factor from rows of queries; transposed, two right factors from rows of values.
+ * "right": (0-7, 0), (0-7, 1), (8-15, 0), (8-15, 1): two right factors from rows of keys. */
+LACI_CU_INLINE uint32_t left_row(uint32_t lane)
+{
+    return lane % 8 + 8 * (lane / 8 % 2);
+}
+
+LACI_CU_INLINE uint32_t left_chunk(uint32_t lane)
+{
+    return lane / 16;
+}
+
+LACI_CU_INLINE uint32_t right_row(uint32_t lane)
+{
+    return lane % 8 + 8 * (lane / 16);
+}
+
+LACI_CU_INLINE uint32_t right_chunk(uint32_t lane)
+{
+    return lane / 8 % 2;
+}
+
+#endif

@@ -1,0 +1,304 @@
+/* cu_rows.cu: operations on rows on the device: embedding, norm, heads on their way to the cache,
+ * activation, sums, copies by index, the choice of tokens, and a plain product for machines without
+ * a matrix library. Memory-bound code, one block or one warp a row; each formula is that of
+ * kernels_ref.c. */
+#include "backend/cuda/cu_device.h"
+
+/* The generator is plain C that the host shares; here its functions are the device's too. */
+#define inline __host__ __device__ __forceinline__
+#include "base/rng.h"
+#undef inline
+
+enum { ROW_THREADS = 128, CHOICE_THREADS = 256, FLAT_THREADS = 256 };
+
+static unsigned flat_blocks(size_t n)
+{
+    return static_cast<unsigned>((n + FLAT_THREADS - 1) / FLAT_THREADS);
+}
+
+/* ------------------------------------------------------------------ norm, embedding */
+
+/* 1 / sqrt(mean of squares + eps) of x [n]; all threads of the block get it. */
+static __device__ float norm_factor(const float *x, uint32_t n, float eps)
+{
+    __shared__ double sums[32];
+    double squares = 0;
+    for (uint32_t i = threadIdx.x; i < n; i += blockDim.x)
+        squares += (double)x[i] * (double)x[i];
+    return (float)(1.0 / sqrt(block_sum(squares, sums) / n + (double)eps));
+}
+
+template <typename T> static __global__ void norm_rows(const laci_cu_norm a)
+{
+    const size_t row = a.rows ? (size_t)a.rows[blockIdx.x] : blockIdx.x;
+    const float *x = a.x + row * a.d;
+    T *out = static_cast<T *>(a.out) + (size_t)blockIdx.x * a.d;
+    const float factor = norm_factor(x, a.d, a.eps);
+    for (uint32_t c = threadIdx.x; c < a.d; c += blockDim.x)
+        put(out + c, x[c] * factor * (a.weight ? a.weight[c] : 1.0f));
+}
+
+static void norm(void *stream, const laci_cu_norm *a)
+{
+    const auto kernel = a->bf16 ? norm_rows<bf16_t> : norm_rows<float>;
+    LACI_LAUNCH(kernel, a->n, ROW_THREADS, 0, stream, *a);
+}
+
+template <typename T> static __global__ void embed_rows(const laci_cu_embed a)
+{
+    const T *from = static_cast<const T *>(a.table) + (size_t)a.ids[blockIdx.x] * a.d;
+    float *out = a.out + (size_t)blockIdx.x * a.d;
+    for (uint32_t c = threadIdx.x; c < a.d; c += blockDim.x)
+        out[c] = get(from[c]) + (a.time ? a.time[c] : 0);
+    if (!a.normed) return;
+    __syncthreads();
+    const float factor = norm_factor(out, a.d, a.eps);
+    for (uint32_t c = threadIdx.x; c < a.d; c += blockDim.x)
+        out[c] = out[c] * factor * (a.weight ? a.weight[c] : 1.0f);
+}
+
+static void embed(void *stream, const laci_cu_embed *a)
+{
+    const auto kernel = a->bf16 ? embed_rows<bf16_t> : embed_rows<float>;
+    LACI_LAUNCH(kernel, a->n, ROW_THREADS, 0, stream, *a);
+}
+
+/* ------------------------------------------------------------------ heads */
+
+static __device__ void norm_head(float *x, const float *weight, float eps, uint32_t d)
+{
+    double squares = 0;
+    for (uint32_t c = threadIdx.x % WARP; c < d; c += WARP)
+        squares += (double)x[c] * (double)x[c];
+    const float factor = (float)(1.0 / sqrt(warp_sum(squares) / d + (double)eps));
+    for (uint32_t c = threadIdx.x % WARP; c < d; c += WARP)
+        x[c] = x[c] * factor * (weight ? weight[c] : 1.0f);
+    __syncwarp();
+}
+
+static __device__ void rotate_head(float *x, const laci_cu_heads &a, uint64_t position)
+{
+    const uint32_t n_pairs = a.rope_dim / 2;
+    const float *cosines = a.cosines + position * n_pairs, *sines = a.sines + position * n_pairs;
+    for (uint32_t i = threadIdx.x % WARP; i < n_pairs; i += WARP) {
+        float *first = a.adjacent ? x + 2 * i : x + i;
+        float *second = a.adjacent ? first + 1 : first + n_pairs;
+        const float one = *first, other = *second;
+        *first = one * cosines[i] - other * sines[i];
+        *second = other * cosines[i] + one * sines[i];
+    }
+    __syncwarp();
+}
+
+/* Row i of the output of one head. */
+template <typename T>
+static __device__ __forceinline__ T *head_row(const laci_cu_heads &a, uint32_t i, uint32_t head)
+{
+    T *out = static_cast<T *>(a.out);
+    if (a.keys) return out + (head * a.ctx + a.first_position + i) * a.stride;
+    return out + ((size_t)i * a.n_heads + head) * a.d;
+}
+
+/* One warp a head, one block a row. */
+template <typename T> static __global__ void treat_heads(const laci_cu_heads a)
+{
+    const uint32_t row = blockIdx.x, lane = threadIdx.x % WARP;
+    const uint64_t position = a.positions ? (uint64_t)a.positions[row] : a.first_position + row;
+    for (uint32_t head = threadIdx.x / WARP; head < a.n_heads; head += blockDim.x / WARP) {
+        float *x = a.x + ((size_t)row * a.n_heads + head) * a.d;
+        for (uint32_t c = lane; a.bias && c < a.d; c += WARP)
+            x[c] += a.bias[head * a.d + c];
+        __syncwarp();
+        if (a.norm_before) norm_head(x, a.weight, a.eps, a.d);
+        if (a.cosines) rotate_head(x, a, position);
+        if (a.norm_after) norm_head(x, a.weight, a.eps, a.d);
+        T *out = head_row<T>(a, row, head);
+        for (uint32_t c = lane; c < a.d; c += WARP)
+            put(out + c, x[c]);
+    }
+}
+
+static void heads(void *stream, const laci_cu_heads *a)
+{
+    const auto kernel = a->bf16 ? treat_heads<bf16_t> : treat_heads<float>;
+    LACI_LAUNCH(kernel, a->n, ROW_THREADS, 0, stream, *a);
+}
+
+/* ------------------------------------------------------------------ element by element */
+
+template <typename T> static __global__ void activate(const laci_cu_mlp a)
+{
+    const size_t i = (size_t)blockIdx.x * FLAT_THREADS + threadIdx.x;
+    if (i >= a.n) return;
+    const float up = a.up[i];
+    float y;
+    if (a.gate) {
+        const float gate = a.gate[i];
+        y = gate / (1.0f + expf(-gate)) * up;
+    } else {
+        const float kept = up < 0 ? 0 : up; /* NaN passes */
+        y = kept * kept;
+    }
+    put(static_cast<T *>(a.out) + i, y);
+}
+
+static void mlp(void *stream, const laci_cu_mlp *a)
+{
+    const auto kernel = a->bf16 ? activate<bf16_t> : activate<float>;
+    LACI_LAUNCH(kernel, flat_blocks(a->n), FLAT_THREADS, 0, stream, *a);
+}
+
+static __global__ void add_all(const laci_cu_add a)
+{
+    const size_t i = (size_t)blockIdx.x * FLAT_THREADS + threadIdx.x;
+    if (i >= a.n) return;
+    const float x = a.x[i], y = a.y[i];
+    a.x[i] = a.guide ? y + (a.scale + 1.0f) * (x - y) : x + y;
+}
+
+static void add(void *stream, const laci_cu_add *a)
+{
+    LACI_LAUNCH(add_all, flat_blocks(a->n), FLAT_THREADS, 0, stream, *a);
+}
+
+/* ------------------------------------------------------------------ rows by index */
+
+template <typename T> static __global__ void move_rows(const laci_cu_move a)
+{
+    const size_t n = a.bytes / sizeof(T), row = (size_t)a.rows[blockIdx.x];
+    const T *from = static_cast<const T *>(a.x) + (a.scatter ? blockIdx.x : row) * n;
+    T *to = static_cast<T *>(a.out) + (a.scatter ? row : blockIdx.x) * n;
+    for (size_t i = threadIdx.x; i < n; i += blockDim.x)
+        to[i] = from[i];
+}
+
+static void move(void *stream, const laci_cu_move *a)
+{
+    const auto kernel = a->bytes % 16 == 0  ? move_rows<uint4>
+                        : a->bytes % 4 == 0 ? move_rows<uint32_t>
+                                            : move_rows<uint16_t>;
+    LACI_LAUNCH(kernel, a->n, ROW_THREADS, 0, stream, *a);
+}
+
+/* ------------------------------------------------------------------ a plain product */
+
+enum { EDGE = 16 };
+
+/* Tiles of 16 x 16, one output a thread; sums in f32, in the order of the channels. */
+template <typename T> static __global__ void multiply_rows(const laci_cu_product a)
+{
+    __shared__ float x[EDGE][EDGE + 1], w[EDGE][EDGE + 1];
+    const uint32_t i = threadIdx.x / EDGE, j = threadIdx.x % EDGE;
+    const uint32_t row = blockIdx.y * EDGE + i, col = blockIdx.x * EDGE + j;
+    const uint32_t w_row = blockIdx.x * EDGE + i; /* this thread loads row i of the weights */
+    float sum = 0;
+    for (uint32_t c = 0; c < a.n_in; c += EDGE) {
+        const bool in = c + j < a.n_in;
+        x[i][j] =
+            in && row < a.n ? get(static_cast<const T *>(a.x)[(size_t)row * a.n_in + c + j]) : 0;
+        w[i][j] = in && w_row < a.n_out
+                      ? get(static_cast<const T *>(a.w)[(size_t)w_row * a.n_in + c + j])
+                      : 0;
+        __syncthreads();
+        for (uint32_t k = 0; k < EDGE; k++)
+            sum += x[i][k] * w[j][k];
+        __syncthreads();
+    }
+    if (row < a.n && col < a.n_out) a.y[(size_t)row * a.n_out + col] = sum;
+}
+
+static void product(void *stream, const laci_cu_product *a)
+{
+    const dim3 grid((a->n_out + EDGE - 1) / EDGE, (a->n + EDGE - 1) / EDGE);
+    const auto kernel = a->bf16 ? multiply_rows<bf16_t> : multiply_rows<float>;
+    LACI_LAUNCH(kernel, grid, EDGE * EDGE, 0, stream, *a);
+}
+
+/* ------------------------------------------------------------------ the choice of tokens */
+
+static __device__ bool is_allowed(const laci_cu_choose &a, uint32_t id)
+{
+    bool allowed = id < a.n_allowed;
+    for (uint32_t i = 0; i < a.n_forbidden; i++)
+        allowed = allowed && a.forbidden[i] != (int32_t)id;
+    return allowed;
+}
+
+struct candidate {
+    double score;
+    int32_t id;
+};
+
+/* The better of two: higher score, of equals the lower id; none = -1. */
+static __device__ candidate better(candidate x, candidate y)
+{
+    if (y.id < 0) return x;
+    if (x.id < 0 || y.score > x.score) return y;
+    return y.score == x.score && y.id < x.id ? y : x;
+}
+
+static __device__ candidate best_of_block(candidate x)
+{
+    __shared__ candidate best[CHOICE_THREADS];
+    best[threadIdx.x] = x;
+    __syncthreads();
+    for (unsigned n = CHOICE_THREADS / 2; n > 0; n /= 2) {
+        if (threadIdx.x < n) best[threadIdx.x] = better(best[threadIdx.x], best[threadIdx.x + n]);
+        __syncthreads();
+    }
+    return best[0];
+}
+
+/* One block a row: see laci_choose (kernels/choose.c) for the definition. */
+static __global__ void choose_rows(const laci_cu_choose a)
+{
+    __shared__ float tops[32];
+    __shared__ double sums[32];
+    const float *x = a.logits + (size_t)blockIdx.x * a.n_vocab;
+    float whole_top = NOTHING, top = NOTHING;
+    candidate mine = { 0, -1 };
+    for (uint32_t i = threadIdx.x; i < a.n_vocab; i += CHOICE_THREADS) {
+        whole_top = x[i] > whole_top ? x[i] : whole_top;
+        if (!(x[i] > NOTHING) || !is_allowed(a, i)) continue;
+        top = x[i] > top ? x[i] : top;
+        double score = (double)x[i];
+        if (a.temperature > 0)
+            score += a.temperature * -log(-log(laci_rng_unit(a.keys[blockIdx.x], i)));
+        const candidate c = { score, (int32_t)i };
+        mine = better(mine, c);
+    }
+    whole_top = block_max(whole_top, tops);
+    top = block_max(top, tops);
+    const int32_t id = best_of_block(mine).id;
+    const double temperature = a.own_temperature && a.temperature > 0 ? a.temperature : 1;
+    double whole = 0, allowed = 0;
+    for (uint32_t i = threadIdx.x; i < a.n_vocab; i += CHOICE_THREADS) {
+        whole += exp((double)x[i] - (double)whole_top);
+        if (x[i] > NOTHING && is_allowed(a, i))
+            allowed += exp(((double)x[i] - (double)top) / temperature);
+    }
+    whole = block_sum(whole, sums);
+    allowed = block_sum(allowed, sums);
+    if (threadIdx.x > 0) return;
+    a.ids[blockIdx.x] = id;
+    const double chosen = id < 0 ? 0 : (double)x[id];
+    a.numbers[2 * blockIdx.x] = chosen - (double)whole_top - log(whole);
+    a.numbers[2 * blockIdx.x + 1] = exp((chosen - (double)top) / temperature) / allowed;
+}
+
+static void choose(void *stream, const laci_cu_choose *a)
+{
+    LACI_LAUNCH(choose_rows, a->n, CHOICE_THREADS, 0, stream, *a);
+}
+
+void LACI_CU_NAME(fill_rows)(laci_cu_api *api)
+{
+    api->embed = embed;
+    api->norm = norm;
+    api->move = move;
+    api->heads = heads;
+    api->product = product;
+    api->mlp = mlp;
+    api->add = add;
+    api->choose = choose;
+}

@@ -1,0 +1,309 @@
+/* cuda_select.c: selection on the device: bounds and scores of pages, rankings, and the choice of
+ * tokens. Lists are host memory by the backend's interface, so each selection ends with one copy
+ * to the host. */
+#include <assert.h>
+#include <math.h>
+
+#include "backend/cuda/cuda_state.h"
+#include "base/error.h"
+#include "kernels/select.h"
+
+/* ------------------------------------------------------------------ bounds */
+
+/* Pages of a head there is room for: whole panels of 64, so that sizes are laci_pages_bytes. */
+static size_t page_room(const laci_pages *pages)
+{
+    const size_t span = pages->page * LACI_PANEL;
+    return (pages->n_ctx + span - 1) / span * LACI_PANEL;
+}
+
+lac_status laci_cuda_pages_new(laci_backend *be, const laci_kv *kv, size_t page, laci_pages *out,
+                               lac_error *err)
+{
+    laci_pages pages = { NULL, page, kv->n_batch, kv->n_kv_heads, kv->d_head, kv->n_ctx };
+    const size_t n_bytes = laci_pages_bytes(be->act, kv, page);
+    const lac_status st = laci_buf_new(be, n_bytes, "bounds of pages", &pages.bounds, err);
+    if (!st) *out = pages;
+    return st;
+}
+
+void laci_cuda_page_bounds(laci_backend *be, const laci_kv *kv, const laci_pages *pages,
+                           size_t batch, size_t from, size_t n_keys)
+{
+    cuda_backend *cuda = laci_cuda_enter(be);
+    const size_t d = pages->d_head, room = page_room(pages);
+    const laci_cu_bounds a = {
+        .k = acts_at(be, kv->k, kv_at(kv, batch) * d),
+        .bounds = acts_at(be, pages->bounds, batch * pages->n_kv_heads * room * 2 * d),
+        .n_kv_heads = (uint32_t)pages->n_kv_heads,
+        .d = (uint32_t)d,
+        .page = (uint32_t)pages->page,
+        .first = (uint32_t)(from / pages->page),
+        .end = (uint32_t)((n_keys + pages->page - 1) / pages->page),
+        .n_keys = (uint32_t)n_keys,
+        .n_pages = (uint32_t)room,
+        .ctx = kv_room(kv),
+        .bf16 = is_bf16(be),
+    };
+    assert(from <= n_keys && n_keys <= pages->n_ctx);
+    if (a.first >= a.end) return;
+    cuda->api.bounds(NULL, &a);
+    laci_cuda_note(cuda, cuda->api.last_error());
+}
+
+/* ------------------------------------------------------------------ lists */
+
+/* Device memory of one selection, carved from the scratch. */
+typedef struct {
+    size_t n_lists, n_rows, stride; /* stride: most items of a list, rounded up */
+    const uint32_t *n_items;        /* [n_lists] */
+    float *scores;                  /* [n_lists, n_rows, stride]; not for rankings */
+    float *pooled;                  /* [n_lists, stride] */
+    uint32_t *ids;                  /* [n_lists, stride] */
+    uint32_t *counts, *picked;      /* [n_lists] each, side by side after ids */
+    uint8_t *marks;                 /* [n_lists, stride] */
+} selection;
+
+/* Carves; false when the device has failed. The counters and marks are zero. */
+static bool carve(cuda_backend *cuda, selection *s, bool with_scores)
+{
+    const size_t n = s->n_lists * s->stride, n_scores = with_scores ? n * s->n_rows : 0;
+    const size_t floats = n_scores + n, words = n + 2 * s->n_lists;
+    char *at = laci_cuda_scratch(cuda, &cuda->scratch, (floats + words) * 4 + n);
+    if (!at) return false;
+    s->scores = (void *)at;
+    s->pooled = s->scores + n_scores;
+    s->ids = (void *)(s->pooled + n);
+    s->counts = s->ids + n;
+    s->picked = s->counts + s->n_lists;
+    s->marks = (void *)(s->picked + s->n_lists);
+    laci_cuda_note(cuda, cuda->api.fill(NULL, s->counts, 0, 2 * s->n_lists * 4 + n));
+    return true;
+}
+
+/* Marks by rows of scores, then lists: ids and counts on the device. */
+static void make_lists(cuda_backend *cuda, const selection *s, const float *scores, size_t n_rows,
+                       const laci_budget *budget)
+{
+    const laci_cu_top t = { scores,
+                            s->n_items,
+                            s->marks,
+                            s->picked,
+                            (uint32_t)s->n_lists,
+                            (uint32_t)n_rows,
+                            (uint32_t)s->stride,
+                            (uint32_t)budget->n,
+                            (uint32_t)budget->keep_first,
+                            (uint32_t)budget->keep_last };
+    const laci_cu_compact c = { s->marks,  s->n_items,           s->ids,
+                                s->counts, (uint32_t)s->n_lists, (uint32_t)s->stride };
+    cuda->api.top(NULL, &t);
+    cuda->api.compact(NULL, &c);
+    laci_cuda_note(cuda, cuda->api.last_error());
+}
+
+static void no_lists(const laci_id_lists *lists, size_t n)
+{
+    memset(lists->counts, 0, n * sizeof *lists->counts);
+    if (lists->picked) memset(lists->picked, 0, n * sizeof *lists->picked);
+}
+
+/* Brings the lists to the host: one copy. After a failure every list is empty. */
+static void deliver(cuda_backend *cuda, const selection *s, const laci_id_lists *lists)
+{
+    const size_t n = s->n_lists * s->stride, n_words = n + 2 * s->n_lists;
+    const uint32_t *host = (void *)laci_cuda_scratch(cuda, &cuda->results, n_words * 4);
+    if (host) laci_cuda_get(cuda, cuda->results.data, s->ids, n_words * 4);
+    if (!host || cuda->failed) {
+        no_lists(lists, s->n_lists);
+        return;
+    }
+    for (size_t i = 0; i < s->n_lists; i++) {
+        const uint32_t count = host[n + i];
+        assert(count <= lists->stride);
+        lists->counts[i] = count;
+        if (lists->picked) lists->picked[i] = host[n + s->n_lists + i];
+        if (count)
+            memcpy(lists->ids + i * lists->stride, host + i * s->stride, count * sizeof *host);
+    }
+}
+
+/* ------------------------------------------------------------------ pages */
+
+static void score(cuda_backend *cuda, const laci_page_query *query, const selection *s)
+{
+    const laci_pages *pages = query->pages;
+    const size_t group = query->n_heads / pages->n_kv_heads;
+    const laci_cu_scores a = {
+        .q = query->q->data,
+        .bounds = pages->bounds->data,
+        .n_items = s->n_items,
+        .scores = s->scores,
+        .n_lists = (uint32_t)s->n_lists,
+        .n_rows = (uint32_t)s->n_rows,
+        .stride = (uint32_t)s->stride,
+        .lists_per_batch = (uint32_t)(s->n_lists / query->n_batch),
+        .n_group = (uint32_t)(query->per_head ? 1 : group),
+        .group_of_kv = (uint32_t)group,
+        .n_q = (uint32_t)query->n_q,
+        .n_heads = (uint32_t)query->n_heads,
+        .n_kv_heads = (uint32_t)pages->n_kv_heads,
+        .d = (uint32_t)pages->d_head,
+        .n_pages = (uint32_t)page_room(pages),
+        .bf16 = is_bf16(&cuda->base),
+    };
+    cuda->api.scores(NULL, &a);
+}
+
+static void pool(cuda_backend *cuda, const selection *s, const float *scores, size_t n_rows,
+                 size_t row_stride, float scale, int mode)
+{
+    const laci_cu_pool a = { scores,
+                             s->n_items,
+                             s->pooled,
+                             (uint32_t)s->n_lists,
+                             (uint32_t)n_rows,
+                             (uint32_t)s->stride,
+                             (uint32_t)row_stride,
+                             scale,
+                             mode };
+    cuda->api.pool(NULL, &a);
+}
+
+/* Items of every list, in host memory. */
+static uint32_t *count_pages(cuda_backend *cuda, const laci_page_query *query, size_t n_lists)
+{
+    uint32_t *n_items = laci_cuda_host(cuda, n_lists * sizeof *n_items);
+    const size_t page = query->pages->page, per_batch = n_lists / query->n_batch;
+    for (size_t i = 0; n_items && i < n_lists; i++)
+        n_items[i] = (uint32_t)((query->n_keys[i / per_batch] + page - 1) / page);
+    return n_items;
+}
+
+void laci_cuda_select_pages(laci_backend *be, const laci_page_query *query,
+                            const laci_id_lists *lists)
+{
+    cuda_backend *cuda = laci_cuda_enter(be);
+    const laci_pages *pages = query->pages;
+    const size_t per_batch = query->per_head ? query->n_heads : pages->n_kv_heads;
+    const size_t group = query->per_head ? 1 : query->n_heads / pages->n_kv_heads;
+    selection s = { .n_lists = query->n_batch * per_batch, .n_rows = query->n_q * group };
+    const uint32_t *n_items = count_pages(cuda, query, s.n_lists);
+    for (size_t i = 0; n_items && i < s.n_lists; i++)
+        if (n_items[i] > s.stride) s.stride = n_items[i];
+    if (!n_items || !s.n_rows || !s.stride) {
+        no_lists(lists, s.n_lists);
+        return;
+    }
+    s.n_items = laci_cuda_put_one(cuda, n_items, s.n_lists * sizeof *n_items);
+    if (!s.n_items || !carve(cuda, &s, true)) {
+        no_lists(lists, s.n_lists);
+        return;
+    }
+    score(cuda, query, &s);
+    if (query->pool == LACI_POOL_UNION) {
+        make_lists(cuda, &s, s.scores, s.n_rows, &query->budget);
+    } else {
+        pool(cuda, &s, s.scores, s.n_rows, s.stride, query->scale,
+             query->pool == LACI_POOL_SOFTMAX);
+        make_lists(cuda, &s, s.pooled, 1, &query->budget);
+    }
+    deliver(cuda, &s, lists);
+}
+
+/* ------------------------------------------------------------------ any scores */
+
+void laci_cuda_top_k(laci_backend *be, const laci_ranking *ranking, const laci_id_lists *lists)
+{
+    cuda_backend *cuda = laci_cuda_enter(be);
+    const size_t n = ranking->n_lists;
+    selection s = { .n_lists = n, .n_rows = 1, .stride = ranking->n };
+    uint32_t *n_items = laci_cuda_host(cuda, n * sizeof *n_items);
+    for (size_t i = 0; n_items && i < n; i++)
+        n_items[i] = (uint32_t)ranking->n;
+    if (n_items && n && ranking->n) s.n_items = laci_cuda_put_one(cuda, n_items, n * 4);
+    if (!s.n_items || !carve(cuda, &s, false)) {
+        no_lists(lists, n);
+        return;
+    }
+    pool(cuda, &s, floats_at(ranking->scores, 0), ranking->n_pooled ? ranking->n_pooled : 1,
+         ranking->stride, 0, 2);
+    make_lists(cuda, &s, s.pooled, 1, &ranking->budget);
+    deliver(cuda, &s, lists);
+}
+
+/* ------------------------------------------------------------------ tokens */
+
+/* Rules the device knows: the most probable or a Gumbel draw, without filters. */
+static bool on_device(const laci_choice_rule *rule)
+{
+    const bool filtered = (rule->top_p > 0 && rule->top_p < 1) || rule->top_k > 0;
+    const bool known = rule->confidence == LACI_CONFIDENCE_MODEL
+                           ? !rule->bf16_confidence
+                           : rule->confidence == LACI_CONFIDENCE_CHOSEN;
+    return known && !filtered && (rule->temperature <= 0 || rule->draw == LACI_DRAW_GUMBEL);
+}
+
+/* Any rule: rows come to the host one by one. */
+static void choose_on_host(laci_backend *be, const laci_choice_rule *rule, const laci_buf *logits,
+                           size_t row, size_t n, const uint64_t *keys, laci_choice *out)
+{
+    cuda_backend *cuda = laci_cuda_enter(be);
+    const size_t n_vocab = (size_t)rule->n_vocab;
+    assert(cuda->row_size >= n_vocab * (sizeof(float) + sizeof(int32_t)));
+    for (size_t i = 0; i < n; i++) {
+        laci_cuda_get(cuda, cuda->row, floats_at(logits, (row + i) * n_vocab),
+                      n_vocab * sizeof(float));
+        out[i] = laci_choose(rule, cuda->row, keys[i], (int32_t *)(void *)(cuda->row + n_vocab));
+    }
+}
+
+/* The device's answers to the caller's. */
+static void take_choices(cuda_backend *cuda, const char *device, size_t n, laci_choice *out)
+{
+    const size_t bytes = n * (2 * sizeof(double) + sizeof(int32_t));
+    char *host = laci_cuda_scratch(cuda, &cuda->results, bytes);
+    if (host) laci_cuda_get(cuda, host, device, bytes);
+    for (size_t i = 0; i < n; i++) {
+        double numbers[2] = { NAN, NAN };
+        int32_t id = -1;
+        if (host && !cuda->failed) {
+            memcpy(numbers, host + i * sizeof numbers, sizeof numbers);
+            memcpy(&id, host + n * sizeof numbers + i * sizeof id, sizeof id);
+        }
+        out[i] = id < 0 ? (laci_choice){ 0, NAN, NAN }
+                        : (laci_choice){ id, (float)numbers[0], numbers[1] };
+    }
+}
+
+void laci_cuda_choose(laci_backend *be, const laci_choice_rule *rule, laci_buf *logits, size_t row,
+                      size_t n, const uint64_t *keys, laci_choice *out)
+{
+    cuda_backend *cuda = laci_cuda_enter(be);
+    const size_t n_vocab = (size_t)rule->n_vocab;
+    if (!n) return;
+    if (!on_device(rule)) {
+        choose_on_host(be, rule, logits, row, n, keys, out);
+        return;
+    }
+    char *answers = laci_cuda_scratch(cuda, &cuda->scratch, n * 24);
+    laci_cu_choose a = {
+        .logits = floats_at(logits, row * n_vocab),
+        .keys = laci_cuda_put_one(cuda, keys, n * sizeof *keys),
+        .numbers = (void *)answers,
+        .temperature = rule->temperature,
+        .n = (uint32_t)n,
+        .n_vocab = (uint32_t)n_vocab,
+        .n_allowed = (uint32_t)(rule->n_allowed > 0 ? rule->n_allowed : 0),
+        .n_forbidden = (uint32_t)rule->n_forbidden,
+        .own_temperature = rule->confidence == LACI_CONFIDENCE_CHOSEN,
+    };
+    for (int i = 0; i < rule->n_forbidden; i++)
+        a.forbidden[i] = rule->forbidden[i];
+    if (answers && a.keys) {
+        a.ids = (void *)(answers + n * 2 * sizeof(double));
+        cuda->api.choose(NULL, &a);
+        laci_cuda_note(cuda, cuda->api.last_error());
+    }
+    take_choices(cuda, answers, n, out);
+}

@@ -1,0 +1,127 @@
+/* cuda_state.h: what the host files of the CUDA backend share: its state, its buffers, argument
+ * memory and scratch on the device. Private to backend/cuda/. */
+#ifndef LACI_BACKEND_CUDA_STATE_H
+#define LACI_BACKEND_CUDA_STATE_H
+
+#include "backend/backend_ops.h"
+#include "backend/cuda/cuda_api.h"
+#include "backend/cuda/cuda_blas.h"
+
+struct laci_buf {
+    char *data; /* device memory, owned */
+    size_t n_bytes;
+};
+
+/* Host arguments on their way to the device: a ring in pinned memory and its image on the device,
+ * the same offsets in both. */
+typedef struct {
+    char *host, *device; /* [size] */
+    size_t size, at;
+} laci_cu_ring;
+
+/* Device or pinned memory that only grows. */
+typedef struct {
+    char *data;
+    size_t size;
+} laci_cu_scratch;
+
+typedef struct {
+    laci_backend base;
+    char name[16]; /* "cuda:0" */
+    laci_cu_api api;
+    laci_cu_info info;
+    int device;
+    laci_cu_blas *blas; /* NULL: the plain product */
+    laci_cu_ring ring;
+    laci_cu_scratch scratch; /* of one operation */
+    laci_cu_scratch stats;   /* statistics of attention */
+    laci_cu_scratch results; /* pinned: lists and choices on their way to the host */
+    void *jobs;              /* host memory for lists of jobs, owned */
+    size_t jobs_size;
+    size_t stats_bytes; /* statistics gathered at once take about so much */
+    float *row;         /* host memory for choices made on the CPU [n_vocab], then ids; owned */
+    size_t row_size;
+    void *marks[LACI_N_MARKS]; /* events, made when first used */
+    int failed;                /* first error of the device; results are NaN from then on */
+} cuda_backend;
+
+static inline cuda_backend *cuda_of(laci_backend *be)
+{
+    return (cuda_backend *)be;
+}
+
+static inline bool is_bf16(const laci_backend *be)
+{
+    return be->act == LACI_BF16;
+}
+
+static inline float *floats_at(const laci_buf *buf, size_t at)
+{
+    return buf ? (float *)(void *)buf->data + at : NULL;
+}
+
+static inline char *acts_at(const laci_backend *be, const laci_buf *buf, size_t at)
+{
+    return buf->data + at * (is_bf16(be) ? 2 : 4);
+}
+
+/* Keys a head has room for: whole panels, so that sizes are those of laci_kv_bytes. */
+static inline size_t kv_room(const laci_kv *kv)
+{
+    return (kv->n_ctx + 63) / 64 * 64;
+}
+
+/* Channels from one value row to the next. */
+static inline size_t v_stride(size_t d)
+{
+    return (d + 15) / 16 * 16;
+}
+
+static inline size_t kv_at(const laci_kv *kv, size_t batch)
+{
+    return batch * kv->n_kv_heads * kv_room(kv);
+}
+
+/* Makes the backend's device current for this thread; every operation begins with it. */
+cuda_backend *laci_cuda_enter(laci_backend *be);
+/* Notes an error of the device; later ones do not replace it. */
+void laci_cuda_note(cuda_backend *cuda, int code);
+
+/* Makes room for arguments of one operation: n_bytes in n_arrays. Copies made before may be lost,
+ * so an operation calls it once, before the first laci_cuda_put. */
+void laci_cuda_room(cuda_backend *cuda, size_t n_bytes, size_t n_arrays);
+/* A copy on the device of n bytes of host memory, valid for the work queued up to the next
+ * laci_cuda_room; NULL for NULL, or when the device has failed. */
+void *laci_cuda_put(cuda_backend *cuda, const void *src, size_t n);
+/* Both, for operations with one array. */
+void *laci_cuda_put_one(cuda_backend *cuda, const void *src, size_t n);
+/* Scratch of at least n bytes; NULL when the device fails. What it held is lost. */
+char *laci_cuda_scratch(cuda_backend *cuda, laci_cu_scratch *scratch, size_t n);
+/* Host memory of at least n bytes for lists of one operation; NULL when there is none, which counts
+ * as a failure. What it held is lost. */
+void *laci_cuda_host(cuda_backend *cuda, size_t n);
+/* Copies n bytes from the device to `dst` and waits; bytes of ones after a failure. */
+void laci_cuda_get(cuda_backend *cuda, void *dst, const void *src, size_t n);
+
+/* Entries of the table; see backend.h. */
+void laci_cuda_attend(laci_backend *be, const laci_plan *plan, const laci_attention *a);
+void laci_cuda_column_mass(laci_backend *be, const laci_attention *a, size_t q_group, size_t first,
+                           size_t n_groups, laci_buf *out);
+void laci_cuda_merge(laci_backend *be, laci_buf *out, laci_buf *lse, const laci_buf *other,
+                     const laci_buf *other_lse, size_t n_batch, size_t n_q, size_t n_heads,
+                     size_t d_head);
+lac_status laci_cuda_pages_new(laci_backend *be, const laci_kv *kv, size_t page, laci_pages *out,
+                               lac_error *err);
+void laci_cuda_page_bounds(laci_backend *be, const laci_kv *kv, const laci_pages *pages,
+                           size_t batch, size_t from, size_t n_keys);
+void laci_cuda_select_pages(laci_backend *be, const laci_page_query *query,
+                            const laci_id_lists *lists);
+void laci_cuda_top_k(laci_backend *be, const laci_ranking *ranking, const laci_id_lists *lists);
+void laci_cuda_choose(laci_backend *be, const laci_choice_rule *rule, laci_buf *logits, size_t row,
+                      size_t n, const uint64_t *keys, laci_choice *out);
+
+/* Opens the backend on a device of `api`. */
+lac_status laci_cuda_open_on(laci_backend **out, const laci_cu_api *api, int device,
+                             lac_dtype dtype, const lac_allocator *mem, lac_error *err);
+
+#endif

@@ -1,0 +1,16 @@
+/* device.h: what tests may change of the emulated device. Plain C. */
+#ifndef LACI_TESTS_EMULATOR_DEVICE_H
+#define LACI_TESTS_EMULATOR_DEVICE_H
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+extern int laci_emulator_devices;          /* how many there are; 1 at first */
+extern int laci_emulator_allocations_left; /* that succeed; -1 = all */
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
