@@ -65,6 +65,9 @@ typedef struct {
     laci_buf *k, *v; /* owned */
     size_t n_batch, n_kv_heads, d_head;
     size_t n_ctx; /* keys there is room for, of each sequence */
+    size_t first; /* position of the first of them, a multiple of 64, where a sequence is cut into
+                     pieces: laci_backend_store and laci_backend_page_bounds count positions of the
+                     sequence, attention counts keys of the piece */
 } laci_kv;
 
 /* What a dense pass can tell about where the softmax lies (algorithms.md 11), at next to no cost.
@@ -168,7 +171,8 @@ void laci_backend_heads(laci_backend *be, const laci_head_op *op, const laci_buf
                         size_t out_row);
 
 /* Keys (or values) of rows x f32 [n, n_kv_heads * d_head], treated like laci_backend_heads does and
- * packed as positions [row, row + n) of sequence `batch`. x is overwritten. */
+ * packed as positions [row, row + n) of sequence `batch`, all of them in this piece. x is
+ * overwritten. */
 typedef enum { LACI_KEYS, LACI_VALUES } laci_kv_part;
 void laci_backend_store(laci_backend *be, const laci_head_op *op, const laci_buf *x, size_t n,
                         const laci_kv *kv, laci_kv_part part, size_t batch, size_t row);
@@ -224,7 +228,7 @@ void laci_pages_free(laci_backend *be, laci_pages *pages);
 size_t laci_pages_bytes(laci_dtype act, const laci_kv *kv, size_t page);
 
 /* Brings the bounds of sequence `batch` up to date: it now holds n_keys keys, and those before
- * `from` are the same as the last time. */
+ * `from` are the same as the last time. Of a sequence cut into pieces, what lies in this one. */
 void laci_backend_page_bounds(laci_backend *be, const laci_kv *kv, const laci_pages *pages,
                               size_t batch, size_t from, size_t n_keys);
 
