@@ -332,6 +332,7 @@ typedef struct {
     double seconds;         /* wall time of the whole loop */
     double seconds_forward; /* inside forward passes */
     double density;         /* mean over forward passes */
+    double seconds_prefill; /* block-wise: putting the prompt into the key cache, inside seconds */
 } lac_result;
 
 /* Fills the holes of a canvas.

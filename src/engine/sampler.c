@@ -101,8 +101,13 @@ lac_status laci_options_resolve(const laci_config *config, size_t n_holes,
             err, LAC_EINVAL, 0,
             "threshold %g with algorithm entropy: its confidences are no probabilities",
             (double)o.threshold);
+    if (config->block_size && o.block_length && o.block_length != config->block_size)
+        return laci_fail(err, LAC_EINVAL, 0,
+                         "block_length is %d: this model decodes in blocks of %d", o.block_length,
+                         config->block_size);
+    if (config->block_size) o.block_length = config->block_size;
     if (!o.block_length) o.block_length = dream_family || n < 32 ? n : 32;
-    if (o.block_length > n) o.block_length = n;
+    if (o.block_length > n && !config->block_size) o.block_length = n;
     if (!o.steps) o.steps = n;
     if (o.eps == 0) o.eps = 1e-3f;
     const int n_blocks = (n - 1) / o.block_length + 1;

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "engine/block_forward.h"
 
 enum {
     CHUNK_ROWS = 512,                /* rows of one pass through the products */
@@ -59,15 +60,20 @@ laci_session_layout laci_session_plan(const laci_config *config, laci_dtype act,
     const size_t q = (size_t)config->n_heads * (size_t)config->d_head;
     const size_t kv = (size_t)config->n_kv_heads * (size_t)config->d_head;
     const size_t a = act == LACI_BF16 ? 2 : 4;
-    laci_session_layout l = { .n_ctx = n, .n_pad = round_up(n, LACI_ROW_PAD) };
-    l.chunk_rows = l.n_pad < CHUNK_ROWS ? l.n_pad : CHUNK_ROWS;
+    const bool is_blockwise = config->mask == LAC_MASK_BLOCK_CAUSAL;
+    laci_session_layout l = { .n_ctx = n };
+    l.n_pass = is_blockwise ? laci_block_pass_rows(config, n) : n;
+    l.n_pad = round_up(l.n_pass, LACI_ROW_PAD);
+    l.chunk_rows = is_blockwise || l.n_pad < CHUNK_ROWS ? l.n_pad : CHUNK_ROWS;
     l.logit_rows = LOGITS_BYTES / (n_vocab * sizeof(float)) / LACI_ROW_PAD * LACI_ROW_PAD;
     l.logit_rows = larger(l.logit_rows, LACI_ROW_PAD);
     if (l.logit_rows > l.chunk_rows) l.logit_rows = l.chunk_rows;
     const size_t widest = larger(larger(q, d), d_ff);
-    l.bytes[LACI_BUF_H] = n * d * sizeof(float);
+    l.bytes[LACI_BUF_H] = l.n_pass * d * sizeof(float);
     l.bytes[LACI_BUF_Q] = l.bytes[LACI_BUF_O] = l.n_pad * q * a;
-    l.kv_bytes = laci_kv_bytes(act, 1, n, (size_t)config->n_kv_heads, (size_t)config->d_head);
+    l.kv_bytes = is_blockwise
+                     ? laci_block_cache_need(config, act, n)
+                     : laci_kv_bytes(act, 1, n, (size_t)config->n_kv_heads, (size_t)config->d_head);
     l.bytes[LACI_BUF_X] = l.chunk_rows * widest * a;
     l.bytes[LACI_BUF_Y] = l.chunk_rows * larger(widest, kv) * sizeof(float);
     l.bytes[LACI_BUF_Z] = l.chunk_rows * d_ff * sizeof(float);
@@ -76,6 +82,7 @@ laci_session_layout laci_session_plan(const laci_config *config, laci_dtype act,
         n * (size_t)config->rope_dim / 2 * sizeof(float);
     l.bytes[LACI_BUF_LOGITS] = l.logit_rows * n_vocab * sizeof(float);
     l.host_bytes = carve_host(NULL, NULL, n);
+    l.block_bytes = is_blockwise ? laci_block_bytes(config, n) : 0;
     return l;
 }
 
@@ -132,8 +139,10 @@ static lac_status make_buffers(lac_session *s, lac_error *err)
     const uintptr_t start = (uintptr_t)s->host;
     (void)carve_host(s, (char *)s->host + (LACI_ALIGN - start % LACI_ALIGN) % LACI_ALIGN,
                      s->layout.n_ctx);
-    lac_status st = laci_kv_new(s->be, 1, s->layout.n_ctx, (size_t)c->n_kv_heads, (size_t)c->d_head,
-                                &s->kv, err);
+    lac_status st = c->mask == LAC_MASK_BLOCK_CAUSAL
+                        ? laci_block_memory_new(s, err)
+                        : laci_kv_new(s->be, 1, s->layout.n_ctx, (size_t)c->n_kv_heads,
+                                      (size_t)c->d_head, &s->kv, err);
     if (!st) st = laci_backend_reserve(s->be, scratch_need(s->model), err);
     return st ? st : fill_rope(s, err);
 }
@@ -164,11 +173,6 @@ static lac_status check_session(const lac_model *model, const lac_session_option
     const laci_config *c = &model->config;
     if (!model->has_weights)
         return laci_fail(err, LAC_EINVAL, 0, "the model was opened without weights");
-    if (c->mask != LAC_MASK_FULL)
-        return laci_fail(err, LAC_EUNSUPPORTED, 0,
-                         "%s decodes block by block with a key cache, which this version does not "
-                         "implement",
-                         c->family);
     *n_ctx = opt->n_ctx ? opt->n_ctx : c->n_ctx_train;
     if (*n_ctx < 1 || *n_ctx > c->n_ctx)
         return laci_fail(err, LAC_ECONTEXT, 0, "a context of %d: the model allows 1 to %d", *n_ctx,
@@ -230,6 +234,7 @@ void lac_session_free(lac_session *s)
     for (int i = 0; i < LACI_N_BUFS; i++)
         laci_buf_free(s->be, s->buf[i]);
     if (s->be) laci_kv_free(s->be, &s->kv);
+    laci_block_memory_free(s);
     laci_buf_free(s->be, s->guide_rows);
     laci_buf_free(s->be, s->guide_logits);
     for (size_t i = 0; s->plans && i < s->n_plans; i++)
@@ -265,7 +270,7 @@ lac_status lac_model_plan_memory(const lac_model *model, int n_ctx, int n_thread
     lac_memory_plan plan = { .n_ctx = n_ctx, .n_threads = n_threads };
     plan.bytes_weights = laci_weights_bytes(c, model->be);
     plan.bytes_kv = l.kv_bytes;
-    plan.bytes_workspace = l.host_bytes;
+    plan.bytes_workspace = l.host_bytes + l.block_bytes;
     for (int i = 0; i < LACI_N_BUFS; i++)
         plan.bytes_workspace += l.bytes[i];
     plan.bytes_workspace += scratch_need(model) * (size_t)n_threads;

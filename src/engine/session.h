@@ -7,9 +7,10 @@
 #include "engine/sampler.h"
 #include "model/model.h"
 
-/* Buffers of the backend; n_pad rows are n_ctx rounded up for products, R = chunk_rows. */
+/* Buffers of the backend; n_pass rows are those of the longest pass: n_ctx, or of a block-causal
+ * model some blocks; n_pad rows are these rounded up for products, R = chunk_rows. */
 typedef enum {
-    LACI_BUF_H,      /* f32 [n_ctx, d_model] residual stream */
+    LACI_BUF_H,      /* f32 [n_pass, d_model] residual stream */
     LACI_BUF_Q,      /* act [n_pad, n_heads * d_head] */
     LACI_BUF_O,      /* act [n_pad, n_heads * d_head] attention output */
     LACI_BUF_X,      /* act [R, widest input of a product] */
@@ -23,15 +24,19 @@ typedef enum {
 } laci_session_buf;
 
 typedef struct {
-    size_t n_ctx, n_pad;
+    size_t n_ctx, n_pass, n_pad;
     size_t chunk_rows; /* rows of one pass through the products */
     size_t logit_rows; /* rows of one chunk of logits */
     size_t bytes[LACI_N_BUFS];
-    size_t kv_bytes;   /* keys and values of one layer */
-    size_t host_bytes; /* canvas and its companions */
+    size_t kv_bytes;    /* keys and values: of one layer, or of the whole cache */
+    size_t host_bytes;  /* canvas and its companions */
+    size_t block_bytes; /* partial attention of a block-causal model */
 } laci_session_layout;
 
 laci_session_layout laci_session_plan(const laci_config *config, laci_dtype act, int n_ctx);
+
+/* What a block-causal model's session has beside: engine/block_forward.h. */
+typedef struct laci_block_memory laci_block_memory;
 
 struct lac_session {
     lac_allocator mem;
@@ -39,10 +44,11 @@ struct lac_session {
     laci_backend *be;
     laci_session_layout layout;
     laci_buf *buf[LACI_N_BUFS];
-    laci_kv kv;             /* of the layer under way */
-    laci_buf *guide_rows;   /* act: unguided rows of a step, only while guidance is on */
-    laci_buf *guide_logits; /* f32 [logit_rows, n_vocab], likewise */
-    size_t guide_capacity;  /* rows guide_rows holds */
+    laci_block_memory *block; /* owned; NULL for models that see the whole canvas */
+    laci_kv kv;               /* of the layer under way; none behind a key cache */
+    laci_buf *guide_rows;     /* act: unguided rows of a step, only while guidance is on */
+    laci_buf *guide_logits;   /* f32 [logit_rows, n_vocab], likewise */
+    size_t guide_capacity;    /* rows guide_rows holds */
 
     const laci_policy *policy;
     const char *reason;

@@ -50,6 +50,7 @@ typedef struct {
     bool tied;         /* head = embedding */
     lac_mask_kind mask;
     int block_size; /* of a block-causal model, 0 otherwise */
+    int sub_block;  /* positions of a block decided before the next ones, 0 = the block */
     bool shift_logits;
     laci_sampler sampler;
     int mask_id, bos_id, pad_id; /* -1 = none */
