@@ -244,13 +244,16 @@ enum { LAC_HOLE = -1 };
 
 /* How a step decides which positions to fix, and with which token. */
 typedef enum {
-    LAC_ALGORITHM_DEFAULT = 0,        /* the model family's own */
-    LAC_ALGORITHM_LOW_CONFIDENCE = 1, /* LLaDA: most confident first (2502.09992) */
-    LAC_ALGORITHM_RANDOM = 2,         /* LLaDA: random order */
-    LAC_ALGORITHM_ORIGIN = 3,         /* Dream: each position flips with the schedule's chance */
-    LAC_ALGORITHM_MASKGIT_PLUS = 4,   /* Dream: probability of the chosen token (2508.15487) */
-    LAC_ALGORITHM_TOPK_MARGIN = 5,    /* Dream: best minus second probability */
-    LAC_ALGORITHM_ENTROPY = 6,        /* Dream: negative entropy */
+    LAC_ALGORITHM_DEFAULT = 0,         /* the model family's own */
+    LAC_ALGORITHM_LOW_CONFIDENCE = 1,  /* LLaDA: most confident first (2502.09992) */
+    LAC_ALGORITHM_RANDOM = 2,          /* LLaDA: random order */
+    LAC_ALGORITHM_ORIGIN = 3,          /* Dream: each position flips with the schedule's chance */
+    LAC_ALGORITHM_MASKGIT_PLUS = 4,    /* Dream: probability of the chosen token (2508.15487) */
+    LAC_ALGORITHM_TOPK_MARGIN = 5,     /* Dream: best minus second probability */
+    LAC_ALGORITHM_ENTROPY = 6,         /* Dream: negative entropy */
+    LAC_ALGORITHM_SEQUENTIAL = 7,      /* SDAR: from left to right (2510.06303) */
+    LAC_ALGORITHM_ENTROPY_BOUNDED = 8, /* SDAR: lowest entropies while their sum stays below
+                                          entropy_bound, and never fewer than the schedule asks */
 } lac_algorithm;
 
 /* Published behaviour that is off by default because it is a flaw; for comparison with the
@@ -288,7 +291,8 @@ typedef struct {
                                 hole, else none. End tokens close the text in the run of holes
                                 that ends the canvas; in holes before given text they do not */
     int steps;               /* denoising steps over all blocks; 0 = one per token */
-    int block_length;        /* holes decided together; 0 = family default (LLaDA 32, Dream all) */
+    int block_length;        /* holes decided together; 0 = family default (LLaDA 32, Dream all). A
+                                block-causal model has its own and accepts no other */
     lac_algorithm algorithm; /* 0 = family default */
     float temperature;       /* >= 0; 0 = greedy */
     int top_k;               /* 0 = off */
@@ -307,6 +311,7 @@ typedef struct {
     int shift;               /* logits shift: 0 = as the model says, 1 = on, -1 = off */
     lac_step_fn on_step;     /* NULL = none */
     void *user;              /* passed to on_step */
+    float entropy_bound;     /* entropy_bounded: most nats a step fixes together, 0 = 0.35 */
 } lac_generate_options;
 
 typedef enum {

@@ -31,7 +31,7 @@ typedef enum { LACI_SAMPLER_LLADA, LACI_SAMPLER_DREAM, LACI_SAMPLER_SDAR } laci_
 enum { LACI_MAX_EOS = 8 };
 
 typedef struct {
-    const char *family; /* static: "llada", "dream", "sdar", "lacuna", "tiny-dlm" */
+    const char *family; /* static: "llada", "dream", "sdar", "fast-dllm", "lacuna", "tiny-dlm" */
     char name[128];     /* what the file calls itself, "" when it says nothing */
     int n_layers, d_model, n_heads, n_kv_heads, d_head, d_ff;
     int n_vocab;     /* embedding rows */
