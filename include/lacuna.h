@@ -214,6 +214,84 @@ LAC_API const char *lac_chat_template_names(void);
 
 /* ------------------------------------------------------------------ sessions */
 
+/* How sparse policies choose what is read. Zero is the default everywhere; where a literal zero
+ * means something else, a negative number stands for it. docs/policies.md explains each policy. */
+typedef enum {
+    LAC_SPARSED_DEFAULT = 0,   /* the paper, and a block that holds the prompt's end is kept */
+    LAC_SPARSED_PAPER = 1,     /* arXiv 2509.24014 as written */
+    LAC_SPARSED_REFERENCE = 2, /* as the published code does it, its slips included */
+} lac_sparsed_mode;
+
+/* The variants of SparseD; 0 = what the mode says. */
+typedef enum {
+    LAC_SCHEDULE_PAPER = 1,     /* max(1, int(steps * skip)) dense steps, the last one measures */
+    LAC_SCHEDULE_REFERENCE = 2, /* int(steps * skip) + 2 */
+} lac_sparse_schedule;
+typedef enum {
+    LAC_ISOLATED_PAPER = 1,     /* the best prompt blocks, and the best generation blocks */
+    LAC_ISOLATED_REFERENCE = 2, /* the best of all, generation ones replaced by the best under a
+                                   softmax over generation keys alone */
+    LAC_ISOLATED_NONE = 3,      /* the best of all */
+} lac_sparse_isolated;
+typedef enum {
+    LAC_KEEP_CEIL = 1,      /* ceil(n * select) */
+    LAC_KEEP_REFERENCE = 2, /* int(n * select) + 1 */
+} lac_sparse_keep;
+typedef enum {
+    LAC_BOUNDARY_KEEP = 1,      /* always read */
+    LAC_BOUNDARY_ALIGNED = 2,   /* a generation block */
+    LAC_BOUNDARY_REFERENCE = 3, /* a prompt block, unless it is the last of all */
+} lac_sparse_boundary;
+typedef enum {
+    LAC_SCORE_SQRT_D = 1, /* pattern from the softmax that attention computes */
+    LAC_SCORE_SQRT_H = 2, /* LLaDA's published code: scores over sqrt(n_heads) */
+} lac_sparse_score;
+typedef enum {
+    LAC_RAGGED_FAIR = 1,    /* a short last block is ranked by the mass of a key it has */
+    LAC_RAGGED_DILUTED = 2, /* by the mass of a key as if it were full */
+} lac_sparse_ragged;
+typedef enum {
+    LAC_RESET_GENERATION = 1, /* one pattern for the whole generation */
+    LAC_RESET_BLOCK = 2,      /* measured again in the first step of each decoding block */
+} lac_sparse_reset;
+typedef enum {
+    LAC_PLAN_PER_HEAD = 1, /* a pattern for each query head */
+    LAC_PLAN_PER_KV = 2,   /* one for the heads that share keys, by their mean mass */
+} lac_plan_group;
+typedef enum {
+    LAC_SWITCH_FIXED = 1, /* dense steps as scheduled */
+    LAC_SWITCH_AUTO = 2,  /* a layer leaves them earlier, once its pattern has settled */
+} lac_switch_mode;
+typedef enum {
+    LAC_REFRESH_OFF = 1,
+    LAC_REFRESH_AUTO = 2, /* sampled queries are measured; a layer whose kept mass fell, again */
+} lac_refresh_mode;
+
+typedef struct {
+    double skip;     /* share of the steps that stay dense, [0, 1); 0 = 0.2, negative = none */
+    double select;   /* share of the keys that is kept, (0, 1]; 0 = 0.3 */
+    int block;       /* keys and queries of a block: 16, 32, 64, 128; 0 = 128, 32 in contexts below
+                        4096 */
+    double fidelity; /* (0, 1]: in place of select, the fewest blocks whose mass reaches this;
+                        0 = off, for the policy "fidelity" 0.95 */
+    lac_sparsed_mode mode;
+    lac_sparse_schedule schedule;
+    lac_sparse_isolated isolated;
+    lac_sparse_keep keep;
+    lac_sparse_boundary boundary;
+    lac_sparse_score score;
+    lac_sparse_ragged ragged;
+    lac_sparse_reset reset;
+    lac_plan_group plan_group;     /* 0 = head */
+    lac_switch_mode switch_mode;   /* 0 = fixed */
+    lac_refresh_mode refresh_mode; /* 0 = off */
+    int window;    /* window, streaming: keys around a query, both sides together; 0 = as many as
+                      give the density of select */
+    int sink;      /* streaming: first keys that are always read; 0 = a fifth of what select allows,
+                      negative = none */
+    int refreshes; /* pulsecol: steps that measure again, within the first 30%; 0 = 16, Dream 8 */
+} lac_sparse_options;
+
 typedef struct lac_session lac_session;
 
 typedef struct {
@@ -221,7 +299,8 @@ typedef struct {
     int n_threads;      /* 0 = as the model was opened */
     const char *sparse; /* attention policy: NULL or "auto", or a name; "off" = dense */
     uint64_t max_bytes; /* refuse with ENOMEM above this; 0 = no limit */
-    const lac_allocator *allocator; /* copied; NULL = the model's */
+    const lac_allocator *allocator;           /* copied; NULL = the model's */
+    const lac_sparse_options *sparse_options; /* of the policy; copied; NULL = defaults */
 } lac_session_options;
 
 /* Creates a session with room for opt->n_ctx positions. All memory of the denoising loop is taken
@@ -231,6 +310,12 @@ LAC_API lac_status lac_session_create(lac_session **out, const lac_model *model,
                                       const lac_session_options *opt, lac_error *err);
 
 LAC_API void lac_session_free(lac_session *session);
+
+/* Predicts memory like lac_model_plan_memory, for a session of these options: context, threads,
+ * policy. A generation with guidance takes a second pass's patterns and logits on top. Any thread.
+ * Errors: EINVAL, ECONTEXT, EUNSUPPORTED. */
+LAC_API lac_status lac_session_plan_memory(const lac_model *model, const lac_session_options *opt,
+                                           lac_memory_plan *out, lac_error *err);
 
 /* Name of the attention policy in use and why it was chosen; one line. Lives as long as the
  * session. */
@@ -280,11 +365,30 @@ typedef struct {
     const int32_t *candidate; /* [n_canvas] this step's candidate of open positions, else -1 */
     double seconds;           /* wall time of this step */
     double density;           /* visited over total (query, key) pairs, 1 = dense */
+    double kept_mass; /* share of the softmax that the plans in force kept when they were made, mean
+                         over layers and heads; 1 = dense, NAN = not known */
 } lac_step;
 
 /* Called after each step on the caller's thread. Return 0 to go on, anything else to stop:
  * lac_generate then returns ECANCELLED with the result filled with what was fixed so far. */
 typedef int (*lac_step_fn)(void *user, const lac_step *step);
+
+/* Which keys one layer read in one step, in CSR form: pattern p's row r covers queries
+ * [r * q_block, ..) and lists key blocks cols[row_ptr[p * n_rows + r]] to row_ptr[.. + 1]. Pointers
+ * are valid during the callback only. */
+typedef struct {
+    int step, layer, n_q, n_k, q_block, k_block;
+    int n_heads; /* patterns: 1 = all heads share it, else one for each query head */
+    int n_rows;
+    const uint32_t *row_ptr, *cols;
+    double density;
+    const float *kept_mass; /* [n_heads] mean softmax mass the plan kept when it was made, NULL =
+                               not known */
+    int pass;               /* 0, or 1 in the unguided pass of guidance */
+} lac_plan_view;
+
+/* Called after each layer of each step, on the caller's thread. */
+typedef void (*lac_plan_fn)(void *user, const lac_plan_view *plan);
 
 typedef struct {
     int n_tokens;            /* holes to append after the ids; exact. 0 = 128 when the ids hold no
@@ -310,7 +414,8 @@ typedef struct {
     unsigned quirks;         /* bits of lac_quirk */
     int shift;               /* logits shift: 0 = as the model says, 1 = on, -1 = off */
     lac_step_fn on_step;     /* NULL = none */
-    void *user;              /* passed to on_step */
+    void *user;              /* passed to on_step and on_plan */
+    lac_plan_fn on_plan;     /* NULL = none */
     float entropy_bound;     /* entropy_bounded: most nats a step fixes together, 0 = 0.35 */
 } lac_generate_options;
 
@@ -337,6 +442,7 @@ typedef struct {
     double seconds;         /* wall time of the whole loop */
     double seconds_forward; /* inside forward passes */
     double density;         /* mean over forward passes */
+    double kept_mass;       /* of the last step, see lac_step */
     double seconds_prefill; /* block-wise: putting the prompt into the key cache, inside seconds */
 } lac_result;
 

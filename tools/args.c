@@ -12,7 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { MAX_NAMES = 160, MAX_NAME_TEXT = 4096, HELP_COLUMN = 30, HELP_WIDTH = 96 };
+enum { MAX_NAMES = 256, MAX_NAME_TEXT = 8192, HELP_COLUMN = 30, HELP_WIDTH = 96 };
 
 /* Everything one parse needs; lives on the stack of args_parse. */
 typedef struct {

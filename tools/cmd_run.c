@@ -63,12 +63,27 @@ static int check_context(run_state *s)
     return EXIT_OK;
 }
 
+static lac_session_options session_options(const run_state *s)
+{
+    return (lac_session_options){ .n_ctx = s->n_ctx,
+                                  .n_threads = s->opt.n_threads,
+                                  .sparse = s->opt.sparse,
+                                  .sparse_options = &s->opt.sparse_options };
+}
+
+static int fail_session(const run_state *s, lac_status st, const lac_error *err)
+{
+    console_fail_status(st, err);
+    /* what is unsupported here is the policy asked for, not the model */
+    return st == LAC_EUNSUPPORTED && s->opt.sparse ? EXIT_USAGE : console_exit_code(st);
+}
+
 static int check_memory(run_state *s)
 {
     lac_error err = { .message = "" };
-    const lac_status st =
-        lac_model_plan_memory(s->card, s->n_ctx, s->opt.n_threads, &s->plan, &err);
-    if (st) return console_fail_status(st, &err);
+    const lac_session_options room = session_options(s);
+    const lac_status st = lac_session_plan_memory(s->card, &room, &s->plan, &err);
+    if (st) return fail_session(s, st, &err);
     const uint64_t limit = s->opt.max_memory ? s->opt.max_memory : machine_memory();
     if (s->plan.bytes_total > limit)
         return console_fail(EXIT_MEMORY,
@@ -156,14 +171,9 @@ static int load(run_state *s)
     if (st) return console_fail_status(st, &err);
     if (!s->opt.chat_template && !s->opt.parse_special)
         s->prompt.chat_template = s->info.chat_template; /* the card's string goes with the card */
-    const lac_session_options room = { .n_ctx = s->n_ctx,
-                                       .n_threads = s->opt.n_threads,
-                                       .sparse = s->opt.sparse };
+    const lac_session_options room = session_options(s);
     st = lac_session_create(&s->session, s->model, &room, &err);
-    if (!st) return EXIT_OK;
-    console_fail_status(st, &err);
-    /* what is unsupported here is the policy asked for, not the model */
-    return st == LAC_EUNSUPPORTED && s->opt.sparse ? EXIT_USAGE : console_exit_code(st);
+    return st ? fail_session(s, st, &err) : EXIT_OK;
 }
 
 /* ------------------------------------------------------------------ the loop */

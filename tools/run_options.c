@@ -13,6 +13,7 @@ enum { MAX_TOKENS = 1 << 24, MAX_THREADS = 1024 };
 typedef struct {
     const char *algorithm, *dtype, *quirks, *shift, *chat_template;
     int n_predict;
+    sparse_flags sparse;
 } words;
 
 typedef struct {
@@ -146,7 +147,9 @@ static int check_words(const words *w, run_options *out)
         out->generate.shift = -1;
     else if (strcmp(w->shift, "auto") != 0)
         return console_fail(EXIT_USAGE, "--shift: '%s' is not one of on, off, auto", w->shift);
-    const int code = read_quirks(w->quirks, &out->generate.quirks);
+    int code = read_quirks(w->quirks, &out->generate.quirks);
+    out->sparse = w->sparse.policy;
+    if (code == ARGS_GO_ON) code = sparse_flags_read(&w->sparse, &out->sparse_options);
     return code == ARGS_GO_ON ? check_template(w->chat_template, out) : code;
 }
 
@@ -196,8 +199,6 @@ static const args_flag flags[] = {
       "threads (default: all cores this process may use)" },
     { ARGS_TEXT, "dtype", 0, "TYPE", AT(w.dtype), 0, 0, NULL,
       "type of weights and keys in memory: auto, f32, bf16 (default auto)" },
-    { ARGS_TEXT, "sparse", 0, "NAME", AT(o.sparse), 0, 0, NULL,
-      "attention policy: auto, off = dense (default auto)" },
     { ARGS_SIZE, "max-memory", 0, "SIZE", AT(o.max_memory), 0, 0, NULL,
       "refuse to start above this, such as 8G (default: the memory of this machine)" },
     { ARGS_GROUP, .help = "Prompt" },
@@ -258,6 +259,7 @@ static const args_flag flags[] = {
     { ARGS_TEXT, "quirks", 0, "LIST", AT(w.quirks), 0, 0, NULL,
       "flaws of the published code to repeat: bf16-confidence, zero-step, sample-mask, "
       "sample-padding, eos-alias, all, none (default none)" },
+    SPARSE_FLAGS(AT, w.sparse),
     { ARGS_GROUP, .help = "Output" },
     { ARGS_SWITCH, "visual", 0, NULL, AT(o.visual), 0, 0, "diffusion-visual",
       "show the canvas while it resolves; short lines where there is no terminal" },

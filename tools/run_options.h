@@ -3,8 +3,7 @@
 #ifndef LACUNA_TOOLS_RUN_OPTIONS_H
 #define LACUNA_TOOLS_RUN_OPTIONS_H
 
-#include "args.h"
-#include "lacuna.h"
+#include "sparse_options.h"
 
 typedef struct {
     /* model */
@@ -12,6 +11,7 @@ typedef struct {
     lac_dtype dtype;
     int n_ctx, n_threads; /* 0 = default */
     uint64_t max_memory;  /* bytes; 0 = what this machine has */
+    lac_sparse_options sparse_options;
     /* prompt */
     const char *prompt, *file, *system, *canvas; /* NULL = not given */
     const char *hole;                            /* NULL = [MASK] and [MASK*N] */

@@ -20,16 +20,29 @@ static void dense_plan_size(const laci_shape *shape, size_t *n_rows, size_t *n_c
     *n_rows = *n_cols = 1;
 }
 
+/* Left alone where it is there already. One column, as wide as the keys. */
+lac_status laci_plan_dense(laci_plan_store *out, size_t n_q, size_t n_k, size_t q_block,
+                           lac_error *err)
+{
+    if (q_block > n_q) q_block = n_q;
+    if (out->n_written && out->plan.n_heads == 1 && out->plan.q_block == q_block &&
+        out->plan.k_block == n_k && out->n_written == (n_q + q_block - 1) / q_block)
+        return LAC_OK;
+    const size_t n_rows = (n_q + q_block - 1) / q_block;
+    lac_status st = LAC_OK;
+    laci_plan_begin(out, q_block, n_k, 1, n_rows);
+    for (size_t row = 0; row < n_rows && !st; row++) {
+        st = laci_plan_add(out, 0, 1, err);
+        if (!st) laci_plan_end_row(out);
+    }
+    return st;
+}
+
 static lac_status dense_plan(void *state, laci_backend *be, const laci_moment *at,
                              const laci_plan_input *in, laci_plan_store *out, lac_error *err)
 {
     (void)state, (void)be, (void)in;
-    if (out->n_written && out->plan.q_block == at->n_q && out->plan.k_block == at->n_k)
-        return LAC_OK;
-    laci_plan_begin(out, at->n_q, at->n_k, 1, 1);
-    lac_status st = laci_plan_add(out, 0, 1, err);
-    if (!st) laci_plan_end_row(out);
-    return st;
+    return laci_plan_dense(out, at->n_q, at->n_k, at->n_q, err);
 }
 
 const laci_policy laci_policy_dense = {

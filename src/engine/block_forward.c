@@ -181,7 +181,7 @@ static void run_layer(const context *c)
     for (size_t i = 0; i < n; i++)
         c->m->rows[i] = (int32_t)(c->pass->first + i);
     attend_whole(c, n, c->pass->first + n, set_limits(c, c->m->rows, n));
-    laci_layer_finish(&c->run, 0, c->run.buf[LACI_BUF_H], 0, n);
+    laci_layer_finish(&c->run, c->run.buf[LACI_BUF_O], 0, c->run.buf[LACI_BUF_H], 0, n);
 }
 
 /* The last layer and the final norm, for the wanted rows only. */
@@ -203,7 +203,7 @@ static lac_status run_last_layer(const context *c, lac_error *err)
         laci_backend_norm(be, tail, 0, NULL, n, r->d, &norm, x, 0);
         laci_layer_queries(r, n, positions, 0, 0);
         attend_whole(c, n, c->pass->first + c->pass->n, set_limits(c, positions, n));
-        laci_layer_finish(r, 0, tail, 0, n);
+        laci_layer_finish(r, r->buf[LACI_BUF_O], 0, tail, 0, n);
         laci_backend_norm(be, tail, 0, NULL, n, r->d, &final, x, 0);
         st = c->pass->sink.take(c->pass->sink.user, c->pass->first_row + at, n, err);
     }

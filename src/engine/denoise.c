@@ -72,18 +72,6 @@ static lac_status reserve_guidance(generation *g, lac_error *err)
     return st;
 }
 
-static lac_status begin_policy(generation *g, lac_error *err)
-{
-    lac_session *s = g->s;
-    const laci_config *c = g->config;
-    const laci_shape shape = { (size_t)c->n_layers, (size_t)c->n_heads, (size_t)c->n_kv_heads,
-                               (size_t)c->d_head, s->layout.n_ctx };
-    memset(s->policy_state, 0, s->policy->state_size(&shape));
-    for (size_t i = 0; i < s->n_plans; i++)
-        s->plans[i].n_written = 0;
-    return s->policy->begin(s->policy_state, &shape, err);
-}
-
 static lac_status begin(generation *g, const int32_t *ids, size_t n_ids, lac_error *err)
 {
     size_t n_holes = 0;
@@ -92,7 +80,7 @@ static lac_status begin(generation *g, const int32_t *ids, size_t n_ids, lac_err
     lac_status st = laci_options_resolve(g->config, n_holes, &g->opt, err);
     if (!st) st = lay_canvas(g, ids, n_ids, err);
     if (!st) st = reserve_guidance(g, err);
-    if (!st) st = begin_policy(g, err);
+    if (!st) st = laci_session_begin(g->s, g->guided ? 2 : 1, err);
     if (st) return st;
     g->rule =
         laci_choice_rule_of(g->config, laci_tokenizer_n_tokens(g->s->model->tokenizer), &g->opt);
@@ -151,7 +139,9 @@ lac_status laci_generation_choose(void *user, size_t first, size_t n, lac_error 
     return LAC_OK;
 }
 
-static lac_status run_pass(generation *g, const int32_t *ids, laci_row_sink sink, lac_error *err)
+/* Pass 1 is the unguided one. */
+static lac_status run_pass(generation *g, const int32_t *ids, int pass_number, laci_row_sink sink,
+                           lac_error *err)
 {
     const int n_time = g->config->n_time_steps;
     const laci_pass pass = {
@@ -160,8 +150,14 @@ static lac_status run_pass(generation *g, const int32_t *ids, laci_row_sink sink
         .rows = g->s->rows,
         .n_rows = (size_t)g->n_candidates,
         .time_row = n_time ? (size_t)(g->step < n_time ? g->step : n_time - 1) : 0,
-        .moment = { .step = g->step, .n_steps = g->n_steps, .prompt_end = (size_t)g->tail_begin },
+        .moment = { .step = g->step,
+                    .n_steps = g->n_steps,
+                    .prompt_end = (size_t)g->tail_begin,
+                    .block = g->block,
+                    .pass = pass_number },
         .sink = sink,
+        .on_plan = g->opt.on_plan,
+        .user = g->opt.user,
     };
     const double start = laci_generation_now();
     const lac_status st =
@@ -197,8 +193,8 @@ static lac_status propose(generation *g, int begin, int end, lac_error *err)
         s->unguided[i] = s->step_map[i] < 0 ? g->config->mask_id : s->input[i];
     }
     lac_status st = LAC_OK;
-    if (g->guided) st = run_pass(g, s->unguided, (laci_row_sink){ keep_rows, g }, err);
-    if (!st) st = run_pass(g, s->input, (laci_row_sink){ laci_generation_choose, g }, err);
+    if (g->guided) st = run_pass(g, s->unguided, 1, (laci_row_sink){ keep_rows, g }, err);
+    if (!st) st = run_pass(g, s->input, 0, (laci_row_sink){ laci_generation_choose, g }, err);
     for (int i = 0; i < g->n_candidates && !st; i++)
         s->candidates[i].choice = s->choices[i];
     return st;
@@ -270,7 +266,8 @@ void laci_generation_report(generation *g, int block, int begin, int end, size_t
                             .confidence = s->confidence,
                             .candidate = s->proposed,
                             .seconds = seconds,
-                            .density = s->density };
+                            .density = s->density,
+                            .kept_mass = s->kept_mass };
     g->cancelled = g->opt.on_step(g->opt.user, &step) != 0;
 }
 
@@ -279,6 +276,7 @@ static lac_status run_block(generation *g, int block, lac_error *err)
 {
     int begin, end;
     laci_schedule_block(&g->schedule, block, &begin, &end);
+    g->block = block;
     const int n_steps = laci_schedule_block_steps(&g->schedule, block);
     lac_status st = g->is_blockwise ? laci_block_enter(g, block, begin, end, err) : LAC_OK;
     for (int i = 0; !st && (i < n_steps || g->has_more) && !g->cancelled && !g->stopped; i++) {
@@ -331,8 +329,9 @@ static void collect(const generation *g, double seconds, lac_result *out)
                          .forwards = g->forwards,
                          .seconds = seconds,
                          .seconds_forward = g->seconds_forward,
-                         .seconds_prefill = g->seconds_prefill,
-                         .density = g->forwards ? g->density_sum / g->forwards : 0 };
+                         .density = g->forwards ? g->density_sum / g->forwards : 0,
+                         .kept_mass = s->kept_mass,
+                         .seconds_prefill = g->seconds_prefill };
 }
 
 lac_status laci_denoise(lac_session *s, const int32_t *ids, size_t n_ids,
@@ -391,13 +390,12 @@ lac_status laci_session_logits(lac_session *s, const int32_t *ids, size_t n_ids,
 {
     const laci_config *c = &s->model->config;
     const int n_tokens = laci_tokenizer_n_tokens(s->model->tokenizer);
-    generation g = { .s = s, .config = c };
     logits_sink sink = { s, logits };
     if (n_ids > s->layout.n_ctx)
         return laci_fail(err, LAC_ECONTEXT, 0, "%zu ids: the context holds %zu", n_ids,
                          s->layout.n_ctx);
     lac_status st = check_rows(rows, n_rows, n_ids, err);
-    if (!st) st = begin_policy(&g, err);
+    if (!st) st = laci_session_begin(s, 1, err);
     if (st) return st;
     for (size_t i = 0; i < n_ids; i++) {
         if (ids[i] != LAC_HOLE && (ids[i] < 0 || ids[i] >= n_tokens))

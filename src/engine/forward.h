@@ -20,10 +20,13 @@ typedef struct {
     size_t time_row;    /* row of the noise-level table, for models that have one */
     laci_moment moment; /* layer is filled in by the pass */
     laci_row_sink sink;
-    laci_clock *clock; /* added to; NULL = not timed */
+    laci_clock *clock;   /* added to; NULL = not timed */
+    lac_plan_fn on_plan; /* sees each layer's plan; NULL = none */
+    void *user;
 } laci_pass;
 
-/* Runs the pass; leaves the density of its plans in s->density. Errors: what a policy reports. */
+/* Runs the pass; leaves the density of its plans in s->density and what they kept in s->kept_mass.
+ * Errors: what a policy reports. */
 lac_status laci_forward(lac_session *s, const laci_pass *pass, lac_error *err);
 
 /* Logits of n <= logit_rows rows of `x` (act, final rows) from row x_row, into `out`. */

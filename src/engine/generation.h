@@ -15,6 +15,7 @@ typedef struct {
     int n_holes, n_left;
     int tail_begin;    /* canvas position from which holes run to the end: text that may end */
     int step, n_steps; /* running number and plan */
+    int block;         /* under way */
     int n_candidates;  /* open holes of the active block (or sub-block) in this step */
     bool shift, guided;
     bool stopped, cancelled;

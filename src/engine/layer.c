@@ -80,13 +80,14 @@ void laci_layer_queries(const laci_layer_run *c, size_t n, const int32_t *positi
                        out_row);
 }
 
-void laci_layer_finish(const laci_layer_run *c, size_t o_row, laci_buf *h, size_t h_row, size_t n)
+void laci_layer_finish(const laci_layer_run *c, const laci_buf *o, size_t o_row, laci_buf *h,
+                       size_t h_row, size_t n)
 {
     laci_backend *be = c->s->be;
     laci_buf *x = c->buf[LACI_BUF_X], *y = c->buf[LACI_BUF_Y], *z = c->buf[LACI_BUF_Z];
     const laci_norm norm = laci_layer_norm(c, c->layer->ffn_norm);
     const bool gated = c->layer->gate != NULL;
-    laci_layer_multiply(c, c->layer->o, c->buf[LACI_BUF_O], o_row, n, y);
+    laci_layer_multiply(c, c->layer->o, o, o_row, n, y);
     laci_backend_add(be, h, h_row, y, n, c->d);
     laci_backend_norm(be, h, h_row, NULL, n, c->d, &norm, x, 0);
     if (gated) laci_layer_multiply(c, c->layer->gate, x, 0, n, y);

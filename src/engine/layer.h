@@ -43,8 +43,9 @@ laci_head_op laci_layer_value_op(const laci_layer_run *c);
 void laci_layer_queries(const laci_layer_run *c, size_t n, const int32_t *positions, size_t first,
                         size_t out_row);
 
-/* Attention output of n rows from row o_row of O added to rows h_row.. of `h`, then the MLP. */
-void laci_layer_finish(const laci_layer_run *c, size_t o_row, laci_buf *h, size_t h_row, size_t n);
+/* Attention output of n rows from row o_row of `o` added to rows h_row.. of `h`, then the MLP. */
+void laci_layer_finish(const laci_layer_run *c, const laci_buf *o, size_t o_row, laci_buf *h,
+                       size_t h_row, size_t n);
 
 /* Rows [0, n) of H. */
 void laci_layer_embed(const laci_layer_run *c, const int32_t *ids, size_t n, size_t time_row);

@@ -53,8 +53,53 @@ static size_t carve_host(lac_session *s, char *base, size_t n)
     return at;
 }
 
-laci_session_layout laci_session_plan(const laci_config *config, laci_dtype act, int n_ctx)
+/* Memory of the policy: what it remembers, its plans, what it measures. */
+static void plan_policy(laci_session_layout *l, const laci_chosen *chosen, size_t act_size)
 {
+    const laci_shape *shape = &chosen->shape;
+    const laci_policy *policy = chosen->policy;
+    laci_measure_sizes m = { 0 };
+    l->state_bytes = policy->state_size(shape);
+    l->n_plans = policy->plan_per_layer ? shape->n_layers : 1;
+    policy->plan_size(shape, &l->plan_rows, &l->plan_cols);
+    l->policy_bytes =
+        l->state_bytes + l->n_plans * (l->plan_rows + 1 + l->plan_cols) * sizeof(uint32_t);
+    if (policy->measures) policy->measures(shape, &m);
+    const size_t probe = m.probe_rows ? round_up(m.probe_rows, LACI_ROW_PAD) : 0;
+    l->stats_block = m.stats_block;
+    l->bytes[LACI_BUF_MASS] = m.mass_floats * sizeof(float);
+    l->bytes[LACI_BUF_LATE] = m.late_floats * sizeof(float);
+    l->bytes[LACI_BUF_LSE] = m.lse_floats * sizeof(float);
+    l->bytes[LACI_BUF_COLUMNS] = m.column_floats * sizeof(float);
+    l->bytes[LACI_BUF_PROBE_Q] = l->bytes[LACI_BUF_PROBE_O] =
+        probe * shape->n_heads * shape->d_head * act_size;
+}
+
+static lac_status choose_policy(laci_chosen *chosen, const laci_config *c, int n_ctx,
+                                const lac_session_options *opt, lac_error *err)
+{
+    const laci_sparse_model model = { .family = c->family,
+                                      .is_dream = c->sampler == LACI_SAMPLER_DREAM,
+                                      .n_heads = (size_t)c->n_heads,
+                                      .d_head = (size_t)c->d_head,
+                                      .n_ctx = (size_t)n_ctx };
+    chosen->shape = (laci_shape){ .n_layers = (size_t)c->n_layers,
+                                  .n_heads = (size_t)c->n_heads,
+                                  .n_kv_heads = (size_t)c->n_kv_heads,
+                                  .d_head = (size_t)c->d_head,
+                                  .n_ctx = (size_t)n_ctx,
+                                  .n_passes = 1,
+                                  .sparse = &chosen->sparse };
+    return laci_policy_choose(&chosen->policy, &chosen->sparse, opt->sparse, opt->sparse_options,
+                              &model, chosen->reason, err);
+}
+
+lac_status laci_session_plan(const laci_config *config, laci_dtype act, int n_ctx,
+                             const lac_session_options *opt, laci_chosen *chosen,
+                             laci_session_layout *out, lac_error *err)
+{
+    lac_status st = choose_policy(chosen, config, n_ctx, opt, err);
+    if (st) return st;
     const size_t n = (size_t)n_ctx, d = (size_t)config->d_model, d_ff = (size_t)config->d_ff;
     const size_t n_vocab = (size_t)config->n_vocab;
     const size_t q = (size_t)config->n_heads * (size_t)config->d_head;
@@ -83,17 +128,21 @@ laci_session_layout laci_session_plan(const laci_config *config, laci_dtype act,
     l.bytes[LACI_BUF_LOGITS] = l.logit_rows * n_vocab * sizeof(float);
     l.host_bytes = carve_host(NULL, NULL, n);
     l.block_bytes = is_blockwise ? laci_block_bytes(config, n) : 0;
-    return l;
+    plan_policy(&l, chosen, a);
+    *out = l;
+    return LAC_OK;
 }
 
 /* Scratch of one thread. */
-static size_t scratch_need(const lac_model *model)
+static size_t scratch_need(const lac_model *model, const laci_session_layout *l)
 {
     const laci_config *c = &model->config;
     return laci_backend_scratch_need(model->be,
                                      &(laci_scratch_dims){ .d_model = (size_t)c->d_model,
                                                            .d_head = (size_t)c->d_head,
-                                                           .n_vocab = (size_t)c->n_vocab });
+                                                           .n_vocab = (size_t)c->n_vocab,
+                                                           .n_ctx = l->stats_block ? l->n_ctx : 0,
+                                                           .stats_block = l->stats_block });
 }
 
 /* ------------------------------------------------------------------ creation */
@@ -123,14 +172,18 @@ static lac_status fill_rope(lac_session *s, lac_error *err)
 static lac_status make_buffers(lac_session *s, lac_error *err)
 {
     static const char *const names[LACI_N_BUFS] = {
-        [LACI_BUF_H] = "the residual stream", [LACI_BUF_Q] = "queries",
-        [LACI_BUF_O] = "attention output",    [LACI_BUF_X] = "activations",
-        [LACI_BUF_Y] = "activations",         [LACI_BUF_Z] = "activations",
-        [LACI_BUF_TAIL] = "activations",      [LACI_BUF_COS] = "rotation angles",
-        [LACI_BUF_SIN] = "rotation angles",   [LACI_BUF_LOGITS] = "logits",
+        [LACI_BUF_H] = "the residual stream",   [LACI_BUF_Q] = "queries",
+        [LACI_BUF_O] = "attention output",      [LACI_BUF_X] = "activations",
+        [LACI_BUF_Y] = "activations",           [LACI_BUF_Z] = "activations",
+        [LACI_BUF_TAIL] = "activations",        [LACI_BUF_COS] = "rotation angles",
+        [LACI_BUF_SIN] = "rotation angles",     [LACI_BUF_LOGITS] = "logits",
+        [LACI_BUF_MASS] = "pattern statistics", [LACI_BUF_LATE] = "pattern statistics",
+        [LACI_BUF_LSE] = "log-sum-exp",         [LACI_BUF_COLUMNS] = "pattern statistics",
+        [LACI_BUF_PROBE_Q] = "sampled queries", [LACI_BUF_PROBE_O] = "sampled queries",
     };
     const laci_config *c = &s->model->config;
     for (int i = 0; i < LACI_N_BUFS; i++) {
+        if (!s->layout.bytes[i] && i >= LACI_BUF_MASS) continue;
         lac_status st = laci_buf_new(s->be, s->layout.bytes[i], names[i], &s->buf[i], err);
         if (st) return st;
     }
@@ -143,36 +196,52 @@ static lac_status make_buffers(lac_session *s, lac_error *err)
                         ? laci_block_memory_new(s, err)
                         : laci_kv_new(s->be, 1, s->layout.n_ctx, (size_t)c->n_kv_heads,
                                       (size_t)c->d_head, &s->kv, err);
-    if (!st) st = laci_backend_reserve(s->be, scratch_need(s->model), err);
+    if (!st) st = laci_backend_reserve(s->be, scratch_need(s->model, &s->layout), err);
     return st ? st : fill_rope(s, err);
 }
 
-static lac_status make_policy(lac_session *s, const char *request, lac_error *err)
+/* Memory of the policy's state for n_passes forward passes a step. */
+static lac_status make_state(lac_session *s, size_t n_passes, lac_error *err)
 {
-    const laci_config *c = &s->model->config;
-    lac_status st = laci_policy_choose(&s->policy, request, &s->reason, err);
-    if (st) return st;
-    const laci_shape shape = { (size_t)c->n_layers, (size_t)c->n_heads, (size_t)c->n_kv_heads,
-                               (size_t)c->d_head, s->layout.n_ctx };
-    const size_t state_size = s->policy->state_size(&shape);
-    s->n_plans = s->policy->plan_per_layer ? shape.n_layers : 1;
-    s->policy_state = laci_alloc_zero(&s->mem, state_size);
+    s->chosen.shape.n_passes = n_passes;
+    const size_t size = s->policy->state_size(&s->chosen.shape);
+    laci_release(&s->mem, s->policy_state);
+    s->n_passes = 0;
+    s->policy_state = laci_alloc(&s->mem, size);
+    if (!s->policy_state) return laci_fail_memory(err, "a policy", size);
+    s->n_passes = n_passes;
+    return LAC_OK;
+}
+
+static lac_status make_policy(lac_session *s, lac_error *err)
+{
+    const laci_session_layout *l = &s->layout;
+    s->policy = s->chosen.policy;
+    s->n_plans = l->n_plans;
     s->plans = laci_alloc_zero(&s->mem, s->n_plans * sizeof *s->plans);
-    if (!s->policy_state || !s->plans) return laci_fail_memory(err, "a policy", state_size);
-    size_t n_rows, n_cols;
-    s->policy->plan_size(&shape, &n_rows, &n_cols);
+    if (!s->plans) return laci_fail_memory(err, "a policy", s->n_plans * sizeof *s->plans);
+    lac_status st = make_state(s, 1, err);
     for (size_t i = 0; i < s->n_plans && !st; i++)
-        st = laci_plan_reserve(&s->plans[i], n_rows, n_cols, &s->mem, err);
+        st = laci_plan_reserve(&s->plans[i], l->plan_rows, l->plan_cols, &s->mem, err);
     return st;
 }
 
-/* Range of opt->n_ctx, and what this engine can run. */
-static lac_status check_session(const lac_model *model, const lac_session_options *opt, int *n_ctx,
-                                lac_error *err)
+lac_status laci_session_begin(lac_session *s, size_t n_passes, lac_error *err)
+{
+    lac_status st = s->n_passes < n_passes ? make_state(s, n_passes, err) : LAC_OK;
+    if (st) return st;
+    memset(s->policy_state, 0, s->policy->state_size(&s->chosen.shape));
+    for (size_t i = 0; i < s->n_plans; i++)
+        s->plans[i].n_written = 0;
+    s->density = s->kept_mass = 1;
+    return s->policy->begin(s->policy_state, &s->chosen.shape, err);
+}
+
+/* Range of opt->n_ctx and opt->n_threads. */
+static lac_status check_room(const lac_model *model, const lac_session_options *opt, int *n_ctx,
+                             lac_error *err)
 {
     const laci_config *c = &model->config;
-    if (!model->has_weights)
-        return laci_fail(err, LAC_EINVAL, 0, "the model was opened without weights");
     *n_ctx = opt->n_ctx ? opt->n_ctx : c->n_ctx_train;
     if (*n_ctx < 1 || *n_ctx > c->n_ctx)
         return laci_fail(err, LAC_ECONTEXT, 0, "a context of %d: the model allows 1 to %d", *n_ctx,
@@ -183,13 +252,22 @@ static lac_status check_session(const lac_model *model, const lac_session_option
     return LAC_OK;
 }
 
+/* What this engine can run. */
+static lac_status check_session(const lac_model *model, const lac_session_options *opt, int *n_ctx,
+                                lac_error *err)
+{
+    if (!model->has_weights)
+        return laci_fail(err, LAC_EINVAL, 0, "the model was opened without weights");
+    return check_room(model, opt, n_ctx, err);
+}
+
 /* Refuses before memory is taken. */
 static lac_status check_limit(const lac_model *model, const lac_session_options *opt, int n_ctx,
                               lac_error *err)
 {
     lac_memory_plan plan;
     if (!opt->max_bytes) return LAC_OK;
-    lac_status st = lac_model_plan_memory(model, n_ctx, opt->n_threads, &plan, err);
+    lac_status st = lac_session_plan_memory(model, opt, &plan, err);
     if (!st && plan.bytes_total > opt->max_bytes)
         st = laci_fail(err, LAC_ENOMEM, 0, "a context of %d needs %llu bytes, the limit is %llu",
                        n_ctx, (unsigned long long)plan.bytes_total,
@@ -215,11 +293,13 @@ lac_status lac_session_create(lac_session **out, const lac_model *model,
     s->model = model;
     const laci_dtype act = laci_backend_act(model->be);
     const int n_threads = opt->n_threads ? opt->n_threads : laci_backend_threads(model->be);
-    s->layout = laci_session_plan(&model->config, act, n_ctx);
-    st = laci_backend_open(&s->be, laci_backend_name(model->be),
-                           act == LACI_BF16 ? LAC_DTYPE_BF16 : LAC_DTYPE_F32, n_threads, &mem, err);
+    st = laci_session_plan(&model->config, act, n_ctx, opt, &s->chosen, &s->layout, err);
+    if (!st)
+        st = laci_backend_open(&s->be, laci_backend_name(model->be),
+                               act == LACI_BF16 ? LAC_DTYPE_BF16 : LAC_DTYPE_F32, n_threads, &mem,
+                               err);
     if (!st) st = make_buffers(s, err);
-    if (!st) st = make_policy(s, opt->sparse, err);
+    if (!st) st = make_policy(s, err);
     if (st)
         lac_session_free(s);
     else
@@ -253,30 +333,40 @@ const char *lac_session_sparse(const lac_session *s)
 
 const char *lac_session_sparse_reason(const lac_session *s)
 {
-    return s->reason;
+    return s->chosen.reason;
 }
 
-lac_status lac_model_plan_memory(const lac_model *model, int n_ctx, int n_threads,
-                                 lac_memory_plan *out, lac_error *err)
+lac_status lac_session_plan_memory(const lac_model *model, const lac_session_options *opt,
+                                   lac_memory_plan *out, lac_error *err)
 {
+    const lac_session_options defaults = { 0 };
+    laci_chosen chosen = { 0 };
+    laci_session_layout l;
+    int n_ctx = 0;
+    if (!opt) opt = &defaults;
     if (!model || !out) return laci_fail(err, LAC_EINVAL, 0, "no model or no place for its plan");
     const laci_config *c = &model->config;
-    if (!n_ctx) n_ctx = c->n_ctx_train;
-    if (n_ctx < 1 || n_ctx > c->n_ctx)
-        return laci_fail(err, LAC_ECONTEXT, 0, "a context of %d: the model allows 1 to %d", n_ctx,
-                         c->n_ctx);
-    if (n_threads <= 0) n_threads = laci_backend_threads(model->be);
-    const laci_session_layout l = laci_session_plan(c, laci_backend_act(model->be), n_ctx);
+    lac_status st = check_room(model, opt, &n_ctx, err);
+    if (!st) st = laci_session_plan(c, laci_backend_act(model->be), n_ctx, opt, &chosen, &l, err);
+    if (st) return st;
+    const int n_threads = opt->n_threads ? opt->n_threads : laci_backend_threads(model->be);
     lac_memory_plan plan = { .n_ctx = n_ctx, .n_threads = n_threads };
     plan.bytes_weights = laci_weights_bytes(c, model->be);
     plan.bytes_kv = l.kv_bytes;
-    plan.bytes_workspace = l.host_bytes + l.block_bytes;
+    plan.bytes_workspace = l.host_bytes + l.block_bytes + l.policy_bytes;
     for (int i = 0; i < LACI_N_BUFS; i++)
         plan.bytes_workspace += l.bytes[i];
-    plan.bytes_workspace += scratch_need(model) * (size_t)n_threads;
+    plan.bytes_workspace += scratch_need(model, &l) * (size_t)n_threads;
     plan.bytes_runtime = model->runtime_bytes + laci_backend_runtime_bytes(model->be);
     plan.bytes_total =
         plan.bytes_weights + plan.bytes_kv + plan.bytes_workspace + plan.bytes_runtime;
     *out = plan;
     return LAC_OK;
+}
+
+lac_status lac_model_plan_memory(const lac_model *model, int n_ctx, int n_threads,
+                                 lac_memory_plan *out, lac_error *err)
+{
+    const lac_session_options opt = { .n_ctx = n_ctx, .n_threads = n_threads > 0 ? n_threads : 0 };
+    return lac_session_plan_memory(model, &opt, out, err);
 }

@@ -20,6 +20,13 @@ typedef enum {
     LACI_BUF_COS,    /* f32 [n_ctx, rope_dim / 2] */
     LACI_BUF_SIN,    /* f32 [n_ctx, rope_dim / 2] */
     LACI_BUF_LOGITS, /* f32 [logit_rows, n_vocab] */
+    /* what the policy measures, laci_measures; empty where it measures nothing */
+    LACI_BUF_MASS,
+    LACI_BUF_LATE,
+    LACI_BUF_LSE,
+    LACI_BUF_COLUMNS,
+    LACI_BUF_PROBE_Q,
+    LACI_BUF_PROBE_O,
     LACI_N_BUFS,
 } laci_session_buf;
 
@@ -31,9 +38,31 @@ typedef struct {
     size_t kv_bytes;    /* keys and values: of one layer, or of the whole cache */
     size_t host_bytes;  /* canvas and its companions */
     size_t block_bytes; /* partial attention of a block-causal model */
+    /* of the attention policy */
+    size_t state_bytes;          /* for one pass */
+    size_t n_plans;              /* as many as layers, or 1 where all share one */
+    size_t plan_rows, plan_cols; /* room of each */
+    size_t policy_bytes;         /* state and plans together */
+    size_t stats_block;          /* smallest key block of statistics, 0 = none */
 } laci_session_layout;
 
-laci_session_layout laci_session_plan(const laci_config *config, laci_dtype act, int n_ctx);
+/* The policy a session runs, before it has memory. `sparse` is what `shape` points to. */
+typedef struct {
+    const laci_policy *policy;
+    laci_sparse sparse;
+    laci_shape shape;
+    char reason[LACI_REASON];
+} laci_chosen;
+
+/* Everything about a session that depends on its options. `chosen` must not move afterwards.
+ * Errors: as laci_policy_choose. */
+lac_status laci_session_plan(const laci_config *config, laci_dtype act, int n_ctx,
+                             const lac_session_options *opt, laci_chosen *chosen,
+                             laci_session_layout *out, lac_error *err);
+
+/* Prepares the policy for a generation of n_passes forward passes a step. Takes memory for its
+ * second pass the first time. Errors: ENOMEM, what the policy reports. */
+lac_status laci_session_begin(lac_session *s, size_t n_passes, lac_error *err);
 
 /* What a block-causal model's session has beside: engine/block_forward.h. */
 typedef struct laci_block_memory laci_block_memory;
@@ -50,12 +79,14 @@ struct lac_session {
     laci_buf *guide_logits;   /* f32 [logit_rows, n_vocab], likewise */
     size_t guide_capacity;    /* rows guide_rows holds */
 
-    const laci_policy *policy;
-    const char *reason;
+    laci_chosen chosen;
+    const laci_policy *policy; /* chosen.policy */
     void *policy_state;
+    size_t n_passes;        /* the state has room for */
     laci_plan_store *plans; /* [n_layers], or [1] where all layers share one */
     size_t n_plans;
-    double density; /* visited over total pairs of the last pass, mean over layers */
+    double density;   /* visited over total pairs of the last pass, mean over layers */
+    double kept_mass; /* of the softmax under the plans of the last pass, NAN = not known */
 
     /* the canvas and its companions, [n_ctx] each, one allocation */
     void *host;

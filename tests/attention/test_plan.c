@@ -248,7 +248,7 @@ static void room_is_never_exceeded(void **state)
 static void dense_reads_everything(void **state)
 {
     (void)state;
-    const laci_shape shape = { 2, 4, 2, 16, 100 };
+    const laci_shape shape = { 2, 4, 2, 16, 100, 1, NULL };
     const laci_policy *policy = laci_policy_find("off");
     size_t n_rows, n_cols;
     assert_non_null(policy);
@@ -268,11 +268,14 @@ static void unknown_policies_are_named(void **state)
 {
     (void)state;
     const laci_policy *policy;
-    const char *reason;
+    laci_sparse sparse;
+    char reason[LACI_REASON];
     lac_error err;
-    assert_ok(laci_policy_choose(&policy, NULL, &reason, &err));
+    const laci_sparse_model model = { "llada", false, 4, 32, 100 };
+    assert_ok(laci_policy_choose(&policy, &sparse, NULL, NULL, &model, reason, &err));
     assert_string_equal(policy->name, "dense");
-    assert_int_equal(laci_policy_choose(&policy, "sparsedd", &reason, &err), LAC_EINVAL);
+    assert_int_equal(laci_policy_choose(&policy, &sparse, "sparsedd", NULL, &model, reason, &err),
+                     LAC_EINVAL);
     assert_non_null(strstr(err.message, "\"sparsedd\""));
     assert_non_null(strstr(err.message, "dense"));
 }

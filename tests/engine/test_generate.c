@@ -340,7 +340,7 @@ static void bad_requests_are_refused(void **state)
     const lac_session_options too_long = { .n_ctx = 1000000 };
     assert_int_equal(lac_session_create(&session, small_model, &too_long, &err), LAC_ECONTEXT);
     assert_string_equal(err.message, "a context of 1000000: the model allows 1 to 16384");
-    const lac_session_options unknown = { .sparse = "sparsed" };
+    const lac_session_options unknown = { .sparse = "sparsedd" };
     assert_int_equal(lac_session_create(&session, small_model, &unknown, &err), LAC_EINVAL);
     const lac_session_options little = { .n_ctx = 256, .max_bytes = 1000 };
     assert_int_equal(lac_session_create(&session, small_model, &little, &err), LAC_ENOMEM);

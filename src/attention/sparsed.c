@@ -1,0 +1,318 @@
+/* sparsed.c: SparseD (arXiv 2509.24014): dense steps first, the last of them measures where each
+ * head's softmax lies, and from then on every head reads the key blocks that held most of it. The
+ * policy "fidelity" is the same with budgets by mass (select.h).
+ *
+ * Measuring costs next to nothing, so two things the paper does not do are offered: layers that
+ * leave the dense steps as soon as their pattern has settled, and a meter that measures sampled
+ * queries during sparse steps and has a layer measured again when its mass has moved away. */
+#include <string.h>
+
+#include "attention/pattern.h"
+#include "attention/policy.h"
+#include "attention/select.h"
+#include "base/rng.h"
+
+enum {
+    SETTLED_STEPS = 2, /* steps in a row whose predecessor's pattern still fits */
+    PROBE_STEPS = 8,   /* a layer is probed every so many sparse steps */
+};
+/* A pattern fits a later step when it keeps SETTLED_MEAN of what that step's own pattern keeps, and
+ * no more than LOOSE_ROWS of the rows keep less than SETTLED_ROW of it. */
+#define SETTLED_MEAN 0.97
+#define SETTLED_ROW 0.90
+#define LOOSE_ROWS 0.05
+/* Mass a sampled row may lose, mean over heads, before its layer is measured again. */
+#define PROBE_DROP 0.05
+
+/* One layer in one pass. */
+typedef struct {
+    bool built;  /* there is a pattern */
+    bool sparse; /* the layer has left its dense steps */
+    bool stale;  /* the meter wants it measured again */
+    int block;   /* decoding block in which it was measured */
+    int since;   /* step of the last measurement */
+    int n_settled;
+} layer_state;
+
+typedef struct {
+    laci_sparse how;
+    laci_shape shape;
+    size_t n_patterns, n_blocks, n_bits; /* of the longest context; words of one layer's pattern */
+    layer_state *layers;                 /* [n_passes, n_layers] */
+    float *kept;                         /* [n_passes, n_layers, n_heads] */
+    float *row_kept;                     /* [n_passes, n_layers, n_blocks] mean over heads */
+    uint64_t *bits;                      /* [n_passes, n_layers, n_bits] */
+    float *mass, *late;                  /* [n_blocks, n_blocks] of the head at hand */
+    float *more;                         /* the same, of another head of its group */
+    uint64_t *keys;                      /* [n_blocks] scratch of the selection */
+    float *probe;                        /* [n_heads, n_blocks] */
+} sparsed;
+
+/* Pointers into the one allocation behind the struct; with `s` NULL only its size. */
+static size_t carve(sparsed *s, const laci_shape *shape)
+{
+    const size_t n_blocks = (shape->n_ctx + shape->sparse->block - 1) / shape->sparse->block;
+    const size_t n_patterns = shape->sparse->per_kv ? shape->n_kv_heads : shape->n_heads;
+    const size_t n_layers = shape->n_passes * shape->n_layers;
+    const size_t n_bits = n_patterns * n_blocks * laci_pattern_words(n_blocks);
+    const bool needs_late = laci_select_needs_late(shape->sparse);
+    size_t at = sizeof *s;
+#define CARVE(field, n)                             \
+    do {                                            \
+        at = (at + 63) / 64 * 64;                   \
+        if (s) s->field = (void *)((char *)s + at); \
+        at += (n) * sizeof *s->field;               \
+    } while (0)
+    CARVE(layers, n_layers);
+    CARVE(kept, n_layers * shape->n_heads);
+    CARVE(row_kept, n_layers * n_blocks);
+    CARVE(bits, n_layers * n_bits);
+    CARVE(keys, n_blocks);
+    CARVE(mass, n_blocks * n_blocks);
+    CARVE(more, n_blocks * n_blocks);
+    CARVE(late, needs_late ? n_blocks * n_blocks : 0);
+    CARVE(probe, shape->n_heads * n_blocks);
+#undef CARVE
+    if (s) {
+        s->n_patterns = n_patterns;
+        s->n_blocks = n_blocks;
+        s->n_bits = n_bits;
+    }
+    return at;
+}
+
+static size_t sparsed_state_size(const laci_shape *shape)
+{
+    return carve(NULL, shape);
+}
+
+static lac_status sparsed_begin(void *state, const laci_shape *shape, lac_error *err)
+{
+    (void)err;
+    sparsed *s = state;
+    s->how = *shape->sparse;
+    s->shape = *shape;
+    (void)carve(s, shape);
+    return LAC_OK;
+}
+
+static void sparsed_plan_size(const laci_shape *shape, size_t *n_rows, size_t *n_cols)
+{
+    const size_t n = (shape->n_ctx + shape->sparse->block - 1) / shape->sparse->block;
+    const size_t most = 2 * laci_sparse_n_kept(shape->sparse, n) + 2;
+    const size_t kept = shape->sparse->fidelity > 0 || most > n ? n : most;
+    *n_rows = shape->n_heads * n;
+    *n_cols = *n_rows * kept;
+}
+
+static void sparsed_measures(const laci_shape *shape, laci_measure_sizes *out)
+{
+    const size_t n = (shape->n_ctx + shape->sparse->block - 1) / shape->sparse->block;
+    out->mass_floats = shape->n_heads * n * n;
+    if (laci_select_needs_late(shape->sparse)) out->late_floats = out->mass_floats;
+    if (shape->sparse->auto_refresh) out->probe_rows = shape->sparse->block;
+    out->stats_block = shape->sparse->block;
+}
+
+static size_t layer_index(const sparsed *s, const laci_moment *at)
+{
+    return (size_t)at->pass * s->shape.n_layers + (size_t)at->layer;
+}
+
+static laci_pattern pattern_of(const sparsed *s, const laci_moment *at)
+{
+    const size_t b = s->how.block;
+    return (laci_pattern){ .n_patterns = s->n_patterns,
+                           .n_rows = (at->n_q + b - 1) / b,
+                           .n_cols = (at->n_k + b - 1) / b,
+                           .bits = s->bits + layer_index(s, at) * s->n_bits };
+}
+
+/* ------------------------------------------------------------------ before attention */
+
+static bool must_measure(const sparsed *s, const layer_state *l, const laci_moment *at, int n_dense)
+{
+    if (!l->sparse) return s->how.auto_switch || at->step >= n_dense - 1;
+    return l->stale || (s->how.reset_blocks && at->block != l->block);
+}
+
+static void request_stats(const sparsed *s, const laci_moment *at, const laci_plan_input *in)
+{
+    const laci_split split = laci_split_blocks(&s->how, at->prompt_end, at->n_k);
+    in->request->stats = true;
+    in->request->mass = (laci_mass_stats){ .q_block = s->how.block,
+                                           .k_block = s->how.block,
+                                           .doubled = s->how.doubled,
+                                           .mass = in->measures->mass };
+    if (laci_select_needs_late(&s->how) && split.late_from < split.n_blocks) {
+        in->request->mass.late = in->measures->late;
+        in->request->mass.late_from = split.late_from;
+    }
+}
+
+/* Asks for one query block, a different one each time, to be run densely beside the sparse pass. */
+static void request_probe(const sparsed *s, const layer_state *l, const laci_moment *at,
+                          const laci_plan_input *in)
+{
+    const size_t b = s->how.block, n_rows = (at->n_q + b - 1) / b;
+    if (!s->how.auto_refresh || in->is_last || (at->step - l->since) % PROBE_STEPS) return;
+    const uint64_t key = laci_rng_key(0, LACI_RNG_PICK, (uint32_t)at->step, (uint32_t)at->layer);
+    const size_t row = (size_t)(laci_rng_u64(key, 0) % n_rows);
+    in->request->probe_begin = row * b;
+    in->request->probe_end = (row + 1) * b < at->n_q ? (row + 1) * b : at->n_q;
+    in->request->mass = (laci_mass_stats){
+        .q_block = b, .k_block = b, .doubled = s->how.doubled, .mass = in->measures->mass
+    };
+}
+
+static lac_status sparsed_plan(void *state, laci_backend *be, const laci_moment *at,
+                               const laci_plan_input *in, laci_plan_store *out, lac_error *err)
+{
+    (void)be;
+    const sparsed *s = state;
+    const layer_state *l = &s->layers[layer_index(s, at)];
+    const int n_dense = laci_sparse_n_dense(&s->how, at->n_steps);
+    if (at->n_k < s->how.min_n || n_dense >= at->n_steps)
+        return laci_plan_dense(out, at->n_q, at->n_k, at->n_q, err);
+    if (must_measure(s, l, at, n_dense)) {
+        request_stats(s, at, in);
+        return laci_plan_dense(out, at->n_q, at->n_k, s->how.block, err);
+    }
+    if (!l->sparse) return laci_plan_dense(out, at->n_q, at->n_k, at->n_q, err);
+    request_probe(s, l, at, in);
+    const laci_pattern p = pattern_of(s, at);
+    return laci_pattern_write(&p, s->shape.n_heads, s->how.block, s->how.block, out, err);
+}
+
+/* ------------------------------------------------------------------ after attention */
+
+/* What comparing a layer's old pattern with the step's masses says. */
+typedef struct {
+    double sum; /* of kept mass under the old pattern over that under the new one */
+    size_t n_rows, n_loose;
+} comparison;
+
+/* Masses of one pattern: of its head, or the mean of its group. */
+static void read_masses(const sparsed *s, laci_backend *be, const laci_buf *from, size_t pattern,
+                        size_t n, float *out)
+{
+    const size_t group = s->shape.n_heads / s->n_patterns;
+    laci_backend_read(be, from, pattern * group * n * sizeof *out, out, n * sizeof *out);
+    for (size_t h = 1; h < group; h++) {
+        laci_backend_read(be, from, (pattern * group + h) * n * sizeof *out, s->more,
+                          n * sizeof *out);
+        for (size_t i = 0; i < n; i++)
+            out[i] += s->more[i];
+    }
+    for (size_t i = 0; i < n && group > 1; i++)
+        out[i] /= (float)group;
+}
+
+/* Selects all rows of one pattern from s->mass and s->late. */
+static void select_rows(const sparsed *s, const laci_pattern *p, size_t pattern,
+                        const laci_split *split, bool compare, comparison *c)
+{
+    for (size_t row = 0; row < p->n_rows; row++) {
+        const float *mass = s->mass + row * p->n_cols;
+        uint64_t *bits = laci_pattern_row(p, pattern, row);
+        const double before = compare ? laci_pattern_kept(bits, mass, p->n_cols) : 0;
+        laci_select_row(&s->how, split, mass, s->late + row * p->n_cols, s->keys, bits);
+        const double after = laci_pattern_kept(bits, mass, p->n_cols);
+        const double share = after > 0 ? before / after : 0;
+        c->sum += share;
+        c->n_rows++;
+        c->n_loose += !(share >= SETTLED_ROW);
+    }
+}
+
+/* Mass each head keeps under the new pattern, and each row over all heads. */
+static void weigh(const sparsed *s, laci_backend *be, const laci_moment *at, const laci_pattern *p,
+                  const laci_buf *from)
+{
+    const size_t n = p->n_rows * p->n_cols, index = layer_index(s, at), b = s->how.block;
+    float *rows = s->row_kept + index * s->n_blocks, *heads = s->kept + index * s->shape.n_heads;
+    memset(rows, 0, p->n_rows * sizeof *rows);
+    for (size_t head = 0; head < s->shape.n_heads; head++) {
+        double sum = 0;
+        laci_backend_read(be, from, head * n * sizeof *s->mass, s->mass, n * sizeof *s->mass);
+        for (size_t row = 0; row < p->n_rows; row++) {
+            const uint64_t *bits =
+                laci_pattern_row(p, head * s->n_patterns / s->shape.n_heads, row);
+            const double kept = laci_pattern_kept(bits, s->mass + row * p->n_cols, p->n_cols);
+            const size_t left = at->n_q - row * b;
+            sum += kept * (double)(left < b ? left : b);
+            rows[row] += (float)(kept / (double)s->shape.n_heads);
+        }
+        heads[head] = (float)(sum / (double)at->n_q);
+    }
+}
+
+static void build(const sparsed *s, laci_backend *be, const laci_moment *at,
+                  const laci_observation *seen)
+{
+    layer_state *l = &s->layers[layer_index(s, at)];
+    const laci_pattern p = pattern_of(s, at);
+    const laci_split split = laci_split_blocks(&s->how, at->prompt_end, at->n_k);
+    const size_t n = p.n_rows * p.n_cols;
+    comparison c = { 0 };
+    for (size_t pattern = 0; pattern < s->n_patterns; pattern++) {
+        read_masses(s, be, seen->request->mass.mass, pattern, n, s->mass);
+        if (seen->request->mass.late)
+            read_masses(s, be, seen->request->mass.late, pattern, n, s->late);
+        select_rows(s, &p, pattern, &split, l->built, &c);
+    }
+    weigh(s, be, at, &p, seen->request->mass.mass);
+    const bool fits = l->built && c.sum >= SETTLED_MEAN * (double)c.n_rows &&
+                      (double)c.n_loose <= LOOSE_ROWS * (double)c.n_rows;
+    l->n_settled = fits ? l->n_settled + 1 : 0;
+    if (at->step >= laci_sparse_n_dense(&s->how, at->n_steps) - 1 || l->n_settled >= SETTLED_STEPS)
+        l->sparse = true;
+    l->built = true;
+    l->stale = false;
+    l->block = at->block;
+    l->since = at->step;
+}
+
+/* Compares the mass the sampled row keeps now with what it kept when the pattern was made. */
+static void read_probe(const sparsed *s, laci_backend *be, const laci_moment *at,
+                       const laci_request *request)
+{
+    const size_t index = layer_index(s, at), row = request->probe_begin / s->how.block;
+    const laci_pattern p = pattern_of(s, at);
+    const size_t n_heads = s->shape.n_heads;
+    double kept = 0;
+    laci_backend_read(be, request->mass.mass, 0, s->probe, n_heads * p.n_cols * sizeof *s->probe);
+    for (size_t head = 0; head < n_heads; head++)
+        kept += laci_pattern_kept(laci_pattern_row(&p, head * s->n_patterns / n_heads, row),
+                                  s->probe + head * p.n_cols, p.n_cols);
+    const double before = (double)s->row_kept[index * s->n_blocks + row];
+    s->layers[index].stale = !(kept / (double)n_heads >= before - PROBE_DROP);
+}
+
+static lac_status sparsed_observe(void *state, laci_backend *be, const laci_moment *at,
+                                  const laci_observation *seen, lac_error *err)
+{
+    (void)err;
+    if (seen->request->stats)
+        build(state, be, at, seen);
+    else if (seen->request->probe_end)
+        read_probe(state, be, at, seen->request);
+    return LAC_OK;
+}
+
+static const float *sparsed_kept(const void *state, const laci_moment *at)
+{
+    const sparsed *s = state;
+    const size_t index = layer_index(s, at);
+    return s->layers[index].built ? s->kept + index * s->shape.n_heads : NULL;
+}
+
+#define SPARSED(text)                                                                     \
+    {                                                                                     \
+        .name = text, .state_size = sparsed_state_size, .begin = sparsed_begin,           \
+        .plan_size = sparsed_plan_size, .plan = sparsed_plan, .observe = sparsed_observe, \
+        .measures = sparsed_measures, .kept = sparsed_kept                                \
+    }
+
+const laci_policy laci_policy_sparsed = SPARSED("sparsed");
+const laci_policy laci_policy_fidelity = SPARSED("fidelity");

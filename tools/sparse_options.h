@@ -1,0 +1,75 @@
+/* sparse_options.h: the flags that choose and shape sparse attention, shared by the commands that
+ * generate: a group of rows for their tables, and the reading of what was typed. */
+#ifndef LACUNA_TOOLS_SPARSE_OPTIONS_H
+#define LACUNA_TOOLS_SPARSE_OPTIONS_H
+
+#include "args.h"
+#include "lacuna.h"
+
+/* What was typed; NULL or 0 = not given. Zeroed is valid. */
+typedef struct {
+    const char *policy; /* --sparse */
+    const char *skip, *select, *fidelity, *block, *sink;
+    const char *mode, *schedule, *isolated, *keep, *boundary, *score, *ragged, *reset;
+    const char *plan_group, *switch_mode, *refresh;
+    int window, refreshes;
+} sparse_flags;
+
+/* Largest number of keys a flag may name. */
+enum { SPARSE_MAX_KEYS = 1 << 24 };
+
+/* Rows of a table of flags whose target holds a sparse_flags as `field`; `AT` is the table's own
+ * offsetof. */
+/* clang-format off */
+#define SPARSE_FLAGS(AT, field)                                                                   \
+    { ARGS_GROUP, .help = "Attention" },                                                          \
+    { ARGS_TEXT, "sparse", 0, "NAME", AT(field.policy), 0, 0, NULL,                               \
+      "attention policy: auto, off = dense, sparsed, fidelity, window, streaming "                \
+      "(default auto)" },                                                                         \
+    { ARGS_TEXT, "skip", 0, "SHARE", AT(field.skip), 0, 0, NULL,                                  \
+      "share of the steps that stay dense, from 0 to below 1 (default 0.2)" },                    \
+    { ARGS_TEXT, "select", 0, "SHARE", AT(field.select), 0, 0, NULL,                              \
+      "share of the keys that is kept, above 0 and at most 1 (default 0.3)" },                    \
+    { ARGS_TEXT, "sparse-block", 0, "N", AT(field.block), 0, 0, NULL,                             \
+      "queries and keys of a block: 16, 32, 64, 128 (default 128, below 4096 positions 32)" },    \
+    { ARGS_TEXT, "fidelity", 0, "SHARE", AT(field.fidelity), 0, 0, NULL,                          \
+      "keep the fewest blocks that hold this share of the softmax, above 0 and at most 1, in "    \
+      "place of --select (default off; --sparse fidelity 0.95)" },                                \
+    { ARGS_TEXT, "switch", 0, "WHEN", AT(field.switch_mode), 0, 0, NULL,                          \
+      "leave the dense steps as --skip says (fixed), or earlier, where a layer's pattern has "    \
+      "settled (auto) (default fixed)" },                                                         \
+    { ARGS_TEXT, "refresh", 0, "WHEN", AT(field.refresh), 0, 0, NULL,                             \
+      "measure a layer again when sampled queries lose mass: off, auto (default off)" },          \
+    { ARGS_TEXT, "plan-group", 0, "WHAT", AT(field.plan_group), 0, 0, NULL,                       \
+      "what has a pattern of its own: head, or kv = the heads that share keys (default head)" },  \
+    { ARGS_INT, "window", 0, "N", AT(field.window), 1, SPARSE_MAX_KEYS, NULL,                     \
+      "window, streaming: keys around a query, both sides together (default: as many as give "    \
+      "the density of --select)" },                                                               \
+    { ARGS_TEXT, "sink", 0, "N", AT(field.sink), 0, 0, NULL,                                      \
+      "streaming: first keys that are always read (default: a fifth of --select)" },              \
+    { ARGS_TEXT, "sparsed-mode", 0, "MODE", AT(field.mode), 0, 0, NULL,                           \
+      "SparseD's details: default, paper, reference = as the published code (default default)" }, \
+    { ARGS_TEXT, "sparsed-schedule", 0, "HOW", AT(field.schedule), 0, 0, NULL,                    \
+      "dense steps: paper = steps * skip, reference = two more (default: the mode's)" },          \
+    { ARGS_TEXT, "sparsed-isolated", 0, "HOW", AT(field.isolated), 0, 0, NULL,                    \
+      "prompt and generation compete apart: paper, reference, none (default: the mode's)" },      \
+    { ARGS_TEXT, "sparsed-keep", 0, "HOW", AT(field.keep), 0, 0, NULL,                            \
+      "blocks of n that are kept: ceil(n * select), reference = one above the floor (default: "   \
+      "the mode's)" },                                                                            \
+    { ARGS_TEXT, "sparsed-boundary", 0, "HOW", AT(field.boundary), 0, 0, NULL,                    \
+      "the block that holds the prompt's end: keep, aligned = generation, reference = prompt "    \
+      "(default: the mode's)" },                                                                  \
+    { ARGS_TEXT, "sparsed-score", 0, "HOW", AT(field.score), 0, 0, NULL,                          \
+      "scale of the scores that rank blocks: sqrt_d, sqrt_h (default: the mode's)" },             \
+    { ARGS_TEXT, "sparsed-ragged", 0, "HOW", AT(field.ragged), 0, 0, NULL,                        \
+      "a short last block ranks by the keys it has (fair) or as if full (diluted) (default: the " \
+      "mode's)" },                                                                                \
+    { ARGS_TEXT, "sparsed-reset", 0, "HOW", AT(field.reset), 0, 0, NULL,                          \
+      "one pattern per generation, or per decoding block: generation, block (default "            \
+      "generation)" }
+/* clang-format on */
+
+/* Fills *out. ARGS_GO_ON or an exit code after one sentence with flag, value and range. */
+int sparse_flags_read(const sparse_flags *flags, lac_sparse_options *out);
+
+#endif
