@@ -292,6 +292,16 @@ void laci_backend_gather_rows(laci_backend *be, laci_dtype type, const laci_buf 
 void laci_backend_scatter_rows(laci_backend *be, laci_dtype type, const laci_buf *x,
                                const int32_t *rows, size_t n, size_t d, laci_buf *out);
 
+/* How far rows x act [n, d] are from ref act [n, d]: sums of the squared difference and of the
+ * squared reference, into host [n] each. */
+void laci_backend_row_changes(laci_backend *be, const laci_buf *x, const laci_buf *ref, size_t n,
+                              size_t d, double *change, double *size);
+
+/* out f32 [n_rows, out_stride]: sums of every `page` neighbouring values of x f32 [n_rows, stride],
+ * of which n count; the last page may be shorter. */
+void laci_backend_pool_columns(laci_backend *be, const laci_buf *x, size_t n_rows, size_t stride,
+                               size_t n, size_t page, laci_buf *out, size_t out_stride);
+
 /* Scratch one thread needs to run a network of these dimensions whose matrices `weights` made; and
  * taking it, for every thread, before the loop. Errors: ENOMEM. */
 typedef struct {

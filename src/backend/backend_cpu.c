@@ -4,6 +4,7 @@
 #include <math.h>
 
 #include "backend/cpu_attend.h"
+#include "backend/cpu_rows.h"
 #include "backend/cpu_select.h"
 #include "backend/cpu_state.h"
 #include "base/error.h"
@@ -335,6 +336,8 @@ static const laci_backend_ops cpu_ops = {
     .top_k = laci_cpu_top_k,
     .gather_rows = laci_cpu_gather_rows,
     .scatter_rows = laci_cpu_scatter_rows,
+    .row_changes = laci_cpu_row_changes,
+    .pool_columns = laci_cpu_pool_columns,
     .scratch_need = cpu_scratch_need,
     .reserve = cpu_reserve,
     .runtime_bytes = cpu_runtime_bytes,

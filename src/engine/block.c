@@ -45,7 +45,6 @@ static lac_status run_timed(laci_generation *g, const laci_block_pass *pass, lac
     const lac_status st = laci_block_forward(g->s, pass, err);
     g->seconds_forward += laci_generation_now() - start;
     g->forwards++;
-    g->density_sum += 1;
     return st;
 }
 
@@ -96,6 +95,39 @@ lac_status laci_block_commit(laci_generation *g, lac_error *err)
 
 /* ------------------------------------------------------------------ the active block */
 
+/* A policy remembers nothing over blocks. */
+static void reset_policy(laci_block_memory *m)
+{
+    m->step = m->n_tokens = 0;
+    for (size_t i = 0; !m->how.is_dense && i < m->cache.n_layers; i++)
+        m->layer[i].step_read = m->layer[i].tokens_read = 0;
+}
+
+/* Marks the ids that differ from those of the step before. */
+static void find_new(laci_block_memory *m, const int32_t *ids, size_t n)
+{
+    for (size_t i = 0; !m->how.is_dense && i < n; i++) {
+        m->is_new[i] = m->step > 0 && ids[i] != m->last_ids[i];
+        m->n_tokens += m->is_new[i];
+        m->last_ids[i] = ids[i];
+    }
+}
+
+/* What the pass read, as a step reports it. */
+static void take_stats(laci_generation *g)
+{
+    const laci_block_stats *st = &g->s->block->stats;
+    const double n = st->n_layers ? (double)st->n_layers : 1;
+    g->s->density = st->density / n;
+    g->n_active = st->active / n;
+    g->union_inflation = st->n_lists ? st->inflation / (double)st->n_lists : 1;
+    g->bytes_read = st->bytes;
+    g->active_sum += g->n_active;
+    g->bytes_sum += st->bytes;
+    g->inflation_sum += st->n_lists ? g->union_inflation : 0;
+    g->n_selected += st->n_lists > 0;
+}
+
 lac_status laci_block_enter(laci_generation *g, int block, int begin, int end, lac_error *err)
 {
     lac_session *s = g->s;
@@ -103,6 +135,7 @@ lac_status laci_block_enter(laci_generation *g, int block, int begin, int end, l
     const int32_t first = s->holes[begin];
     g->block_begin = (size_t)first / size * size;
     g->block_end = g->block_begin + size < n_ctx ? g->block_begin + size : n_ctx;
+    reset_policy(s->block);
     /* The model knows whole blocks: past the canvas stand masks, which are never decided. */
     for (size_t i = g->n; i < g->block_end; i++)
         s->input[i] = g->config->mask_id;
@@ -126,8 +159,16 @@ lac_status laci_block_run(laci_generation *g, laci_row_sink sink, lac_error *err
                                    .n = g->block_end - g->block_begin,
                                    .rows = s->rows,
                                    .n_rows = (size_t)g->n_candidates,
-                                   .sink = sink };
-    return laci_block_forward(s, &pass, err);
+                                   .sink = sink,
+                                   .is_draft = true,
+                                   .on_plan = g->opt.on_plan,
+                                   .user = g->opt.user,
+                                   .step = g->step };
+    find_new(s->block, pass.ids, pass.n);
+    const lac_status st = laci_block_forward(s, &pass, err);
+    s->block->step++;
+    take_stats(g);
+    return st;
 }
 
 /* ------------------------------------------------------------------ logits only */

@@ -4,31 +4,8 @@
 #ifndef LACI_ENGINE_BLOCK_FORWARD_H
 #define LACI_ENGINE_BLOCK_FORWARD_H
 
+#include "engine/block_memory.h"
 #include "engine/forward.h"
-#include "engine/kv_cache.h"
-
-/* Everything a block-causal session has beyond the buffers of a session. */
-struct laci_block_memory {
-    laci_kv_cache cache;
-    size_t pass_rows; /* most rows of a pass: whole decoding blocks */
-    /* Partial attention: f32 [pass_rows, n_heads * d_head], f32 [n_heads, pass_rows]; [0] adds up
-     */
-    laci_buf *part[2], *part_lse[2];
-    void *host;         /* owned, holds the arrays below: [pass_rows] each */
-    uint32_t *limits;   /* keys a row reads, of the sequence */
-    uint32_t *in_piece; /* the same, of a piece */
-    int32_t *rows;      /* rows of a pass, or their positions */
-};
-
-/* Rows of a pass, and bytes of the memory above without the cache. */
-size_t laci_block_pass_rows(const laci_config *config, size_t n_ctx);
-size_t laci_block_bytes(const laci_config *config, size_t n_ctx);
-/* Bytes of the whole cache. */
-size_t laci_block_cache_need(const laci_config *config, laci_dtype act, size_t n_ctx);
-
-/* Takes the memory, not yet the cache's pieces. Errors: ENOMEM. */
-lac_status laci_block_memory_new(lac_session *s, lac_error *err);
-void laci_block_memory_free(lac_session *s);
 
 typedef struct {
     const int32_t *ids; /* [n] token ids, no holes */
@@ -38,11 +15,15 @@ typedef struct {
     size_t n_rows;
     laci_row_sink sink; /* as in laci_pass; gets rows from first_row on */
     size_t first_row;
-    laci_clock *clock; /* added to; NULL = not timed */
+    bool is_draft;       /* an unfinished block: the session's policy decides what is read */
+    laci_clock *clock;   /* added to; NULL = not timed */
+    lac_plan_fn on_plan; /* sees each layer's selection; NULL = none */
+    void *user;
+    int step; /* of the generation, for on_plan */
 } laci_block_pass;
 
-/* Runs the pass. Row i sees everything before its block and its whole block, as far as the pass
- * goes. Errors: what the sink reports. */
+/* Runs the pass; leaves what attention read in s->block->stats. Row i sees everything before its
+ * block and its whole block, as far as the pass goes. Errors: what the sink reports, EINTERNAL. */
 lac_status laci_block_forward(lac_session *s, const laci_block_pass *pass, lac_error *err);
 
 #endif

@@ -164,6 +164,7 @@ static lac_status run_pass(generation *g, const int32_t *ids, int pass_number, l
         g->is_blockwise ? laci_block_run(g, sink, err) : laci_forward(g->s, &pass, err);
     g->seconds_forward += laci_generation_now() - start;
     g->forwards++;
+    g->drafts++;
     g->density_sum += g->s->density;
     return st;
 }
@@ -267,7 +268,10 @@ void laci_generation_report(generation *g, int block, int begin, int end, size_t
                             .candidate = s->proposed,
                             .seconds = seconds,
                             .density = s->density,
-                            .kept_mass = s->kept_mass };
+                            .kept_mass = s->kept_mass,
+                            .union_inflation = g->is_blockwise ? g->union_inflation : 1,
+                            .n_active = g->n_active,
+                            .bytes_read = g->bytes_read };
     g->cancelled = g->opt.on_step(g->opt.user, &step) != 0;
 }
 
@@ -329,9 +333,12 @@ static void collect(const generation *g, double seconds, lac_result *out)
                          .forwards = g->forwards,
                          .seconds = seconds,
                          .seconds_forward = g->seconds_forward,
-                         .density = g->forwards ? g->density_sum / g->forwards : 0,
+                         .density = g->drafts ? g->density_sum / g->drafts : 0,
                          .kept_mass = s->kept_mass,
-                         .seconds_prefill = g->seconds_prefill };
+                         .seconds_prefill = g->seconds_prefill,
+                         .union_inflation = g->n_selected ? g->inflation_sum / g->n_selected : 1,
+                         .n_active = g->drafts ? g->active_sum / g->drafts : 0,
+                         .bytes_read = g->bytes_sum };
 }
 
 lac_status laci_denoise(lac_session *s, const int32_t *ids, size_t n_ids,

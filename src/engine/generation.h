@@ -29,6 +29,11 @@ typedef struct {
     size_t block_begin,
         block_end; /* positions of the active block, holes past the canvas included */
     double seconds_prefill;
+    int drafts; /* forward passes of steps, guidance included */
+    /* what the last step read beside s->density, and sums over steps */
+    double n_active, union_inflation, active_sum, inflation_sum;
+    uint64_t bytes_read, bytes_sum;
+    int n_selected; /* steps that selected */
 } laci_generation;
 
 double laci_generation_now(void);

@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "base/error.h"
-#include "engine/block_forward.h"
+#include "engine/block_memory.h"
 
 enum {
     CHUNK_ROWS = 512,                /* rows of one pass through the products */
@@ -90,8 +90,14 @@ static lac_status choose_policy(laci_chosen *chosen, const laci_config *c, int n
                                   .n_ctx = (size_t)n_ctx,
                                   .n_passes = 1,
                                   .sparse = &chosen->sparse };
-    return laci_policy_choose(&chosen->policy, &chosen->sparse, opt->sparse, opt->sparse_options,
-                              &model, chosen->reason, err);
+    if (c->mask != LAC_MASK_BLOCK_CAUSAL)
+        return laci_policy_choose(&chosen->policy, &chosen->sparse, opt->sparse,
+                                  opt->sparse_options, &model, chosen->reason, err);
+    lac_status st = laci_policy_choose(&chosen->policy, &chosen->sparse, "dense", NULL, &model,
+                                       chosen->reason, err);
+    if (st) return st;
+    return laci_prefix_choose(&chosen->prefix, opt->sparse, opt->sparse_options, c->family,
+                              (size_t)c->block_size, chosen->reason, LACI_REASON, err);
 }
 
 lac_status laci_session_plan(const laci_config *config, laci_dtype act, int n_ctx,
@@ -127,7 +133,12 @@ lac_status laci_session_plan(const laci_config *config, laci_dtype act, int n_ct
         n * (size_t)config->rope_dim / 2 * sizeof(float);
     l.bytes[LACI_BUF_LOGITS] = l.logit_rows * n_vocab * sizeof(float);
     l.host_bytes = carve_host(NULL, NULL, n);
-    l.block_bytes = is_blockwise ? laci_block_bytes(config, n) : 0;
+    if (is_blockwise) {
+        l.block_bytes = laci_block_bytes(config, act, n, &chosen->prefix);
+        const laci_prefix *how = &chosen->prefix;
+        l.n_pages = how->is_dense ? 0 : (n + how->page - 1) / how->page;
+        l.n_ranked = laci_prefix_measures(how) ? n : 0;
+    }
     plan_policy(&l, chosen, a);
     *out = l;
     return LAC_OK;
@@ -142,7 +153,9 @@ static size_t scratch_need(const lac_model *model, const laci_session_layout *l)
                                                            .d_head = (size_t)c->d_head,
                                                            .n_vocab = (size_t)c->n_vocab,
                                                            .n_ctx = l->stats_block ? l->n_ctx : 0,
-                                                           .stats_block = l->stats_block });
+                                                           .stats_block = l->stats_block,
+                                                           .n_pages = l->n_pages,
+                                                           .n_ranked = l->n_ranked });
 }
 
 /* ------------------------------------------------------------------ creation */
@@ -328,7 +341,7 @@ void lac_session_free(lac_session *s)
 
 const char *lac_session_sparse(const lac_session *s)
 {
-    return s->policy->name;
+    return s->block ? s->block->how.name : s->policy->name;
 }
 
 const char *lac_session_sparse_reason(const lac_session *s)

@@ -4,6 +4,7 @@
 #define LACI_ENGINE_SESSION_H
 
 #include "attention/policy.h"
+#include "attention/prefix.h"
 #include "engine/sampler.h"
 #include "model/model.h"
 
@@ -43,6 +44,7 @@ typedef struct {
     size_t n_plans;              /* as many as layers, or 1 where all share one */
     size_t plan_rows, plan_cols; /* room of each */
     size_t policy_bytes;         /* state and plans together */
+    size_t n_pages, n_ranked;    /* most pages scored and scores ranked behind a key cache */
     size_t stats_block;          /* smallest key block of statistics, 0 = none */
 } laci_session_layout;
 
@@ -50,6 +52,7 @@ typedef struct {
 typedef struct {
     const laci_policy *policy;
     laci_sparse sparse;
+    laci_prefix prefix; /* of a block-causal model, whose policy is then dense */
     laci_shape shape;
     char reason[LACI_REASON];
 } laci_chosen;
@@ -64,7 +67,7 @@ lac_status laci_session_plan(const laci_config *config, laci_dtype act, int n_ct
  * second pass the first time. Errors: ENOMEM, what the policy reports. */
 lac_status laci_session_begin(lac_session *s, size_t n_passes, lac_error *err);
 
-/* What a block-causal model's session has beside: engine/block_forward.h. */
+/* What a block-causal model's session has beside: engine/block_memory.h. */
 typedef struct laci_block_memory laci_block_memory;
 
 struct lac_session {
