@@ -310,6 +310,9 @@ typedef struct {
     int refresh_tokens;    /* or after so many new tokens, -1 = never; 0 = 3 for flashblock */
     double refresh_drift;  /* losa: or when the queries that were not recomputed moved by more than
                               this share of their squared size; 0 = never */
+    double min_change;     /* losa: rows whose query moved by less than this share of its squared
+                              size are not recomputed, new tokens excepted; -1 = off,
+                                0 = 0.1 */
 } lac_sparse_options;
 
 typedef struct lac_session lac_session;

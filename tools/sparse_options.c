@@ -122,6 +122,10 @@ static int read_cache_flags(const sparse_flags *f, lac_sparse_options *out)
     if (f->drift && !args_read_float(f->drift, 0, 1e6, &drift))
         return console_fail(EXIT_USAGE, "--refresh-drift: '%s' is not a number from 0 to 1e6",
                             f->drift);
+    if (f->min_change && !args_read_float(f->min_change, 0, 1e6, &out->min_change))
+        return console_fail(EXIT_USAGE, "--min-change: '%s' is not a number from 0 to 1e6",
+                            f->min_change);
+    if (f->min_change && !(out->min_change > 0)) out->min_change = -1;
     const choice selector = { "--selector", f->selector, 1, { "pages", "columns", "blocks" } };
     int found = 0;
     code = read_choice(&selector, &found);

@@ -14,7 +14,7 @@ typedef struct {
     const char *plan_group, *switch_mode, *refresh;
     int window, refreshes;
     /* behind a key cache */
-    const char *budget, *active, *page, *selector, *drift;
+    const char *budget, *active, *page, *selector, *drift, *min_change;
     const char *first_layers, *min_prefix, *refresh_steps, *refresh_tokens;
 } sparse_flags;
 
@@ -27,7 +27,7 @@ enum { SPARSE_MAX_KEYS = 1 << 24 };
 #define SPARSE_FLAGS(AT, field)                                                                   \
     { ARGS_GROUP, .help = "Attention" },                                                          \
     { ARGS_TEXT, "sparse", 0, "NAME", AT(field.policy), 0, 0, NULL,                               \
-      "attention policy: auto, off = dense, sparsed, fidelity, window, streaming; behind a key "   \
+      "attention policy: auto, off = dense, sparsed, fidelity, window, streaming; behind a key "  \
       "cache losa, quest, mage, flashblock, sparsed (default auto)" },                            \
     { ARGS_TEXT, "skip", 0, "SHARE", AT(field.skip), 0, 0, NULL,                                  \
       "share of the steps that stay dense, from 0 to below 1 (default 0.2)" },                    \
@@ -76,10 +76,13 @@ enum { SPARSE_MAX_KEYS = 1 << 24 };
     { ARGS_TEXT, "active", 0, "N", AT(field.active), 0, 0, NULL,                                  \
       "losa: rows of a block that read the prefix again in a step: a number, or below 1 a share " \
       "(default 5)" },                                                                            \
+    { ARGS_TEXT, "min-change", 0, "SHARE", AT(field.min_change), 0, 0, NULL,                      \
+      "losa: rows whose query moved by less than this share of its size keep what they read, "    \
+      "0 = off (default 0.1)" },                                                                  \
     { ARGS_TEXT, "page", 0, "N", AT(field.page), 0, 0, NULL,                                      \
       "keys of a page: 16, 32, 64 (default 16)" },                                                \
     { ARGS_TEXT, "selector", 0, "NAME", AT(field.selector), 0, 0, NULL,                           \
-      "how keys are chosen: pages, by a bound of their scores; columns or blocks, by mass in the " \
+      "how keys are chosen: pages, by a bound of their scores; columns or blocks, by mass in the "\
       "block's first step (default: the policy's)" },                                             \
     { ARGS_TEXT, "sparse-first-layers", 0, "N", AT(field.first_layers), 0, 0, NULL,               \
       "layers that always read everything (default 0)" },                                         \

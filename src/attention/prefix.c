@@ -15,14 +15,14 @@ enum { MIN_PREFIX = 1024, MAX_COUNT = 1 << 24, FLASHBLOCK_TOKENS = 3 };
 /* The published combinations. */
 static const laci_prefix policies[] = {
     { .name = "dense", .is_dense = true },
-    { .name = "losa", .rows = LACI_ROWS_CHANGED, .dense_first = true },
+    { .name = "losa", .rows = LACI_ROWS_CHANGED, .dense_first = true, .min_change = 0.1 },
     { .name = "quest" },
     { .name = "mage", .selector = LACI_SELECT_COLUMNS, .dense_first = true },
     { .name = "flashblock",
       .rows = LACI_ROWS_NONE,
       .dense_first = true,
       .refresh_tokens = FLASHBLOCK_TOKENS },
-    { .name = "sparsed", .selector = LACI_SELECT_BLOCKS, .dense_first = true },
+    { .name = "sparsed", .selector = LACI_SELECT_BLOCKS, .per_head = true, .dense_first = true },
 };
 enum { N_POLICIES = sizeof policies / sizeof policies[0] };
 
@@ -76,6 +76,9 @@ static lac_status check_numbers(const lac_sparse_options *o, lac_error *err)
             return laci_fail(err, LAC_EINVAL, 0,
                              "%s is %g: must be a whole number from 1 to %d or a share below 1",
                              amounts[i].name, amounts[i].value, MAX_COUNT);
+    if (!(o->min_change >= -1 && o->min_change <= 1e6))
+        return laci_fail(err, LAC_EINVAL, 0, "min_change is %g: must lie in 0 to 1e6",
+                         o->min_change);
     if (!(o->refresh_drift >= 0 && o->refresh_drift <= 1e6))
         return laci_fail(err, LAC_EINVAL, 0, "refresh_drift is %g: must lie in 0 to 1e6",
                          o->refresh_drift);
@@ -101,6 +104,8 @@ static void resolve(laci_prefix *p, const lac_sparse_options *o)
     p->refresh_steps = pick(o->refresh_steps, p->refresh_steps);
     p->refresh_tokens = pick(o->refresh_tokens, p->refresh_tokens);
     p->refresh_drift = o->refresh_drift;
+    if (o->min_change != 0) p->min_change = o->min_change > 0 ? o->min_change : 0;
+    if (o->plan_group) p->per_head = o->plan_group == LAC_PLAN_PER_HEAD;
     if (o->selector) p->selector = (laci_prefix_selector)((int)o->selector - 1);
     p->dense_first = p->dense_first || p->selector != LACI_SELECT_PAGES;
     const double twice = p->budget < 1 ? 0 : 2 * p->budget;
@@ -172,12 +177,16 @@ laci_prefix_mode laci_prefix_decide(const laci_prefix *p, const laci_prefix_mome
     return is_first || is_due ? LACI_PREFIX_DENSE : LACI_PREFIX_SPARSE;
 }
 
-/* The row that moved most of those not taken; n when none is left. */
-static size_t furthest(const laci_row_drift *drift, size_t n, const int32_t *taken)
+/* The row that moved most of those not taken, and far enough; n when none is left. */
+static size_t furthest(const laci_prefix *p, const laci_row_drift *drift, size_t n,
+                       const int32_t *taken)
 {
     size_t best = n;
-    for (size_t i = 0; i < n; i++)
-        if (taken[i] < 0 && (best == n || drift[i].change > drift[best].change)) best = i;
+    for (size_t i = 0; i < n; i++) {
+        const bool is_far = !(drift[i].change < p->min_change * drift[i].size);
+        const bool is_open = taken[i] < 0 && is_far;
+        if (is_open && (best == n || drift[i].change > drift[best].change)) best = i;
+    }
     return best;
 }
 
@@ -193,7 +202,8 @@ size_t laci_prefix_pick(const laci_prefix *p, const laci_row_drift *drift, size_
         n_taken += active[i] >= 0;
     }
     while (p->rows == LACI_ROWS_CHANGED && n_taken < wanted && n_taken < n) {
-        const size_t at = furthest(drift, n, active);
+        const size_t at = furthest(p, drift, n, active);
+        if (at == n) break;
         active[at] = (int32_t)at;
         n_taken++;
     }

@@ -19,7 +19,7 @@ typedef enum {
 typedef enum {
     LACI_SELECT_PAGES,   /* pages by an upper bound, each step anew; union over rows of a KV head */
     LACI_SELECT_COLUMNS, /* keys by mass in the block's first step, per KV head */
-    LACI_SELECT_BLOCKS,  /* pages by mass in the block's first step, per query head */
+    LACI_SELECT_BLOCKS,  /* pages by mass in the block's first step, per KV head or query head */
 } laci_prefix_selector;
 
 /* A policy with its numbers resolved. */
@@ -28,9 +28,12 @@ typedef struct {
     bool is_dense;
     laci_prefix_rows rows;
     laci_prefix_selector selector;
+    bool per_head;        /* blocks: a list for each query head */
     bool dense_first;     /* the first step of a block reads everything */
     double budget;        /* keys of a row: a count, or below 1 a share of the prefix */
     double active;        /* rows recomputed: a count, or below 1 a share of the block */
+    double min_change;    /* rows that moved by less than this share of their size keep what they
+                             have; 0 = none do for that */
     size_t page;          /* keys of a page: 16, 32 or 64 */
     size_t first_layers;  /* layers before this one read everything */
     size_t min_prefix;    /* prefixes up to this length are read whole */

@@ -44,6 +44,8 @@ static void options_mean_what_they_say(void **state)
     const lac_sparse_options columns = { .selector = LAC_SELECTOR_COLUMNS };
     assert_true(make("quest", &columns).dense_first);
     assert_true(laci_prefix_measures(&(laci_prefix){ .selector = LACI_SELECT_COLUMNS }));
+    assert_true(losa.min_change > 0);
+    assert_true(make("losa", &(lac_sparse_options){ .min_change = -1 }).min_change <= 0);
     refuse("window", NULL, "losa, quest");
     refuse("losa", &(lac_sparse_options){ .budget = -3 }, "budget is -3");
     refuse("losa", &(lac_sparse_options){ .budget = 1.5 }, "budget is 1.5");
@@ -113,7 +115,7 @@ static void rows_that_moved_and_new_ids_are_active(void **state)
     (void)state;
     const laci_row_drift drift[] = { { 1, 10, false }, { 5, 10, false }, { 0, 10, true },
                                      { 5, 10, false }, { 2, 10, false }, { 0, 10, true } };
-    laci_prefix p = make("losa", &(lac_sparse_options){ .active = 3 });
+    laci_prefix p = make("losa", &(lac_sparse_options){ .active = 3, .min_change = -1 });
     check_pick(&p, drift, 6, "125"); /* the new ones, then the lower of two that moved alike */
     p.active = 1;
     check_pick(&p, drift, 6, "25"); /* new ones are never left out */
@@ -121,6 +123,8 @@ static void rows_that_moved_and_new_ids_are_active(void **state)
     check_pick(&p, drift, 6, "12345");
     p.active = 99;
     check_pick(&p, drift, 6, "012345");
+    p.min_change = 0.3; /* 5 of 10 is far enough, 2 of 10 is not */
+    check_pick(&p, drift, 6, "1235");
     p.rows = LACI_ROWS_ALL;
     p.active = 1;
     check_pick(&p, drift, 6, "012345");

@@ -83,7 +83,9 @@ static void everything_selected_equals_dense(void **state)
     const answer dense = run("off", NULL, LAC_DTYPE_F32, 2, 500, 0, NULL, NULL, NULL);
     for (size_t i = 0; i < N_NAMES; i++) {
         const bool is_mage = !strcmp(names[i], "mage"); /* its least key is left out */
-        lac_sparse_options own = { .budget = 0.997, .active = 99, .min_prefix = -1 };
+        lac_sparse_options own = {
+            .budget = 0.997, .active = 99, .min_change = -1, .min_prefix = -1
+        };
         if (!strcmp(names[i], "flashblock")) own.refresh_tokens = 1;
         const answer a = run(names[i], &own, LAC_DTYPE_F32, 2, 500, 0, NULL, NULL, NULL);
         const double error = distance(&dense, &a);
@@ -207,7 +209,9 @@ static void what_is_reported_adds_up(void **state)
 {
     (void)state;
     static witness w;
-    const lac_sparse_options opt = { .budget = 64, .min_prefix = -1, .active = 3 };
+    const lac_sparse_options opt = {
+        .budget = 64, .min_prefix = -1, .active = 3, .min_change = -1
+    };
     const answer dense = run("off", NULL, LAC_DTYPE_BF16, 2, 700, 0, NULL, NULL, NULL);
     for (size_t i = 0; i < N_NAMES; i++) {
         w = (witness){ .name = names[i], .least = 2 };
