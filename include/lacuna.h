@@ -268,6 +268,14 @@ typedef enum {
     LAC_REFRESH_AUTO = 2, /* sampled queries are measured; a layer whose kept mass fell, again */
 } lac_refresh_mode;
 
+/* How a row's keys in the cache are chosen. */
+typedef enum {
+    LAC_SELECTOR_DEFAULT = 0,
+    LAC_SELECTOR_PAGES = 1,   /* quest, losa: pages by an upper bound of their scores, each step */
+    LAC_SELECTOR_COLUMNS = 2, /* mage: single keys by their mass in the block's first step */
+    LAC_SELECTOR_BLOCKS = 3,  /* sparsed: pages by their mass in the block's first step */
+} lac_selector;
+
 typedef struct {
     double skip;     /* share of the steps that stay dense, [0, 1); 0 = 0.2, negative = none */
     double select;   /* share of the keys that is kept, (0, 1]; 0 = 0.3 */
@@ -291,6 +299,21 @@ typedef struct {
     int sink;      /* streaming: first keys that are always read; 0 = a fifth of what select allows,
                       negative = none */
     int refreshes; /* pulsecol: steps that measure again, within the first 30%; 0 = 16, Dream 8 */
+    /* Behind a key cache: losa, quest, mage, flashblock, sparsed on block-causal models. */
+    double budget; /* keys of the prefix a row reads: a count, or below 1 a share; 0 = 512 */
+    double active; /* losa: rows recomputed in a step: a count, or below 1 a share; 0 = 5 */
+    int page;      /* keys of a page: 16, 32, 64; 0 = 16 */
+    lac_selector selector; /* 0 = the policy's own */
+    int first_layers;      /* layers that always read everything, 0 = none */
+    int min_prefix;        /* prefixes up to this are read whole, -1 = none; 0 = 1024, or twice the
+                              budget where that is more */
+    int refresh_steps;     /* read everything again after so many steps; 0, -1 = never */
+    int refresh_tokens;    /* or after so many new tokens, -1 = never; 0 = 3 for flashblock */
+    double refresh_drift;  /* losa: or when the queries that were not recomputed moved by more than
+                              this share of their squared size; 0 = never */
+    double min_change;     /* losa: rows whose query moved by less than this share of its squared
+                              size are not recomputed, new tokens excepted; -1 = off,
+                                0 = 0.1 */
 } lac_sparse_options;
 
 typedef struct lac_session lac_session;
@@ -330,13 +353,16 @@ enum { LAC_HOLE = -1 };
 
 /* How a step decides which positions to fix, and with which token. */
 typedef enum {
-    LAC_ALGORITHM_DEFAULT = 0,        /* the model family's own */
-    LAC_ALGORITHM_LOW_CONFIDENCE = 1, /* LLaDA: most confident first (2502.09992) */
-    LAC_ALGORITHM_RANDOM = 2,         /* LLaDA: random order */
-    LAC_ALGORITHM_ORIGIN = 3,         /* Dream: each position flips with the schedule's chance */
-    LAC_ALGORITHM_MASKGIT_PLUS = 4,   /* Dream: probability of the chosen token (2508.15487) */
-    LAC_ALGORITHM_TOPK_MARGIN = 5,    /* Dream: best minus second probability */
-    LAC_ALGORITHM_ENTROPY = 6,        /* Dream: negative entropy */
+    LAC_ALGORITHM_DEFAULT = 0,         /* the model family's own */
+    LAC_ALGORITHM_LOW_CONFIDENCE = 1,  /* LLaDA: most confident first (2502.09992) */
+    LAC_ALGORITHM_RANDOM = 2,          /* LLaDA: random order */
+    LAC_ALGORITHM_ORIGIN = 3,          /* Dream: each position flips with the schedule's chance */
+    LAC_ALGORITHM_MASKGIT_PLUS = 4,    /* Dream: probability of the chosen token (2508.15487) */
+    LAC_ALGORITHM_TOPK_MARGIN = 5,     /* Dream: best minus second probability */
+    LAC_ALGORITHM_ENTROPY = 6,         /* Dream: negative entropy */
+    LAC_ALGORITHM_SEQUENTIAL = 7,      /* SDAR: from left to right (2510.06303) */
+    LAC_ALGORITHM_ENTROPY_BOUNDED = 8, /* SDAR: lowest entropies while their sum stays below
+                                          entropy_bound, and never fewer than the schedule asks */
 } lac_algorithm;
 
 /* Published behaviour that is off by default because it is a flaw; for comparison with the
@@ -365,6 +391,11 @@ typedef struct {
     double density;           /* visited over total (query, key) pairs, 1 = dense */
     double kept_mass; /* share of the softmax that the plans in force kept when they were made, mean
                          over layers and heads; 1 = dense, NAN = not known */
+    /* behind a key cache, else 1, 0 and 0 */
+    double union_inflation; /* keys read for all rows of a KV head over the budget of one row, mean
+                               over layers and heads that select */
+    double n_active;        /* rows of the block that read the cache, mean over layers */
+    uint64_t bytes_read;    /* keys, values and page bounds that attention read */
 } lac_step;
 
 /* Logits that a step decides from, a group of rows at a time. Pointers are valid during the
@@ -396,6 +427,10 @@ typedef struct {
     const float *kept_mass; /* [n_heads] mean softmax mass the plan kept when it was made, NULL =
                                not known */
     int pass;               /* 0, or 1 in the unguided pass of guidance */
+    /* Behind a key cache the plan is over the n_k keys of the prefix, in one row of the n_q active
+     * queries: those at positions first + active[i]. */
+    const int32_t *active; /* [n_q], NULL = all */
+    int first;
 } lac_plan_view;
 
 /* Called after each layer of each step, on the caller's thread. */
@@ -406,7 +441,8 @@ typedef struct {
                                 hole, else none. End tokens close the text in the run of holes
                                 that ends the canvas; in holes before given text they do not */
     int steps;               /* denoising steps over all blocks; 0 = one per token */
-    int block_length;        /* holes decided together; 0 = family default (LLaDA 32, Dream all) */
+    int block_length;        /* holes decided together; 0 = family default (LLaDA 32, Dream all). A
+                                block-causal model has its own and accepts no other */
     lac_algorithm algorithm; /* 0 = family default */
     float temperature;       /* >= 0; 0 = greedy */
     int top_k;               /* 0 = off */
@@ -432,6 +468,7 @@ typedef struct {
      * is NAN where the model's own choice was another token. NULL = decide */
     const int32_t *replay_ids, *replay_steps; /* [n_replay], borrowed for the call */
     size_t n_replay;                          /* canvas length */
+    float entropy_bound; /* entropy_bounded: most nats a step fixes together, 0 = 0.35 */
 } lac_generate_options;
 
 typedef enum {
@@ -458,6 +495,10 @@ typedef struct {
     double seconds_forward; /* inside forward passes */
     double density;         /* mean over forward passes */
     double kept_mass;       /* of the last step, see lac_step */
+    /* behind a key cache; the first three as in lac_step, over the steps, density likewise */
+    double union_inflation, n_active;
+    uint64_t bytes_read;
+    double seconds_prefill; /* putting the prompt into the key cache, inside seconds */
 } lac_result;
 
 /* Fills the holes of a canvas.

@@ -137,7 +137,8 @@ static int check_words(const words *w, run_options *out)
     if (!read_algorithm(w->algorithm, out))
         return console_fail(EXIT_USAGE,
                             "--algorithm: '%s' is not one of auto, confidence, low_confidence, "
-                            "random, origin, maskgit_plus, topk_margin, entropy, 0..4",
+                            "random, origin, maskgit_plus, topk_margin, entropy, sequential, "
+                            "entropy_bounded, 0..4",
                             w->algorithm);
     if (!dtype_from_name(w->dtype, &out->dtype))
         return console_fail(EXIT_USAGE, "--dtype: '%s' is not one of auto, f32, bf16", w->dtype);
@@ -226,12 +227,14 @@ static const args_flag flags[] = {
       "denoising steps over all blocks (default: one per token)" },
     { ARGS_INT, "block-length", 0, "N", AT(o.generate.block_length), 1, MAX_TOKENS,
       "diffusion-block-length,dllm-block-length",
-      "tokens decided together (default: the model family's)" },
+      "tokens decided together (default: the model family's; block-causal models accept no other)" },
     { ARGS_TEXT, "algorithm", 0, "NAME", AT(w.algorithm), 0, 0,
       "remasking,alg,diffusion-algorithm",
       "which positions a step fixes: low_confidence, random, origin, maskgit_plus, "
-      "topk_margin, entropy; confidence and 0..4 as in llama.cpp (default: the model "
-      "family's)" },
+      "topk_margin, entropy, sequential, entropy_bounded; confidence and 0..4 as in "
+      "llama.cpp (default: the model family's)" },
+    { ARGS_FLOAT, "entropy-bound", 0, "H", AT(o.generate.entropy_bound), 0, 1000, NULL,
+      "entropy_bounded: most nats a step fixes together (default 0.35)" },
     { ARGS_FLOAT, "temp", 0, "T", AT(o.generate.temperature), 0, 1e6, "temperature",
       "sampling temperature, 0 = greedy (default 0)" },
     { ARGS_INT, "top-k", 0, "K", AT(o.generate.top_k), 0, MAX_TOKENS, NULL,

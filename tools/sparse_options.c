@@ -28,13 +28,14 @@ static int read_block(const char *text, int *out)
     return ARGS_GO_ON;
 }
 
-static int read_sink(const char *text, int *out)
+/* A number of which a literal zero is spelled -1 in lac_sparse_options. */
+static int read_count(const char *flag, const char *text, int max, int *out)
 {
     int64_t n;
     if (!text) return ARGS_GO_ON;
-    if (!args_read_int(text, 0, SPARSE_MAX_KEYS, &n))
-        return console_fail(EXIT_USAGE, "--sink: '%s' is not a whole number from 0 to %d", text,
-                            SPARSE_MAX_KEYS);
+    if (!args_read_int(text, 0, max, &n))
+        return console_fail(EXIT_USAGE, "%s: '%s' is not a whole number from 0 to %d", flag, text,
+                            max);
     *out = n ? (int)n : -1;
     return ARGS_GO_ON;
 }
@@ -93,6 +94,58 @@ static int read_choices(const sparse_flags *f, lac_sparse_options *out)
     return code;
 }
 
+/* A whole number from 1, or a share above 0 and below 1. */
+static int read_amount(const char *flag, const char *text, double *out)
+{
+    double value;
+    if (!text) return ARGS_GO_ON;
+    if (!args_read_float(text, 0, SPARSE_MAX_KEYS, &value) || value <= 0 ||
+        (value >= 1 && value != (double)(int)value))
+        return console_fail(EXIT_USAGE,
+                            "%s: '%s' is not a whole number from 1 to %d or a share above 0 and "
+                            "below 1",
+                            flag, text, SPARSE_MAX_KEYS);
+    *out = value;
+    return ARGS_GO_ON;
+}
+
+/* Numbers of policies behind a key cache. */
+static int read_cache_flags(const sparse_flags *f, lac_sparse_options *out)
+{
+    int64_t page = 0;
+    double drift = 0;
+    int code = read_amount("--budget", f->budget, &out->budget);
+    if (code == ARGS_GO_ON) code = read_amount("--active", f->active, &out->active);
+    if (code != ARGS_GO_ON) return code;
+    if (f->page && (!args_read_int(f->page, 16, 64, &page) || (page & (page - 1))))
+        return console_fail(EXIT_USAGE, "--page: '%s' is not 16, 32 or 64", f->page);
+    if (f->drift && !args_read_float(f->drift, 0, 1e6, &drift))
+        return console_fail(EXIT_USAGE, "--refresh-drift: '%s' is not a number from 0 to 1e6",
+                            f->drift);
+    if (f->min_change && !args_read_float(f->min_change, 0, 1e6, &out->min_change))
+        return console_fail(EXIT_USAGE, "--min-change: '%s' is not a number from 0 to 1e6",
+                            f->min_change);
+    if (f->min_change && !(out->min_change > 0)) out->min_change = -1;
+    const choice selector = { "--selector", f->selector, 1, { "pages", "columns", "blocks" } };
+    int found = 0;
+    code = read_choice(&selector, &found);
+    const struct {
+        const char *flag, *text;
+        int max, *out;
+    } counts[] = {
+        { "--sparse-first-layers", f->first_layers, 1024, &out->first_layers },
+        { "--min-prefix", f->min_prefix, SPARSE_MAX_KEYS, &out->min_prefix },
+        { "--refresh-steps", f->refresh_steps, SPARSE_MAX_KEYS, &out->refresh_steps },
+        { "--refresh-tokens", f->refresh_tokens, SPARSE_MAX_KEYS, &out->refresh_tokens },
+    };
+    for (size_t i = 0; i < sizeof counts / sizeof *counts && code == ARGS_GO_ON; i++)
+        code = read_count(counts[i].flag, counts[i].text, counts[i].max, counts[i].out);
+    out->page = (int)page;
+    out->refresh_drift = drift;
+    out->selector = (lac_selector)found;
+    return code;
+}
+
 int sparse_flags_read(const sparse_flags *flags, lac_sparse_options *out)
 {
     static const char above_zero[] = "a share above 0 and at most 1";
@@ -103,8 +156,9 @@ int sparse_flags_read(const sparse_flags *flags, lac_sparse_options *out)
     if (code == ARGS_GO_ON)
         code = read_share("--fidelity", flags->fidelity, false, above_zero, &o.fidelity);
     if (code == ARGS_GO_ON) code = read_block(flags->block, &o.block);
-    if (code == ARGS_GO_ON) code = read_sink(flags->sink, &o.sink);
+    if (code == ARGS_GO_ON) code = read_count("--sink", flags->sink, SPARSE_MAX_KEYS, &o.sink);
     if (code == ARGS_GO_ON) code = read_choices(flags, &o);
+    if (code == ARGS_GO_ON) code = read_cache_flags(flags, &o);
     *out = o;
     return code;
 }

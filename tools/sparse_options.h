@@ -13,6 +13,9 @@ typedef struct {
     const char *mode, *schedule, *isolated, *keep, *boundary, *score, *ragged, *reset;
     const char *plan_group, *switch_mode, *refresh;
     int window, refreshes;
+    /* behind a key cache */
+    const char *budget, *active, *page, *selector, *drift, *min_change;
+    const char *first_layers, *min_prefix, *refresh_steps, *refresh_tokens;
 } sparse_flags;
 
 /* Largest number of keys a flag may name. */
@@ -24,8 +27,8 @@ enum { SPARSE_MAX_KEYS = 1 << 24 };
 #define SPARSE_FLAGS(AT, field)                                                                   \
     { ARGS_GROUP, .help = "Attention" },                                                          \
     { ARGS_TEXT, "sparse", 0, "NAME", AT(field.policy), 0, 0, NULL,                               \
-      "attention policy: auto, off = dense, sparsed, fidelity, pulsecol, window, streaming "      \
-      "(default auto)" },                                                                         \
+      "attention policy: auto, off = dense, sparsed, fidelity, pulsecol, window, streaming; behind "  \
+      "a key cache losa, quest, mage, flashblock, sparsed (default auto)" },                          \
     SPARSE_SHAPE_FLAGS(AT, field)
 /* The same without the policy itself, for commands that take a list of them. */
 #define SPARSE_SHAPE_FLAGS(AT, field)                                                             \
@@ -71,7 +74,32 @@ enum { SPARSE_MAX_KEYS = 1 << 24 };
       "mode's)" },                                                                                \
     { ARGS_TEXT, "sparsed-reset", 0, "HOW", AT(field.reset), 0, 0, NULL,                          \
       "one pattern per generation, or per decoding block: generation, block (default "            \
-      "generation)" }
+      "generation)" },                                                                            \
+    { ARGS_GROUP, .help = "Attention behind a key cache (block-causal models)" },                 \
+    { ARGS_TEXT, "budget", 0, "N", AT(field.budget), 0, 0, NULL,                                  \
+      "keys of the prefix that a row reads: a number, or below 1 a share (default 512)" },        \
+    { ARGS_TEXT, "active", 0, "N", AT(field.active), 0, 0, NULL,                                  \
+      "losa: rows of a block that read the prefix again in a step: a number, or below 1 a share " \
+      "(default 5)" },                                                                            \
+    { ARGS_TEXT, "min-change", 0, "SHARE", AT(field.min_change), 0, 0, NULL,                      \
+      "losa: rows whose query moved by less than this share of its size keep what they read, "    \
+      "0 = off (default 0.1)" },                                                                  \
+    { ARGS_TEXT, "page", 0, "N", AT(field.page), 0, 0, NULL,                                      \
+      "keys of a page: 16, 32, 64 (default 16)" },                                                \
+    { ARGS_TEXT, "selector", 0, "NAME", AT(field.selector), 0, 0, NULL,                           \
+      "how keys are chosen: pages, by a bound of their scores; columns or blocks, by mass in the "\
+      "block's first step (default: the policy's)" },                                             \
+    { ARGS_TEXT, "sparse-first-layers", 0, "N", AT(field.first_layers), 0, 0, NULL,               \
+      "layers that always read everything (default 0)" },                                         \
+    { ARGS_TEXT, "min-prefix", 0, "N", AT(field.min_prefix), 0, 0, NULL,                          \
+      "prefixes up to this are read whole (default 1024, or twice the budget if more)" },         \
+    { ARGS_TEXT, "refresh-steps", 0, "N", AT(field.refresh_steps), 0, 0, NULL,                    \
+      "read everything again after so many steps of a block, 0 = never (default 0)" },            \
+    { ARGS_TEXT, "refresh-tokens", 0, "N", AT(field.refresh_tokens), 0, 0, NULL,                  \
+      "or after so many new tokens, 0 = never (default: flashblock 3, others 0)" },               \
+    { ARGS_TEXT, "refresh-drift", 0, "SHARE", AT(field.drift), 0, 0, NULL,                        \
+      "losa: or when queries that did not read moved by this share of their size, 0 = never "     \
+      "(default 0)" }
 /* clang-format on */
 
 /* Fills *out. ARGS_GO_ON or an exit code after one sentence with flag, value and range. */

@@ -231,6 +231,18 @@ void laci_backend_scatter_rows(laci_backend *be, laci_dtype type, const laci_buf
     be->ops->scatter_rows(be, type, x, rows, n, d, out);
 }
 
+void laci_backend_row_changes(laci_backend *be, const laci_buf *x, const laci_buf *ref, size_t n,
+                              size_t d, double *change, double *size)
+{
+    be->ops->row_changes(be, x, ref, n, d, change, size);
+}
+
+void laci_backend_pool_columns(laci_backend *be, const laci_buf *x, size_t n_rows, size_t stride,
+                               size_t n, size_t page, laci_buf *out, size_t out_stride)
+{
+    be->ops->pool_columns(be, x, n_rows, stride, n, page, out, out_stride);
+}
+
 size_t laci_backend_scratch_need(const laci_backend *weights, const laci_scratch_dims *dims)
 {
     return weights->ops->scratch_need(weights, dims);

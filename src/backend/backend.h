@@ -65,6 +65,9 @@ typedef struct {
     laci_buf *k, *v; /* owned */
     size_t n_batch, n_kv_heads, d_head;
     size_t n_ctx; /* keys there is room for, of each sequence */
+    size_t first; /* position of the first of them, a multiple of 64, where a sequence is cut into
+                     pieces: laci_backend_store and laci_backend_page_bounds count positions of the
+                     sequence, attention counts keys of the piece */
 } laci_kv;
 
 /* What a dense pass can tell about where the softmax lies (algorithms.md 11), at next to no cost.
@@ -170,7 +173,8 @@ void laci_backend_heads(laci_backend *be, const laci_head_op *op, const laci_buf
                         size_t out_row);
 
 /* Keys (or values) of rows x f32 [n, n_kv_heads * d_head], treated like laci_backend_heads does and
- * packed as positions [row, row + n) of sequence `batch`. x is overwritten. */
+ * packed as positions [row, row + n) of sequence `batch`, all of them in this piece. x is
+ * overwritten. */
 typedef enum { LACI_KEYS, LACI_VALUES } laci_kv_part;
 void laci_backend_store(laci_backend *be, const laci_head_op *op, const laci_buf *x, size_t n,
                         const laci_kv *kv, laci_kv_part part, size_t batch, size_t row);
@@ -226,7 +230,7 @@ void laci_pages_free(laci_backend *be, laci_pages *pages);
 size_t laci_pages_bytes(laci_dtype act, const laci_kv *kv, size_t page);
 
 /* Brings the bounds of sequence `batch` up to date: it now holds n_keys keys, and those before
- * `from` are the same as the last time. */
+ * `from` are the same as the last time. Of a sequence cut into pieces, what lies in this one. */
 void laci_backend_page_bounds(laci_backend *be, const laci_kv *kv, const laci_pages *pages,
                               size_t batch, size_t from, size_t n_keys);
 
@@ -289,6 +293,16 @@ void laci_backend_gather_rows(laci_backend *be, laci_dtype type, const laci_buf 
                               const int32_t *rows, size_t n, size_t d, laci_buf *out);
 void laci_backend_scatter_rows(laci_backend *be, laci_dtype type, const laci_buf *x,
                                const int32_t *rows, size_t n, size_t d, laci_buf *out);
+
+/* How far rows x act [n, d] are from ref act [n, d]: sums of the squared difference and of the
+ * squared reference, into host [n] each. */
+void laci_backend_row_changes(laci_backend *be, const laci_buf *x, const laci_buf *ref, size_t n,
+                              size_t d, double *change, double *size);
+
+/* out f32 [n_rows, out_stride]: sums of every `page` neighbouring values of x f32 [n_rows, stride],
+ * of which n count; the last page may be shorter. */
+void laci_backend_pool_columns(laci_backend *be, const laci_buf *x, size_t n_rows, size_t stride,
+                               size_t n, size_t page, laci_buf *out, size_t out_stride);
 
 /* Scratch one thread needs to run a network of these dimensions whose matrices `weights` made; and
  * taking it, for every thread, before the loop. Errors: ENOMEM. */

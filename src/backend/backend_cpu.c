@@ -4,6 +4,7 @@
 #include <math.h>
 
 #include "backend/cpu_attend.h"
+#include "backend/cpu_rows.h"
 #include "backend/cpu_select.h"
 #include "backend/cpu_state.h"
 #include "base/error.h"
@@ -204,20 +205,21 @@ static void cpu_store(laci_backend *be, const laci_head_op *op, const laci_buf *
     const cpu_backend *cpu = cpu_of(be);
     const laci_kernels *k = &cpu->kernels;
     const bool is_bf16 = be->act == LACI_BF16;
-    const size_t d = op->d_head, width = op->n_heads * d, end = row + n;
+    const size_t d = op->d_head, width = op->n_heads * d;
+    const size_t at = row - kv->first, end = at + n; /* keys of this piece */
     const size_t bytes =
         part == LACI_KEYS ? laci_k_panel_bytes(be->act, d) : laci_v_panel_bytes(be->act, d);
-    const size_t first_panel = row / LACI_PANEL, end_panel = (end + LACI_PANEL - 1) / LACI_PANEL;
+    const size_t first_panel = at / LACI_PANEL, end_panel = (end + LACI_PANEL - 1) / LACI_PANEL;
     void (*pack)(void *, const float *, size_t, size_t, size_t, size_t) =
         part == LACI_KEYS ? (is_bf16 ? k->pack_k_bf16 : k->pack_k_f32)
                           : (is_bf16 ? k->pack_v_bf16 : k->pack_v_f32);
 #pragma omp parallel for schedule(static) num_threads(be->n_threads) if (n * width > PARALLEL_MIN)
     for (size_t panel = first_panel; panel < end_panel; panel++) {
-        const size_t begin = panel * LACI_PANEL > row ? panel * LACI_PANEL : row;
+        const size_t begin = panel * LACI_PANEL > at ? panel * LACI_PANEL : at;
         const size_t stop = (panel + 1) * LACI_PANEL < end ? (panel + 1) * LACI_PANEL : end;
-        float *rows = floats(x, (begin - row) * width);
+        float *rows = floats(x, (begin - at) * width);
         for (size_t i = begin; i < stop; i++)
-            treat_heads(cpu, op, rows + (i - begin) * width, i);
+            treat_heads(cpu, op, rows + (i - begin) * width, kv->first + i);
         for (size_t h = 0; h < op->n_heads; h++)
             pack(kv_panels(be, kv, part, batch, h) + panel * bytes, rows + h * d, width,
                  begin % LACI_PANEL, stop - begin, d);
@@ -344,6 +346,8 @@ static const laci_backend_ops cpu_ops = {
     .top_k = laci_cpu_top_k,
     .gather_rows = laci_cpu_gather_rows,
     .scatter_rows = laci_cpu_scatter_rows,
+    .row_changes = laci_cpu_row_changes,
+    .pool_columns = laci_cpu_pool_columns,
     .scratch_need = cpu_scratch_need,
     .reserve = cpu_reserve,
     .mark = cpu_mark,

@@ -57,6 +57,10 @@ typedef struct {
                         size_t n, size_t d, laci_buf *out);
     void (*scatter_rows)(laci_backend *be, laci_dtype type, const laci_buf *x, const int32_t *rows,
                          size_t n, size_t d, laci_buf *out);
+    void (*row_changes)(laci_backend *be, const laci_buf *x, const laci_buf *ref, size_t n,
+                        size_t d, double *change, double *size);
+    void (*pool_columns)(laci_backend *be, const laci_buf *x, size_t n_rows, size_t stride,
+                         size_t n, size_t page, laci_buf *out, size_t out_stride);
     size_t (*scratch_need)(const laci_backend *weights, const laci_scratch_dims *dims);
     lac_status (*reserve)(laci_backend *be, size_t bytes_per_thread, lac_error *err);
     void (*mark)(laci_backend *be, unsigned i);

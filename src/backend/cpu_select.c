@@ -45,8 +45,8 @@ static char *head_bounds(const laci_backend *be, const laci_pages *pages, size_t
     return (char *)pages->bounds->data + at * laci_bounds_panel_bytes(be->act, pages->d_head);
 }
 
-/* Fills one bounds panel of a head from the panels of keys in [from, n_keys). */
-static void fill_bounds(const cpu_backend *cpu, char *bounds, const char *keys,
+/* Fills one bounds panel of a head from the panels of keys in [from, n_keys); keys [first, ..). */
+static void fill_bounds(const cpu_backend *cpu, char *bounds, const char *keys, size_t first,
                         const laci_pages *pages, size_t from, size_t n_keys)
 {
     const laci_dtype act = cpu->base.act;
@@ -54,7 +54,7 @@ static void fill_bounds(const cpu_backend *cpu, char *bounds, const char *keys,
     for (size_t panel = from / LACI_PANEL; panel * LACI_PANEL < n_keys; panel++) {
         const size_t left = n_keys - panel * LACI_PANEL;
         cpu->kernels.page_bounds(bounds, panel * (LACI_PANEL / page) % LACI_PANEL,
-                                 keys + panel * laci_k_panel_bytes(act, d),
+                                 keys + (panel - first / LACI_PANEL) * laci_k_panel_bytes(act, d),
                                  left < LACI_PANEL ? left : LACI_PANEL, page, act, d);
     }
 }
@@ -66,7 +66,10 @@ void laci_cpu_page_bounds(laci_backend *be, const laci_kv *kv, const laci_pages 
     const cpu_backend *cpu = cpu_of(be);
     const size_t span = pages->page * LACI_PANEL; /* keys of a bounds panel */
     const size_t bytes = laci_bounds_panel_bytes(be->act, pages->d_head);
-    assert(from <= n_keys && n_keys <= pages->n_ctx);
+    if (from < kv->first) from = kv->first;
+    if (n_keys > kv->first + kv->n_ctx) n_keys = kv->first + kv->n_ctx;
+    if (from >= n_keys) return;
+    assert(n_keys <= pages->n_ctx);
     const size_t first = from / span, n_spans = (n_keys + span - 1) / span - first;
     const size_t n_jobs = n_spans * pages->n_kv_heads;
 #pragma omp parallel for schedule(static) num_threads( \
@@ -76,7 +79,7 @@ void laci_cpu_page_bounds(laci_backend *be, const laci_kv *kv, const laci_pages 
         const size_t begin = at == first ? from : at * span;
         const size_t end = (at + 1) * span < n_keys ? (at + 1) * span : n_keys;
         fill_bounds(cpu, head_bounds(be, pages, batch, kv_head) + at * bytes,
-                    kv_panels(be, kv, LACI_KEYS, batch, kv_head), pages, begin, end);
+                    kv_panels(be, kv, LACI_KEYS, batch, kv_head), kv->first, pages, begin, end);
     }
 }
 

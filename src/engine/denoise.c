@@ -11,28 +11,11 @@
 
 #include "base/error.h"
 #include "base/rng.h"
+#include "engine/block.h"
 
-/* One generation under way. */
-typedef struct {
-    lac_session *s;
-    const laci_config *config;
-    lac_generate_options opt; /* resolved */
-    laci_choice_rule rule;
-    laci_schedule schedule;
-    size_t n; /* canvas length */
-    int n_holes, n_left;
-    int tail_begin;    /* canvas position from which holes run to the end: text that may end */
-    int step, n_steps; /* running number and plan */
-    int block;         /* under way */
-    int n_candidates;  /* open holes of the active block in this step */
-    bool shift, guided;
-    bool stopped, cancelled;
-    int forwards;
-    double seconds_forward;
-    double density_sum; /* over forward passes */
-} generation;
+typedef laci_generation generation;
 
-static double now(void)
+double laci_generation_now(void)
 {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
@@ -132,12 +115,20 @@ static lac_status begin(generation *g, const int32_t *ids, size_t n_ids, lac_err
     g->rule =
         laci_choice_rule_of(g->config, laci_tokenizer_n_tokens(g->s->model->tokenizer), &g->opt);
     g->shift = g->opt.shift ? g->opt.shift > 0 : g->config->shift_logits;
-    g->schedule = (laci_schedule){ .n_holes = g->n_holes,
-                                   .block_length = g->opt.block_length,
-                                   .steps = g->opt.steps,
-                                   .is_dream = laci_algorithm_is_dream(g->opt.algorithm),
-                                   .may_fix_none = (g->opt.quirks & LAC_QUIRK_ZERO_STEP) != 0,
-                                   .eps = g->opt.eps };
+    g->is_blockwise = g->config->mask == LAC_MASK_BLOCK_CAUSAL;
+    g->sub_block = g->is_blockwise ? g->config->sub_block : 0;
+    if (g->is_blockwise) st = laci_block_check(g, err);
+    if (st) return st;
+    g->schedule =
+        (laci_schedule){ .n_holes = g->n_holes,
+                         .lead = g->is_blockwise ? g->config->block_size -
+                                                       g->s->holes[0] % g->config->block_size
+                                                 : 0,
+                         .block_length = g->opt.block_length,
+                         .steps = g->opt.steps,
+                         .is_dream = laci_algorithm_is_dream(g->opt.algorithm),
+                         .may_fix_none = (g->opt.quirks & LAC_QUIRK_ZERO_STEP) != 0,
+                         .eps = g->opt.eps };
     for (int b = 0; b < laci_schedule_n_blocks(&g->schedule); b++)
         g->n_steps += laci_schedule_block_steps(&g->schedule, b);
     return LAC_OK;
@@ -177,7 +168,7 @@ static void show_logits(generation *g, const laci_buf *logits, size_t first, siz
 }
 
 /* Final rows to logits to candidates, chunk by chunk: whole logits never exist. */
-static lac_status choose_rows(void *user, size_t first, size_t n, lac_error *err)
+lac_status laci_generation_choose(void *user, size_t first, size_t n, lac_error *err)
 {
     (void)err;
     generation *g = user;
@@ -218,10 +209,12 @@ static lac_status run_pass(generation *g, const int32_t *ids, int pass_number, l
         .on_plan = g->opt.on_plan,
         .user = g->opt.user,
     };
-    const double start = now();
-    const lac_status st = laci_forward(g->s, &pass, err);
-    g->seconds_forward += now() - start;
+    const double start = laci_generation_now();
+    const lac_status st =
+        g->is_blockwise ? laci_block_run(g, sink, err) : laci_forward(g->s, &pass, err);
+    g->seconds_forward += laci_generation_now() - start;
     g->forwards++;
+    g->drafts++;
     g->density_sum += g->s->density;
     return st;
 }
@@ -231,9 +224,13 @@ static lac_status propose(generation *g, int begin, int end, lac_error *err)
 {
     lac_session *s = g->s;
     g->n_candidates = 0;
+    g->has_more = false;
     for (int h = begin; h < end; h++) {
         const int32_t position = s->holes[h];
         if (s->canvas[position] != LAC_HOLE) continue;
+        g->has_more = g->sub_block > 0 && g->n_candidates > 0 &&
+                      position / g->sub_block != s->candidates[0].position / g->sub_block;
+        if (g->has_more) break;
         const int i = g->n_candidates++;
         s->candidates[i].position = position;
         s->rows[i] = g->shift && position > 0 ? position - 1 : position;
@@ -248,7 +245,7 @@ static lac_status propose(generation *g, int begin, int end, lac_error *err)
     }
     lac_status st = LAC_OK;
     if (g->guided) st = run_pass(g, s->unguided, 1, (laci_row_sink){ keep_rows, g }, err);
-    if (!st) st = run_pass(g, s->input, 0, (laci_row_sink){ choose_rows, g }, err);
+    if (!st) st = run_pass(g, s->input, 0, (laci_row_sink){ laci_generation_choose, g }, err);
     for (int i = 0; i < g->n_candidates && !st; i++)
         s->candidates[i].choice = s->choices[i];
     return st;
@@ -283,8 +280,7 @@ static size_t decide(generation *g, int i, int n_steps, int n_block)
     return laci_decide(candidates, (size_t)n_open, (size_t)quota, chance, &g->opt, g->step);
 }
 
-/* Writes the decision to the canvas and its companions. */
-static void commit(generation *g, size_t n_fixed)
+void laci_generation_commit(generation *g, size_t n_fixed)
 {
     lac_session *s = g->s;
     for (size_t i = 0; i < g->n; i++) {
@@ -326,7 +322,13 @@ static bool has_open_inside(const generation *g)
     return false;
 }
 
-static void report(generation *g, int block, int begin, int end, size_t n_fixed, double seconds)
+bool laci_generation_has_ended(const generation *g)
+{
+    return find_end(g) >= 0 && !has_open_inside(g);
+}
+
+void laci_generation_report(generation *g, int block, int begin, int end, size_t n_fixed,
+                            double seconds)
 {
     const lac_session *s = g->s;
     if (!g->opt.on_step) return;
@@ -345,7 +347,10 @@ static void report(generation *g, int block, int begin, int end, size_t n_fixed,
                             .candidate = s->proposed,
                             .seconds = seconds,
                             .density = s->density,
-                            .kept_mass = s->kept_mass };
+                            .kept_mass = s->kept_mass,
+                            .union_inflation = g->is_blockwise ? g->union_inflation : 1,
+                            .n_active = g->n_active,
+                            .bytes_read = g->bytes_read };
     g->cancelled = g->opt.on_step(g->opt.user, &step) != 0;
 }
 
@@ -356,18 +361,22 @@ static lac_status run_block(generation *g, int block, lac_error *err)
     laci_schedule_block(&g->schedule, block, &begin, &end);
     g->block = block;
     const int n_steps = laci_schedule_block_steps(&g->schedule, block);
-    for (int i = 0; i < n_steps && !g->cancelled && !g->stopped; i++) {
-        const double start = now();
-        lac_status st = propose(g, begin, end, err);
+    lac_status st = g->is_blockwise ? laci_block_enter(g, block, begin, end, err) : LAC_OK;
+    for (int i = 0; !st && (i < n_steps || g->has_more) && !g->cancelled && !g->stopped; i++) {
+        const double start = laci_generation_now();
+        st = propose(g, begin, end, err);
         if (st) return st;
+        const int n_open = g->n_candidates;
         const size_t n_fixed = decide(g, i, n_steps, end - begin);
-        commit(g, n_fixed);
-        g->stopped = find_end(g) >= 0 && !has_open_inside(g);
-        report(g, block, begin, end, n_fixed, now() - start);
+        laci_generation_commit(g, n_fixed);
+        g->stopped = laci_generation_has_ended(g);
+        laci_generation_report(g, block, begin, end, n_fixed, laci_generation_now() - start);
         g->step++;
-        if ((int)n_fixed == g->n_candidates) break;
+        if ((int)n_fixed == n_open && !g->has_more) break;
     }
-    return LAC_OK;
+    const bool goes_on = !g->stopped && !g->cancelled && end < g->n_holes;
+    if (!st && g->is_blockwise && goes_on) st = laci_block_commit(g, err);
+    return st;
 }
 
 /* ------------------------------------------------------------------ result */
@@ -399,22 +408,27 @@ static void collect(const generation *g, double seconds, lac_result *out)
                          .forwards = g->forwards,
                          .seconds = seconds,
                          .seconds_forward = g->seconds_forward,
-                         .density = g->forwards ? g->density_sum / g->forwards : 0,
-                         .kept_mass = s->kept_mass };
+                         .density = g->drafts ? g->density_sum / g->drafts : 0,
+                         .kept_mass = s->kept_mass,
+                         .seconds_prefill = g->seconds_prefill,
+                         .union_inflation = g->n_selected ? g->inflation_sum / g->n_selected : 1,
+                         .n_active = g->drafts ? g->active_sum / g->drafts : 0,
+                         .bytes_read = g->bytes_sum };
 }
 
 lac_status laci_denoise(lac_session *s, const int32_t *ids, size_t n_ids,
                         const lac_generate_options *opt, lac_result *result, lac_error *err)
 {
     generation g = { .s = s, .config = &s->model->config, .opt = *opt };
-    const double start = now();
+    const double start = laci_generation_now();
     lac_status st = begin(&g, ids, n_ids, err);
+    if (!st && g.is_blockwise) st = laci_block_prefill(&g, err);
     if (st) return st;
     const int n_blocks = laci_schedule_n_blocks(&g.schedule);
     for (int b = 0; b < n_blocks && !st && !g.cancelled && !g.stopped; b++)
         st = run_block(&g, b, err);
     if (st) return st;
-    collect(&g, now() - start, result);
+    collect(&g, laci_generation_now() - start, result);
     if (!g.cancelled) return LAC_OK;
     return laci_fail(err, LAC_ECANCELLED, 0, "stopped by the caller after %d of %d steps", g.step,
                      g.n_steps);
@@ -480,5 +494,7 @@ lac_status laci_session_logits(lac_session *s, const int32_t *ids, size_t n_ids,
                                              : 0,
                              .moment = { .n_steps = 1, .prompt_end = n_ids },
                              .sink = { read_logits, &sink } };
+    if (c->mask == LAC_MASK_BLOCK_CAUSAL)
+        return laci_block_logits(s, s->input, n_ids, rows, n_rows, pass.sink, err);
     return laci_forward(s, &pass, err);
 }

@@ -2,7 +2,7 @@
 #ifndef LACI_ENGINE_DENOISE_H
 #define LACI_ENGINE_DENOISE_H
 
-#include "engine/forward.h"
+#include "engine/generation.h"
 
 /* The public lac_generate, arguments checked. */
 lac_status laci_denoise(lac_session *s, const int32_t *ids, size_t n_ids,

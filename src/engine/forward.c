@@ -2,150 +2,67 @@
  * with the context; attention runs over all rows at once. The last layer computes the wanted rows
  * only, under the same plan, unless its policy measures it: a pattern needs every query, also those
  * that are wanted at a later step. */
-#define _POSIX_C_SOURCE 200809L /* clock_gettime */
 #include "engine/forward.h"
 
 #include <math.h>
-#include <time.h>
 
-/* What every step of a layer needs at hand. */
 typedef struct {
-    lac_session *s;
+    laci_layer_run run;
     const laci_pass *pass;
-    const laci_config *config;
-    const laci_layer *layer;
-    laci_buf *const *buf;
     laci_measures measures;
     laci_request request; /* of the layer under way */
-    size_t d, q_width, d_ff;
+    size_t q_width;
     double density, kept; /* sums over layers */
 } context;
-
-/* Seconds, of a pass that is timed. */
-static double now(const context *c)
-{
-    struct timespec t = { 0 };
-    if (c->pass->clock) clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-static void multiply(const context *c, const laci_linear *matrix, const laci_buf *x, size_t x_row,
-                     size_t n, laci_buf *y)
-{
-    const double start = now(c);
-    laci_backend_linear(c->s->be, matrix, x, x_row, n, y);
-    if (c->pass->clock) c->pass->clock->linear += now(c) - start;
-}
-
-static void attend(const context *c, const laci_plan *plan, const laci_attention *a)
-{
-    const double start = now(c);
-    laci_backend_attend(c->s->be, plan, a);
-    if (c->pass->clock) c->pass->clock->attention += now(c) - start;
-}
-
-static laci_norm norm_of(const context *c, const laci_buf *weight)
-{
-    return (laci_norm){ weight, (float)c->config->norm_eps };
-}
-
-/* Rotation and normalisation of queries (or keys); values pass `rotate` false. */
-static laci_head_op head_op(const context *c, int n_heads, const laci_buf *bias,
-                            const laci_buf *norm, bool rotate)
-{
-    laci_head_op op = { .n_heads = (size_t)n_heads,
-                        .d_head = (size_t)c->config->d_head,
-                        .bias = bias,
-                        .norm = norm_of(c, norm) };
-    if (!rotate) return op;
-    op.norm_before = c->config->qk_norm == LACI_QK_NORM_BEFORE_ROPE;
-    op.norm_after = c->config->qk_norm == LACI_QK_NORM_AFTER_ROPE;
-    op.cosines = c->buf[LACI_BUF_COS];
-    op.sines = c->buf[LACI_BUF_SIN];
-    op.rope_dim = (size_t)c->config->rope_dim;
-    op.rope_adjacent = c->config->rope_layout == LACI_ROPE_ADJACENT;
-    return op;
-}
-
-/* Queries of n rows already normalised in X, into rows out_row.. of Q. */
-static void project_queries(const context *c, size_t n, const int32_t *positions, size_t first,
-                            size_t out_row)
-{
-    laci_backend *be = c->s->be;
-    const laci_head_op op =
-        head_op(c, c->config->n_heads, c->layer->q_bias, c->layer->q_norm, true);
-    multiply(c, c->layer->q, c->buf[LACI_BUF_X], 0, n, c->buf[LACI_BUF_Y]);
-    laci_backend_heads(be, &op, c->buf[LACI_BUF_Y], n, positions, first, c->buf[LACI_BUF_Q],
-                       out_row);
-}
 
 /* Queries of all rows of a last layer that is measured; other layers make them along with keys. */
 static void project_all_queries(const context *c)
 {
-    const laci_norm norm = norm_of(c, c->layer->attn_norm);
-    const size_t chunk = c->s->layout.chunk_rows;
+    const laci_norm norm = laci_layer_norm(&c->run, c->run.layer->attn_norm);
+    const size_t chunk = c->run.s->layout.chunk_rows;
     for (size_t row = 0; row < c->pass->n; row += chunk) {
         const size_t n = c->pass->n - row < chunk ? c->pass->n - row : chunk;
-        laci_backend_norm(c->s->be, c->buf[LACI_BUF_H], row, NULL, n, c->d, &norm,
-                          c->buf[LACI_BUF_X], 0);
-        project_queries(c, n, NULL, row, row);
+        laci_backend_norm(c->run.s->be, c->run.buf[LACI_BUF_H], row, NULL, n, c->run.d, &norm,
+                          c->run.buf[LACI_BUF_X], 0);
+        laci_layer_queries(&c->run, n, NULL, row, row);
     }
 }
 
 /* Keys and values of all rows, and queries too unless this is the last layer. */
 static void project(const context *c, bool with_queries)
 {
-    laci_backend *be = c->s->be;
-    const laci_norm norm = norm_of(c, c->layer->attn_norm);
-    const laci_head_op k_op =
-        head_op(c, c->config->n_kv_heads, c->layer->k_bias, c->layer->k_norm, true);
-    const laci_head_op v_op = head_op(c, c->config->n_kv_heads, c->layer->v_bias, NULL, false);
-    const size_t chunk = c->s->layout.chunk_rows;
+    laci_backend *be = c->run.s->be;
+    const laci_norm norm = laci_layer_norm(&c->run, c->run.layer->attn_norm);
+    const laci_head_op k_op = laci_layer_key_op(&c->run), v_op = laci_layer_value_op(&c->run);
+    const size_t chunk = c->run.s->layout.chunk_rows;
     for (size_t row = 0; row < c->pass->n; row += chunk) {
         const size_t n = c->pass->n - row < chunk ? c->pass->n - row : chunk;
-        laci_buf *x = c->buf[LACI_BUF_X], *y = c->buf[LACI_BUF_Y];
-        laci_backend_norm(be, c->buf[LACI_BUF_H], row, NULL, n, c->d, &norm, x, 0);
-        multiply(c, c->layer->k, x, 0, n, y);
-        laci_backend_store(be, &k_op, y, n, &c->s->kv, LACI_KEYS, 0, row);
-        multiply(c, c->layer->v, x, 0, n, y);
-        laci_backend_store(be, &v_op, y, n, &c->s->kv, LACI_VALUES, 0, row);
-        if (with_queries) project_queries(c, n, NULL, row, row);
+        laci_buf *x = c->run.buf[LACI_BUF_X], *y = c->run.buf[LACI_BUF_Y];
+        laci_backend_norm(be, c->run.buf[LACI_BUF_H], row, NULL, n, c->run.d, &norm, x, 0);
+        laci_layer_multiply(&c->run, c->run.layer->k, x, 0, n, y);
+        laci_backend_store(be, &k_op, y, n, &c->run.s->kv, LACI_KEYS, 0, row);
+        laci_layer_multiply(&c->run, c->run.layer->v, x, 0, n, y);
+        laci_backend_store(be, &v_op, y, n, &c->run.s->kv, LACI_VALUES, 0, row);
+        if (with_queries) laci_layer_queries(&c->run, n, NULL, row, row);
     }
-}
-
-/* Attention output of n rows from o_row of `o` added to rows h_row.. of `h`, then the MLP. */
-static void finish_rows(const context *c, const laci_buf *o, size_t o_row, laci_buf *h,
-                        size_t h_row, size_t n)
-{
-    laci_backend *be = c->s->be;
-    laci_buf *x = c->buf[LACI_BUF_X], *y = c->buf[LACI_BUF_Y], *z = c->buf[LACI_BUF_Z];
-    const laci_norm norm = norm_of(c, c->layer->ffn_norm);
-    const bool gated = c->layer->gate != NULL;
-    multiply(c, c->layer->o, o, o_row, n, y);
-    laci_backend_add(be, h, h_row, y, n, c->d);
-    laci_backend_norm(be, h, h_row, NULL, n, c->d, &norm, x, 0);
-    if (gated) multiply(c, c->layer->gate, x, 0, n, y);
-    multiply(c, c->layer->up, x, 0, n, z);
-    laci_backend_mlp(be, gated ? y : NULL, z, n, c->d_ff, x);
-    multiply(c, c->layer->down, x, 0, n, y);
-    laci_backend_add(be, h, h_row, y, n, c->d);
 }
 
 static laci_attention attention_of(const context *c, size_t n_q)
 {
-    return (laci_attention){ .q = c->buf[LACI_BUF_Q],
-                             .kv = &c->s->kv,
-                             .out = c->buf[LACI_BUF_O],
+    return (laci_attention){ .q = c->run.buf[LACI_BUF_Q],
+                             .kv = &c->run.s->kv,
+                             .out = c->run.buf[LACI_BUF_O],
                              .n_q = n_q,
                              .n_k = c->pass->n,
-                             .n_heads = (size_t)c->config->n_heads };
+                             .n_heads = (size_t)c->run.config->n_heads };
 }
 
 /* A few queries run densely beside a sparse pass, for what they show of the softmax alone. */
 static void probe(const context *c)
 {
     const size_t begin = c->request.probe_begin, n = c->request.probe_end - begin;
-    const size_t act = laci_backend_act(c->s->be) == LACI_BF16 ? 2 : 4, bytes = c->q_width * act;
+    const size_t act = laci_backend_act(c->run.s->be) == LACI_BF16 ? 2 : 4,
+                 bytes = c->q_width * act;
     const uint32_t ends[] = { 0, 1 }, col = 0;
     const laci_plan plan = { .q_block = n,
                              .k_block = c->pass->n,
@@ -157,15 +74,15 @@ static void probe(const context *c)
     a.q = c->measures.probe_q;
     a.out = c->measures.probe_out;
     a.stats = &c->request.mass;
-    laci_backend_copy(c->s->be, c->measures.probe_q, 0, c->buf[LACI_BUF_Q], begin * bytes,
+    laci_backend_copy(c->run.s->be, c->measures.probe_q, 0, c->run.buf[LACI_BUF_Q], begin * bytes,
                       n * bytes);
-    attend(c, &plan, &a);
+    laci_layer_attend(&c->run, &plan, &a);
 }
 
 static lac_status observe(const context *c, const laci_moment *at, const laci_plan *plan,
                           const laci_attention *a, lac_error *err)
 {
-    const lac_session *s = c->s;
+    const lac_session *s = c->run.s;
     const laci_observation seen = { plan, &c->request, &c->measures, a };
     if (!s->policy->observe) return LAC_OK;
     return s->policy->observe(s->policy_state, s->be, at, &seen, err);
@@ -178,7 +95,7 @@ static lac_status attend_all(const context *c, const laci_moment *at, const laci
     laci_attention a = attention_of(c, c->pass->n);
     if (c->request.stats) a.stats = &c->request.mass;
     if (c->request.lse) a.lse = c->measures.lse;
-    attend(c, plan, &a);
+    laci_layer_attend(&c->run, plan, &a);
     if (c->request.probe_end) probe(c);
     return observe(c, at, plan, &a, err);
 }
@@ -186,11 +103,11 @@ static lac_status attend_all(const context *c, const laci_moment *at, const laci
 static lac_status run_layer(const context *c, const laci_moment *at, const laci_plan *plan,
                             lac_error *err)
 {
-    const size_t chunk = c->s->layout.chunk_rows;
+    const size_t chunk = c->run.s->layout.chunk_rows;
     lac_status st = attend_all(c, at, plan, err);
     for (size_t row = 0; row < c->pass->n && !st; row += chunk) {
         const size_t n = c->pass->n - row < chunk ? c->pass->n - row : chunk;
-        finish_rows(c, c->buf[LACI_BUF_O], row, c->buf[LACI_BUF_H], row, n);
+        laci_layer_finish(&c->run, c->run.buf[LACI_BUF_O], row, c->run.buf[LACI_BUF_H], row, n);
     }
     return st;
 }
@@ -200,28 +117,29 @@ static lac_status run_layer(const context *c, const laci_moment *at, const laci_
 static const laci_buf *attend_wanted(const context *c, const laci_plan *whole, bool is_done,
                                      const int32_t *rows, size_t n)
 {
-    laci_backend *be = c->s->be;
-    const laci_norm norm = norm_of(c, c->layer->attn_norm);
+    laci_backend *be = c->run.s->be;
+    const laci_norm norm = laci_layer_norm(&c->run, c->run.layer->attn_norm);
     const laci_attention a = attention_of(c, n);
     laci_plan plan = *whole;
     if (is_done) {
-        laci_backend_gather_rows(be, laci_backend_act(be), c->buf[LACI_BUF_O], rows, n, c->q_width,
-                                 c->buf[LACI_BUF_Q]);
-        return c->buf[LACI_BUF_Q];
+        laci_backend_gather_rows(be, laci_backend_act(be), c->run.buf[LACI_BUF_O], rows, n,
+                                 c->q_width, c->run.buf[LACI_BUF_Q]);
+        return c->run.buf[LACI_BUF_Q];
     }
     plan.active = rows;
     plan.n_active = n;
-    laci_backend_norm(be, c->buf[LACI_BUF_TAIL], 0, NULL, n, c->d, &norm, c->buf[LACI_BUF_X], 0);
-    project_queries(c, n, rows, 0, 0);
-    attend(c, &plan, &a);
-    return c->buf[LACI_BUF_O];
+    laci_backend_norm(be, c->run.buf[LACI_BUF_TAIL], 0, NULL, n, c->run.d, &norm,
+                      c->run.buf[LACI_BUF_X], 0);
+    laci_layer_queries(&c->run, n, rows, 0, 0);
+    laci_layer_attend(&c->run, &plan, &a);
+    return c->run.buf[LACI_BUF_O];
 }
 
 /* The last layer and the final norm, for the wanted rows only; each chunk goes to the sink. */
 static lac_status run_last_layer(const context *c, const laci_moment *at, const laci_plan *whole,
                                  lac_error *err)
 {
-    laci_backend *be = c->s->be;
+    laci_backend *be = c->run.s->be;
     const bool is_measured = c->request.stats || c->request.lse;
     lac_status st = LAC_OK;
     if (is_measured) {
@@ -230,16 +148,16 @@ static lac_status run_last_layer(const context *c, const laci_moment *at, const 
     } else {
         st = observe(c, at, whole, NULL, err);
     }
-    laci_buf *x = c->buf[LACI_BUF_X], *tail = c->buf[LACI_BUF_TAIL];
-    const laci_norm final = norm_of(c, c->s->model->weights.norm);
-    const size_t chunk = c->s->layout.chunk_rows;
+    laci_buf *x = c->run.buf[LACI_BUF_X], *tail = c->run.buf[LACI_BUF_TAIL];
+    const laci_norm final = laci_layer_norm(&c->run, c->run.s->model->weights.norm);
+    const size_t chunk = c->run.s->layout.chunk_rows;
     for (size_t first = 0; first < c->pass->n_rows && !st; first += chunk) {
         const size_t n = c->pass->n_rows - first < chunk ? c->pass->n_rows - first : chunk;
         const int32_t *rows = c->pass->rows + first;
-        laci_backend_gather(be, c->buf[LACI_BUF_H], rows, n, c->d, tail);
+        laci_backend_gather(be, c->run.buf[LACI_BUF_H], rows, n, c->run.d, tail);
         const laci_buf *o = attend_wanted(c, whole, is_measured, rows, n);
-        finish_rows(c, o, 0, tail, 0, n);
-        laci_backend_norm(be, tail, 0, NULL, n, c->d, &final, x, 0);
+        laci_layer_finish(&c->run, o, 0, tail, 0, n);
+        laci_backend_norm(be, tail, 0, NULL, n, c->run.d, &final, x, 0);
         st = c->pass->sink.take(c->pass->sink.user, first, n, err);
     }
     return st;
@@ -248,10 +166,10 @@ static lac_status run_last_layer(const context *c, const laci_moment *at, const 
 /* Adds the layer to the sums of the pass and shows its plan to the caller. */
 static void account(context *c, const laci_moment *at, const laci_plan *plan)
 {
-    const lac_session *s = c->s;
+    const lac_session *s = c->run.s;
     const double density = laci_plan_density(plan, at->n_q, at->n_k);
     const float *kept = s->policy->kept ? s->policy->kept(s->policy_state, at) : NULL;
-    const size_t n_heads = (size_t)c->config->n_heads;
+    const size_t n_heads = (size_t)c->run.config->n_heads;
     double sum = 0;
     for (size_t h = 0; kept && h < n_heads; h++)
         sum += (double)kept[h];
@@ -277,11 +195,11 @@ static void account(context *c, const laci_moment *at, const laci_plan *plan)
 /* One layer from projection to residual, or to the sink. */
 static lac_status do_layer(context *c, laci_moment *at, int i, lac_error *err)
 {
-    const lac_session *s = c->s;
-    const bool is_last = i == c->config->n_layers - 1;
+    const lac_session *s = c->run.s;
+    const bool is_last = i == c->run.config->n_layers - 1;
     const laci_plan_input in = { s->buf[LACI_BUF_Q], &s->kv, &c->measures, &c->request, is_last };
     laci_plan_store *store = &s->plans[s->n_plans > 1 ? i : 0];
-    c->layer = &s->model->weights.layers[i];
+    c->run.layer = &s->model->weights.layers[i];
     c->request = (laci_request){ 0 };
     at->layer = i;
     project(c, !is_last);
@@ -293,38 +211,22 @@ static lac_status do_layer(context *c, laci_moment *at, int i, lac_error *err)
     return st;
 }
 
-static void embed(const context *c)
-{
-    const laci_weights *w = &c->s->model->weights;
-    const laci_norm norm = norm_of(c, NULL);
-    const laci_embedding embedding = { .table = w->embed,
-                                       .time_table = w->time,
-                                       .d = c->d,
-                                       .time_row = c->pass->time_row,
-                                       .norm = c->config->embed_norm ? &norm : NULL };
-    laci_backend_embed(c->s->be, &embedding, c->pass->ids, c->pass->n, c->buf[LACI_BUF_H]);
-}
-
 lac_status laci_forward(lac_session *s, const laci_pass *pass, lac_error *err)
 {
     const laci_config *config = &s->model->config;
-    context c = { .s = s,
+    context c = { .run = laci_layer_begin(s, pass->clock),
                   .pass = pass,
-                  .config = config,
-                  .buf = s->buf,
                   .measures = { .mass = s->buf[LACI_BUF_MASS],
                                 .late = s->buf[LACI_BUF_LATE],
                                 .lse = s->buf[LACI_BUF_LSE],
                                 .columns = s->buf[LACI_BUF_COLUMNS],
                                 .probe_q = s->buf[LACI_BUF_PROBE_Q],
                                 .probe_out = s->buf[LACI_BUF_PROBE_O] },
-                  .d = (size_t)config->d_model,
-                  .q_width = (size_t)config->n_heads * (size_t)config->d_head,
-                  .d_ff = (size_t)config->d_ff };
+                  .q_width = (size_t)config->n_heads * (size_t)config->d_head };
     laci_moment at = pass->moment;
     lac_status st = LAC_OK;
     at.n_q = at.n_k = pass->n;
-    embed(&c);
+    laci_layer_embed(&c.run, pass->ids, pass->n, pass->time_row);
     for (int i = 0; i < config->n_layers && !st; i++)
         st = do_layer(&c, &at, i, err);
     s->density = c.density / config->n_layers;

@@ -3,7 +3,7 @@
 #ifndef LACI_ENGINE_FORWARD_H
 #define LACI_ENGINE_FORWARD_H
 
-#include "engine/session.h"
+#include "engine/layer.h"
 
 /* Receives the final normalised rows [first, first + n) of pass->rows, at row 0 of LACI_BUF_X, act
  * [n, d_model]. */
@@ -11,11 +11,6 @@ typedef struct {
     lac_status (*take)(void *user, size_t first, size_t n, lac_error *err);
     void *user;
 } laci_row_sink;
-
-/* Seconds a pass spent by part, until the calls returned; for benchmarks. */
-typedef struct {
-    double linear, attention; /* products of weights; attention without packing its keys */
-} laci_clock;
 
 typedef struct {
     const int32_t *ids; /* [n] token ids, no holes */

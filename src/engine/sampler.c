@@ -17,8 +17,12 @@ static const struct {
     { "maskgit_plus", LAC_ALGORITHM_MASKGIT_PLUS },
     { "topk_margin", LAC_ALGORITHM_TOPK_MARGIN },
     { "entropy", LAC_ALGORITHM_ENTROPY },
+    { "sequential", LAC_ALGORITHM_SEQUENTIAL },
+    { "entropy_bounded", LAC_ALGORITHM_ENTROPY_BOUNDED },
 };
 enum { N_ALGORITHMS = sizeof algorithms / sizeof algorithms[0], DEFAULT_TOKENS = 128 };
+
+static const float ENTROPY_BOUND = 0.35f; /* SDAR's own */
 
 const char *lac_algorithm_name(lac_algorithm algorithm)
 {
@@ -36,7 +40,7 @@ int lac_algorithm_from_name(const char *name)
 
 bool laci_algorithm_is_dream(lac_algorithm algorithm)
 {
-    return algorithm >= LAC_ALGORITHM_ORIGIN;
+    return algorithm >= LAC_ALGORITHM_ORIGIN && algorithm <= LAC_ALGORITHM_ENTROPY;
 }
 
 /* ------------------------------------------------------------------ options */
@@ -54,6 +58,7 @@ static lac_status check_reals(const lac_generate_options *opt, lac_error *err)
         { "alg_temp", opt->alg_temp, 0, 100 },
         { "eps", opt->eps, 0, 0.5f },
         { "cfg_scale", opt->cfg_scale, 0, 100 },
+        { "entropy_bound", opt->entropy_bound, 0, 1000 },
     };
     for (size_t i = 0; i < sizeof reals / sizeof reals[0]; i++)
         if (!(reals[i].value >= reals[i].min && reals[i].value <= reals[i].max))
@@ -75,9 +80,16 @@ static lac_status check_counts(const lac_generate_options *opt, lac_error *err)
         if (counts[i].value < 0)
             return laci_fail(err, LAC_EINVAL, 0, "%s is %d: must not be negative", counts[i].name,
                              counts[i].value);
-    if (opt->algorithm < LAC_ALGORITHM_DEFAULT || opt->algorithm > LAC_ALGORITHM_ENTROPY)
+    if (opt->algorithm < LAC_ALGORITHM_DEFAULT || opt->algorithm > LAC_ALGORITHM_ENTROPY_BOUNDED)
         return laci_fail(err, LAC_EINVAL, 0, "unknown algorithm %d", (int)opt->algorithm);
     return LAC_OK;
+}
+
+/* Algorithms whose order is not that of a probability, so that no threshold fits it. */
+static bool has_no_probability(lac_algorithm algorithm)
+{
+    return algorithm == LAC_ALGORITHM_ENTROPY || algorithm == LAC_ALGORITHM_SEQUENTIAL ||
+           algorithm == LAC_ALGORITHM_ENTROPY_BOUNDED;
 }
 
 lac_status laci_options_resolve(const laci_config *config, size_t n_holes,
@@ -96,15 +108,20 @@ lac_status laci_options_resolve(const laci_config *config, size_t n_holes,
     if (!o.algorithm && dream_family)
         o.algorithm = o.threshold > 0 ? LAC_ALGORITHM_MASKGIT_PLUS : LAC_ALGORITHM_ENTROPY;
     if (!o.algorithm) o.algorithm = LAC_ALGORITHM_LOW_CONFIDENCE;
-    if (o.threshold > 0 && o.algorithm == LAC_ALGORITHM_ENTROPY)
-        return laci_fail(
-            err, LAC_EINVAL, 0,
-            "threshold %g with algorithm entropy: its confidences are no probabilities",
-            (double)o.threshold);
+    if (o.threshold > 0 && has_no_probability(o.algorithm))
+        return laci_fail(err, LAC_EINVAL, 0,
+                         "threshold %g with algorithm %s: its confidences are no probabilities",
+                         (double)o.threshold, lac_algorithm_name(o.algorithm));
+    if (config->block_size && o.block_length && o.block_length != config->block_size)
+        return laci_fail(err, LAC_EINVAL, 0,
+                         "block_length is %d: this model decodes in blocks of %d", o.block_length,
+                         config->block_size);
+    if (config->block_size) o.block_length = config->block_size;
     if (!o.block_length) o.block_length = dream_family || n < 32 ? n : 32;
-    if (o.block_length > n) o.block_length = n;
+    if (o.block_length > n && !config->block_size) o.block_length = n;
     if (!o.steps) o.steps = n;
     if (o.eps == 0) o.eps = 1e-3f;
+    if (o.entropy_bound == 0) o.entropy_bound = ENTROPY_BOUND;
     const int n_blocks = (n - 1) / o.block_length + 1;
     if (o.steps > n)
         return laci_fail(err, LAC_EINVAL, 0, "%d steps for %d tokens: a step fixes at least one",
@@ -127,10 +144,17 @@ laci_choice_rule laci_choice_rule_of(const laci_config *config, int n_tokens,
         [LAC_ALGORITHM_MASKGIT_PLUS] = LACI_CONFIDENCE_CHOSEN,
         [LAC_ALGORITHM_TOPK_MARGIN] = LACI_CONFIDENCE_MARGIN,
         [LAC_ALGORITHM_ENTROPY] = LACI_CONFIDENCE_ENTROPY,
+        [LAC_ALGORITHM_SEQUENTIAL] = LACI_CONFIDENCE_CHOSEN,
+        [LAC_ALGORITHM_ENTROPY_BOUNDED] = LACI_CONFIDENCE_ENTROPY,
     };
+    /* SDAR samples and judges as Dream does, by the filtered distribution; LLaDA by the
+     * whole one. */
+    const bool is_sdar = config->sampler == LACI_SAMPLER_SDAR;
+    const bool is_plain = confidence_of[opt->algorithm] == LACI_CONFIDENCE_MODEL;
     laci_choice_rule rule = {
-        .draw = laci_algorithm_is_dream(opt->algorithm) ? LACI_DRAW_CATEGORICAL : LACI_DRAW_GUMBEL,
-        .confidence = confidence_of[opt->algorithm],
+        .draw = is_sdar || laci_algorithm_is_dream(opt->algorithm) ? LACI_DRAW_CATEGORICAL
+                                                                   : LACI_DRAW_GUMBEL,
+        .confidence = is_sdar && is_plain ? LACI_CONFIDENCE_CHOSEN : confidence_of[opt->algorithm],
         .bf16_confidence = (opt->quirks & LAC_QUIRK_BF16_CONFIDENCE) != 0,
         .temperature = (double)opt->temperature,
         .top_p = (double)opt->top_p,
@@ -173,7 +197,8 @@ void laci_rank_candidates(laci_candidate *candidates, size_t n, const laci_confi
                 laci_rng_key(opt->seed, LACI_RNG_ORDER, (uint32_t)step, (uint32_t)c->position);
             c->choice.confidence = laci_rng_unit(key, 0);
         }
-        c->rank = c->choice.confidence;
+        c->rank = opt->algorithm == LAC_ALGORITHM_SEQUENTIAL ? -(double)c->position
+                                                             : c->choice.confidence;
         if (opt->alg_temp > 0 && opt->threshold <= 0 && laci_algorithm_is_dream(opt->algorithm))
             c->rank = c->rank / (double)opt->alg_temp +
                       gumbel(opt->seed, LACI_RNG_PICK, step, c->position);
@@ -229,12 +254,27 @@ static size_t flip(laci_candidate *candidates, size_t n, double chance,
     return n_flips;
 }
 
+/* Lowest entropies first, while those before stay within the bound together; at least one. The
+ * rank is minus the entropy. */
+static size_t within_entropy(const laci_candidate *candidates, size_t n, double bound)
+{
+    double sum = 0;
+    size_t n_fixed = 0;
+    while (n_fixed < n && (sum -= candidates[n_fixed].rank) <= bound)
+        n_fixed++;
+    return n_fixed ? n_fixed : n > 0;
+}
+
 size_t laci_decide(laci_candidate *candidates, size_t n, size_t quota, double chance,
                    const lac_generate_options *opt, int step)
 {
     if (opt->algorithm == LAC_ALGORITHM_ORIGIN && opt->threshold <= 0)
         return flip(candidates, n, chance, opt, step);
     sort_candidates(candidates, n);
+    if (opt->algorithm == LAC_ALGORITHM_ENTROPY_BOUNDED) {
+        const size_t n_fixed = within_entropy(candidates, n, (double)opt->entropy_bound);
+        return n_fixed < quota ? quota : n_fixed;
+    }
     if (opt->threshold <= 0) return quota < n ? quota : n;
     size_t n_fixed = quota > 0 ? quota : 1;
     while (n_fixed < n && candidates[n_fixed].rank >= (double)opt->threshold)

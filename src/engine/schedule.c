@@ -1,15 +1,23 @@
 /* schedule.c: see schedule.h. */
 #include "engine/schedule.h"
 
+/* Holes of the first block. */
+static int first_block(const laci_schedule *s)
+{
+    const int n = s->lead ? s->lead : s->block_length;
+    return n < s->n_holes ? n : s->n_holes;
+}
+
 int laci_schedule_n_blocks(const laci_schedule *s)
 {
-    return (s->n_holes + s->block_length - 1) / s->block_length;
+    return 1 + (s->n_holes - first_block(s) + s->block_length - 1) / s->block_length;
 }
 
 void laci_schedule_block(const laci_schedule *s, int b, int *begin, int *end)
 {
-    *begin = b * s->block_length;
-    *end = s->n_holes - *begin < s->block_length ? s->n_holes : *begin + s->block_length;
+    const int n_first = first_block(s), n = b ? s->block_length : n_first;
+    *begin = b ? n_first + (b - 1) * s->block_length : 0;
+    *end = s->n_holes - *begin < n ? s->n_holes : *begin + n;
 }
 
 int laci_schedule_block_steps(const laci_schedule *s, int b)

@@ -11,6 +11,7 @@ typedef struct {
     bool is_dream;                    /* Dream's time grid; else LLaDA's even split */
     bool may_fix_none;                /* published: a Dream step may fix nothing */
     float eps;                        /* Dream: end of the time grid */
+    int lead;                         /* holes of a first block that is shorter, 0 = it is not */
 } laci_schedule;
 
 int laci_schedule_n_blocks(const laci_schedule *s);

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "engine/block_memory.h"
 
 enum {
     CHUNK_ROWS = 512,                /* rows of one pass through the products */
@@ -90,8 +91,14 @@ static lac_status choose_policy(laci_chosen *chosen, const laci_config *c, int n
                                   .n_ctx = (size_t)n_ctx,
                                   .n_passes = 1,
                                   .sparse = &chosen->sparse };
-    return laci_policy_choose(&chosen->policy, &chosen->sparse, opt->sparse, opt->sparse_options,
-                              &model, chosen->reason, err);
+    if (c->mask != LAC_MASK_BLOCK_CAUSAL)
+        return laci_policy_choose(&chosen->policy, &chosen->sparse, opt->sparse,
+                                  opt->sparse_options, &model, chosen->reason, err);
+    lac_status st = laci_policy_choose(&chosen->policy, &chosen->sparse, "dense", NULL, &model,
+                                       chosen->reason, err);
+    if (st) return st;
+    return laci_prefix_choose(&chosen->prefix, opt->sparse, opt->sparse_options, c->family,
+                              (size_t)c->block_size, chosen->reason, LACI_REASON, err);
 }
 
 lac_status laci_session_plan(const laci_config *config, laci_dtype act, int n_ctx,
@@ -105,15 +112,20 @@ lac_status laci_session_plan(const laci_config *config, laci_dtype act, int n_ct
     const size_t q = (size_t)config->n_heads * (size_t)config->d_head;
     const size_t kv = (size_t)config->n_kv_heads * (size_t)config->d_head;
     const size_t a = act == LACI_BF16 ? 2 : 4;
-    laci_session_layout l = { .n_ctx = n, .n_pad = round_up(n, LACI_ROW_PAD) };
-    l.chunk_rows = l.n_pad < CHUNK_ROWS ? l.n_pad : CHUNK_ROWS;
+    const bool is_blockwise = config->mask == LAC_MASK_BLOCK_CAUSAL;
+    laci_session_layout l = { .n_ctx = n };
+    l.n_pass = is_blockwise ? laci_block_pass_rows(config, n) : n;
+    l.n_pad = round_up(l.n_pass, LACI_ROW_PAD);
+    l.chunk_rows = is_blockwise || l.n_pad < CHUNK_ROWS ? l.n_pad : CHUNK_ROWS;
     l.logit_rows = LOGITS_BYTES / (n_vocab * sizeof(float)) / LACI_ROW_PAD * LACI_ROW_PAD;
     l.logit_rows = larger(l.logit_rows, LACI_ROW_PAD);
     if (l.logit_rows > l.chunk_rows) l.logit_rows = l.chunk_rows;
     const size_t widest = larger(larger(q, d), d_ff);
-    l.bytes[LACI_BUF_H] = n * d * sizeof(float);
+    l.bytes[LACI_BUF_H] = l.n_pass * d * sizeof(float);
     l.bytes[LACI_BUF_Q] = l.bytes[LACI_BUF_O] = l.n_pad * q * a;
-    l.kv_bytes = laci_kv_bytes(act, 1, n, (size_t)config->n_kv_heads, (size_t)config->d_head);
+    l.kv_bytes = is_blockwise
+                     ? laci_block_cache_need(config, act, n)
+                     : laci_kv_bytes(act, 1, n, (size_t)config->n_kv_heads, (size_t)config->d_head);
     l.bytes[LACI_BUF_X] = l.chunk_rows * widest * a;
     l.bytes[LACI_BUF_Y] = l.chunk_rows * larger(widest, kv) * sizeof(float);
     l.bytes[LACI_BUF_Z] = l.chunk_rows * d_ff * sizeof(float);
@@ -122,6 +134,12 @@ lac_status laci_session_plan(const laci_config *config, laci_dtype act, int n_ct
         n * (size_t)config->rope_dim / 2 * sizeof(float);
     l.bytes[LACI_BUF_LOGITS] = l.logit_rows * n_vocab * sizeof(float);
     l.host_bytes = carve_host(NULL, NULL, n);
+    if (is_blockwise) {
+        l.block_bytes = laci_block_bytes(config, act, n, &chosen->prefix);
+        const laci_prefix *how = &chosen->prefix;
+        l.n_pages = how->is_dense ? 0 : (n + how->page - 1) / how->page;
+        l.n_ranked = laci_prefix_measures(how) ? n : 0;
+    }
     plan_policy(&l, chosen, a);
     *out = l;
     return LAC_OK;
@@ -136,7 +154,9 @@ static size_t scratch_need(const lac_model *model, const laci_session_layout *l)
                                                            .d_head = (size_t)c->d_head,
                                                            .n_vocab = (size_t)c->n_vocab,
                                                            .n_ctx = l->stats_block ? l->n_ctx : 0,
-                                                           .stats_block = l->stats_block });
+                                                           .stats_block = l->stats_block,
+                                                           .n_pages = l->n_pages,
+                                                           .n_ranked = l->n_ranked });
 }
 
 /* ------------------------------------------------------------------ creation */
@@ -186,8 +206,10 @@ static lac_status make_buffers(lac_session *s, lac_error *err)
     const uintptr_t start = (uintptr_t)s->host;
     (void)carve_host(s, (char *)s->host + (LACI_ALIGN - start % LACI_ALIGN) % LACI_ALIGN,
                      s->layout.n_ctx);
-    lac_status st = laci_kv_new(s->be, 1, s->layout.n_ctx, (size_t)c->n_kv_heads, (size_t)c->d_head,
-                                &s->kv, err);
+    lac_status st = c->mask == LAC_MASK_BLOCK_CAUSAL
+                        ? laci_block_memory_new(s, err)
+                        : laci_kv_new(s->be, 1, s->layout.n_ctx, (size_t)c->n_kv_heads,
+                                      (size_t)c->d_head, &s->kv, err);
     if (!st) st = laci_backend_reserve(s->be, scratch_need(s->model, &s->layout), err);
     return st ? st : fill_rope(s, err);
 }
@@ -248,14 +270,8 @@ static lac_status check_room(const lac_model *model, const lac_session_options *
 static lac_status check_session(const lac_model *model, const lac_session_options *opt, int *n_ctx,
                                 lac_error *err)
 {
-    const laci_config *c = &model->config;
     if (!model->has_weights)
         return laci_fail(err, LAC_EINVAL, 0, "the model was opened without weights");
-    if (c->mask != LAC_MASK_FULL)
-        return laci_fail(err, LAC_EUNSUPPORTED, 0,
-                         "%s decodes block by block with a key cache, which this version does not "
-                         "implement",
-                         c->family);
     return check_room(model, opt, n_ctx, err);
 }
 
@@ -312,6 +328,7 @@ void lac_session_free(lac_session *s)
     for (int i = 0; i < LACI_N_BUFS; i++)
         laci_buf_free(s->be, s->buf[i]);
     if (s->be) laci_kv_free(s->be, &s->kv);
+    laci_block_memory_free(s);
     laci_buf_free(s->be, s->guide_rows);
     laci_buf_free(s->be, s->guide_logits);
     for (size_t i = 0; s->plans && i < s->n_plans; i++)
@@ -326,7 +343,7 @@ void lac_session_free(lac_session *s)
 
 const char *lac_session_sparse(const lac_session *s)
 {
-    return s->policy->name;
+    return s->block ? s->block->how.name : s->policy->name;
 }
 
 const char *lac_session_sparse_reason(const lac_session *s)
@@ -351,7 +368,7 @@ lac_status lac_session_plan_memory(const lac_model *model, const lac_session_opt
     lac_memory_plan plan = { .n_ctx = n_ctx, .n_threads = n_threads };
     plan.bytes_weights = laci_weights_bytes(c, model->be);
     plan.bytes_kv = l.kv_bytes;
-    plan.bytes_workspace = l.host_bytes + l.policy_bytes;
+    plan.bytes_workspace = l.host_bytes + l.block_bytes + l.policy_bytes;
     for (int i = 0; i < LACI_N_BUFS; i++)
         plan.bytes_workspace += l.bytes[i];
     plan.bytes_workspace += scratch_need(model, &l) * (size_t)n_threads;

@@ -4,12 +4,14 @@
 #define LACI_ENGINE_SESSION_H
 
 #include "attention/policy.h"
+#include "attention/prefix.h"
 #include "engine/sampler.h"
 #include "model/model.h"
 
-/* Buffers of the backend; n_pad rows are n_ctx rounded up for products, R = chunk_rows. */
+/* Buffers of the backend; n_pass rows are those of the longest pass: n_ctx, or of a block-causal
+ * model some blocks; n_pad rows are these rounded up for products, R = chunk_rows. */
 typedef enum {
-    LACI_BUF_H,      /* f32 [n_ctx, d_model] residual stream */
+    LACI_BUF_H,      /* f32 [n_pass, d_model] residual stream */
     LACI_BUF_Q,      /* act [n_pad, n_heads * d_head] */
     LACI_BUF_O,      /* act [n_pad, n_heads * d_head] attention output */
     LACI_BUF_X,      /* act [R, widest input of a product] */
@@ -30,17 +32,19 @@ typedef enum {
 } laci_session_buf;
 
 typedef struct {
-    size_t n_ctx, n_pad;
+    size_t n_ctx, n_pass, n_pad;
     size_t chunk_rows; /* rows of one pass through the products */
     size_t logit_rows; /* rows of one chunk of logits */
     size_t bytes[LACI_N_BUFS];
-    size_t kv_bytes;   /* keys and values of one layer */
-    size_t host_bytes; /* canvas and its companions */
+    size_t kv_bytes;    /* keys and values: of one layer, or of the whole cache */
+    size_t host_bytes;  /* canvas and its companions */
+    size_t block_bytes; /* partial attention of a block-causal model */
     /* of the attention policy */
     size_t state_bytes;          /* for one pass */
     size_t n_plans;              /* as many as layers, or 1 where all share one */
     size_t plan_rows, plan_cols; /* room of each */
     size_t policy_bytes;         /* state and plans together */
+    size_t n_pages, n_ranked;    /* most pages scored and scores ranked behind a key cache */
     size_t stats_block;          /* smallest key block of statistics, 0 = none */
 } laci_session_layout;
 
@@ -48,6 +52,7 @@ typedef struct {
 typedef struct {
     const laci_policy *policy;
     laci_sparse sparse;
+    laci_prefix prefix; /* of a block-causal model, whose policy is then dense */
     laci_shape shape;
     char reason[LACI_REASON];
 } laci_chosen;
@@ -62,17 +67,21 @@ lac_status laci_session_plan(const laci_config *config, laci_dtype act, int n_ct
  * second pass the first time. Errors: ENOMEM, what the policy reports. */
 lac_status laci_session_begin(lac_session *s, size_t n_passes, lac_error *err);
 
+/* What a block-causal model's session has beside: engine/block_memory.h. */
+typedef struct laci_block_memory laci_block_memory;
+
 struct lac_session {
     lac_allocator mem;
     const lac_model *model;
     laci_backend *be;
     laci_session_layout layout;
     laci_buf *buf[LACI_N_BUFS];
-    laci_kv kv;             /* of the layer under way */
-    laci_buf *guide_rows;   /* act: unguided rows of a step, only while guidance is on */
-    laci_buf *guide_logits; /* f32 [logit_rows, n_vocab], likewise */
-    size_t guide_capacity;  /* rows guide_rows holds */
-    float *seen_logits;     /* [logit_rows, n_vocab] for the caller, once asked for */
+    laci_block_memory *block; /* owned; NULL for models that see the whole canvas */
+    laci_kv kv;               /* of the layer under way; none behind a key cache */
+    laci_buf *guide_rows;     /* act: unguided rows of a step, only while guidance is on */
+    laci_buf *guide_logits;   /* f32 [logit_rows, n_vocab], likewise */
+    size_t guide_capacity;    /* rows guide_rows holds */
+    float *seen_logits;       /* [logit_rows, n_vocab] for the caller, once asked for */
 
     laci_chosen chosen;
     const laci_policy *policy; /* chosen.policy */

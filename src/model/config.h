@@ -31,7 +31,7 @@ typedef enum { LACI_SAMPLER_LLADA, LACI_SAMPLER_DREAM, LACI_SAMPLER_SDAR } laci_
 enum { LACI_MAX_EOS = 8 };
 
 typedef struct {
-    const char *family; /* static: "llada", "dream", "sdar", "lacuna", "tiny-dlm" */
+    const char *family; /* static: "llada", "dream", "sdar", "fast-dllm", "lacuna", "tiny-dlm" */
     char name[128];     /* what the file calls itself, "" when it says nothing */
     int n_layers, d_model, n_heads, n_kv_heads, d_head, d_ff;
     int n_vocab;     /* embedding rows */
@@ -50,6 +50,7 @@ typedef struct {
     bool tied;         /* head = embedding */
     lac_mask_kind mask;
     int block_size; /* of a block-causal model, 0 otherwise */
+    int sub_block;  /* positions of a block decided before the next ones, 0 = the block */
     bool shift_logits;
     laci_sampler sampler;
     int mask_id, bos_id, pad_id; /* -1 = none */

@@ -6,7 +6,8 @@
 #include "base/error.h"
 #include "model/family.h"
 
-static const char implemented[] = "implemented are lacuna, llada, dream, sdar and tiny-dlm";
+static const char implemented[] =
+    "implemented are lacuna, llada, dream, sdar, fast-dllm and tiny-dlm";
 
 static const char moe_hint[] = "it is a mixture of experts; use a dense model";
 static const char causal_hint[] = "it is autoregressive, and this program runs diffusion models";
@@ -25,12 +26,6 @@ static const struct refusal {
     { "LLaDA2", NULL, "llada2_moe_veomni", "bailingmoe2", moe_hint, { NULL } },
     { "SDAR-MoE", "SDARMoeForCausalLM", "sdar_moe", "sdar-moe", moe_hint, { NULL } },
     { "RND1", "RND1LM", "rnd1", "rnd1", moe_hint, { NULL } },
-    { "Fast-dLLM v2",
-      "Fast_dLLM_QwenForCausalLM",
-      "Fast_dLLM_Qwen",
-      "fast-dllm",
-      "its blocks are decoded with a shift inside the block",
-      { NULL } },
     { "DiffusionGemma",
       "DiffusionGemmaForBlockDiffusion",
       "diffusion_gemma",

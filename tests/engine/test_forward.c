@@ -20,6 +20,8 @@ static const family_case families[] = {
     { "dream-gguf/model-f16.gguf", "dream" },
     { "qwen3", "qwen3" },
     { "qwen3-q8/model-q8_0.gguf", "qwen3-q8" },
+    { "sdar", "sdar" },
+    { "fast-dllm", "fast-dllm" },
     { "tiny-dlm-random", "tiny-dlm-random" },
 };
 enum { N_FAMILIES = sizeof families / sizeof families[0] };

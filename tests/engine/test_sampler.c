@@ -201,7 +201,8 @@ static void mock_open(mock *m, const laci_jval *v)
                                    m->opt.steps,
                                    laci_algorithm_is_dream(m->opt.algorithm),
                                    (m->opt.quirks & LAC_QUIRK_ZERO_STEP) != 0,
-                                   m->opt.eps };
+                                   m->opt.eps,
+                                   0 };
 }
 
 static void mock_compare(const mock *m, const laci_jval *v)

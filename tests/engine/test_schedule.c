@@ -75,7 +75,7 @@ static void every_hole_is_given_out(void **state)
         for (int block = 1; block <= holes; block++) {
             const int n_blocks = (holes + block - 1) / block;
             for (int steps = n_blocks; steps <= holes; steps++) {
-                laci_schedule s = { holes, block, steps, (holes + steps) % 2, false, 1e-3f };
+                laci_schedule s = { holes, block, steps, (holes + steps) % 2, false, 1e-3f, 0 };
                 int total = 0;
                 const int n = run_schedule(&s, fixed, 64);
                 for (int i = 0; i < n; i++)

@@ -554,8 +554,36 @@ static const published files[] = {
     { .file = "llada2.0-mini/config.json", .word = "LLaDA2" },
     { .file = "llada2.0-flash/config.json", .word = "LLaDA2" },
     { .file = "reconstructed/llada-moe-7b-a1b.config.json", .word = "LLaDA-MoE" },
-    { .file = "reconstructed/fast-dllm-v2-1.5b.config.json", .word = "Fast-dLLM v2" },
-    { .file = "reconstructed/fast-dllm-v2-7b.config.json", .word = "Fast-dLLM v2" },
+    { "reconstructed/fast-dllm-v2-1.5b.config.json",
+      NULL,
+      "fast-dllm",
+      "",
+      28,
+      1536,
+      12,
+      2,
+      8960,
+      151936,
+      32768,
+      32,
+      151665,
+      151643,
+      { 151645 } },
+    { "reconstructed/fast-dllm-v2-7b.config.json",
+      NULL,
+      "fast-dllm",
+      "",
+      28,
+      3584,
+      28,
+      4,
+      18944,
+      152064,
+      32768,
+      32,
+      151665,
+      151643,
+      { 151645 } },
     { .file = "reconstructed/diffusiongemma-26b-a4b-it.config.json", .word = "DiffusionGemma" },
     { .file = "reconstructed/diffusiongemma-tiny.config.json", .word = "DiffusionGemma" },
 };
@@ -582,12 +610,14 @@ static void check_values(const published *p, const laci_config *c)
     expect_int(p->file, "mask id", c->mask_id, p->mask_id);
     expect_int(p->file, "begin id", c->bos_id, p->bos_id);
     const bool is_dream = !strcmp(p->family, "dream"), is_sdar = !strcmp(p->family, "sdar");
-    expect_int(p->file, "shift", c->shift_logits, is_dream);
-    expect_int(p->file, "biases", c->qkv_bias, is_dream);
+    const bool is_fast = !strcmp(p->family, "fast-dllm");
+    expect_int(p->file, "shift", c->shift_logits, is_dream || is_fast);
+    expect_int(p->file, "biases", c->qkv_bias, is_dream || is_fast);
+    expect_int(p->file, "sub-block", c->sub_block, is_fast ? 8 : 0);
     expect_int(p->file, "qk norm", (int)c->qk_norm, is_sdar ? 1 : 0);
-    expect_int(p->file, "tied", c->tied, 0);
+    expect_int(p->file, "tied", c->tied, is_fast && p->d_model == 1536);
     expect_int(p->file, "rope layout", (int)c->rope_layout, LACI_ROPE_HALF);
-    const bool is_llada = !is_dream && !is_sdar;
+    const bool is_llada = !is_dream && !is_sdar && !is_fast;
     if (c->rope_theta != (is_llada ? 5e5 : 1e6)) fail_msg("%s: theta %g", p->file, c->rope_theta);
     if (c->norm_eps != (is_llada ? 1e-5 : 1e-6)) fail_msg("%s: eps %g", p->file, c->norm_eps);
     int n_eos = 0;

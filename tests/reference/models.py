@@ -66,13 +66,17 @@ def rotate(x, theta, sign=1):
     return torch.cat([a * c - b * s, b * c + a * s], dim=-1)
 
 
-def attend(q, k, v):
-    """Full attention. q [n, H, d]; k, v [n, K, d]; query head h reads key head h / (H / K)."""
+def attend(q, k, v, block=0):
+    """q [n, H, d]; k, v [n, K, d]; query head h reads key head h / (H / K). Full attention, or with
+    a block size block-causal: query i reads key j if j // block <= i // block."""
     n, n_heads, d = q.shape
     group = n_heads // k.shape[1]
     out = torch.empty_like(q)
+    at = torch.arange(n) // block if block else torch.zeros(n)
+    hidden = at[None, :] > at[:, None]
     for h in range(n_heads):
         scores = q[:, h] @ k[:, h // group].T / d ** 0.5
+        scores[hidden] = -torch.inf
         out[:, h] = torch.softmax(scores, dim=-1) @ v[:, h // group]
     return out.reshape(n, n_heads * d)
 
@@ -100,7 +104,7 @@ def llada_forward(config, w, ids):
         q = (x @ w[p + "self_attn.q_proj.weight"].T).view(n, heads, d)
         k = (x @ w[p + "self_attn.k_proj.weight"].T).view(n, heads, d)
         v = (x @ w[p + "self_attn.v_proj.weight"].T).view(n, heads, d)
-        a = attend(rotate(q, theta), rotate(k, theta), v)
+        a = attend(rotate(q, theta), rotate(k, theta), v, config.get("block", 0))
         h = h + a @ w[p + "self_attn.o_proj.weight"].T
         x = rms_norm(h, w[p + "post_attention_layernorm.weight"], eps)
         gate = silu(x @ w[p + "mlp.gate_proj.weight"].T)
@@ -110,8 +114,8 @@ def llada_forward(config, w, ids):
 
 
 def dream_forward(config, w, ids):
-    """Dream: Qwen2.5 layers; biases on q, k, v; grouped key heads; head untied. The sampler reads
-    row i - 1 for position i; that shift is not done here."""
+    """Dream and Fast-dLLM v2: Qwen2.5 layers; biases on q, k, v; grouped key heads. The sampler
+    reads row i - 1 for position i; that shift is not done here."""
     h = w["model.embed_tokens.weight"][ids]
     n, d_model = h.shape
     heads, kv_heads, d = config["n_heads"], config["n_kv_heads"], d_model // config["n_heads"]
@@ -124,17 +128,18 @@ def dream_forward(config, w, ids):
         k = x @ w[p + "self_attn.k_proj.weight"].T + w[p + "self_attn.k_proj.bias"]
         v = x @ w[p + "self_attn.v_proj.weight"].T + w[p + "self_attn.v_proj.bias"]
         a = attend(rotate(q.view(n, heads, d), theta), rotate(k.view(n, kv_heads, d), theta),
-                   v.view(n, kv_heads, d))
+                   v.view(n, kv_heads, d), config.get("block", 0))
         h = h + a @ w[p + "self_attn.o_proj.weight"].T
         x = rms_norm(h, w[p + "post_attention_layernorm.weight"], eps)
         gate = silu(x @ w[p + "mlp.gate_proj.weight"].T)
         h = h + (gate * (x @ w[p + "mlp.up_proj.weight"].T)) @ w[p + "mlp.down_proj.weight"].T
         rms.append(rms_of(h))
-    return rms_norm(h, w["model.norm.weight"], eps) @ w["lm_head.weight"].T, rms
+    head = w.get("lm_head.weight", w["model.embed_tokens.weight"])
+    return rms_norm(h, w["model.norm.weight"], eps) @ head.T, rms
 
 
 def qwen3_forward(config, w, ids):
-    """Qwen3 and SDAR layers under full attention: q and k normalised per head, then rotated; the
+    """Qwen3 and SDAR layers: q and k normalised per head, then rotated; the
     head dimension is a key of its own; the head is the embedding when no lm_head is there."""
     h = w["model.embed_tokens.weight"][ids]
     n = h.shape[0]
@@ -149,7 +154,7 @@ def qwen3_forward(config, w, ids):
         v = (x @ w[p + "self_attn.v_proj.weight"].T).view(n, kv_heads, d)
         q = rms_norm(q, w[p + "self_attn.q_norm.weight"], eps)
         k = rms_norm(k, w[p + "self_attn.k_norm.weight"], eps)
-        a = attend(rotate(q, theta), rotate(k, theta), v)
+        a = attend(rotate(q, theta), rotate(k, theta), v, config.get("block", 0))
         h = h + a @ w[p + "self_attn.o_proj.weight"].T
         x = rms_norm(h, w[p + "post_attention_layernorm.weight"], eps)
         gate = silu(x @ w[p + "mlp.gate_proj.weight"].T)
@@ -213,8 +218,9 @@ def read_config(c):
     if "n_embd" in c:
         return {"family": "tiny-dlm", "n_layers": c["n_layer"], "n_heads": c["n_head"],
                 "d_head": c["head_dim"], "norm_eps": 1.1920929e-07, "rope_theta": c["rope_theta"]}
-    family = {"llada": "llada", "Dream": "dream"}.get(c.get("model_type"), "qwen3")
-    return {"family": family, "n_layers": c["num_hidden_layers"],
+    family = {"llada": "llada", "Dream": "dream", "Fast_dLLM_Qwen": "dream"}.get(
+        c.get("model_type"), "qwen3")
+    return {"family": family, "block": c.get("block_size") or c.get("bd_size") or 0, "n_layers": c["num_hidden_layers"],
             "n_heads": c["num_attention_heads"], "n_kv_heads": c["num_key_value_heads"],
             "d_head": c.get("head_dim"), "norm_eps": c["rms_norm_eps"],
             "rope_theta": float(c["rope_theta"])}

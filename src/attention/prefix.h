@@ -1,0 +1,97 @@
+/* prefix.h: which part of a key cache the rows of a decoding block read: policies of block-wise
+ * models. Each is a choice of rows to recompute, of a selector of keys, and of when all is read
+ * again; prefix.def names the published combinations. Attention of the rows among themselves is
+ * always whole. Computes no attention: engine/block_attend.c does, by what is decided here.
+ * Sources: QUEST (arXiv 2406.10774), MAGE (2602.14209), FlashBlock (2602.05305), LoSA (2604.12056),
+ * SparseD (2509.24014). */
+#ifndef LACI_ATTENTION_PREFIX_H
+#define LACI_ATTENTION_PREFIX_H
+
+#include "attention/plan.h"
+
+/* Rows that read the prefix in a step; the others keep what they read before. */
+typedef enum {
+    LACI_ROWS_ALL,
+    LACI_ROWS_CHANGED, /* those whose queries moved most since they last read, and new ids */
+    LACI_ROWS_NONE,
+} laci_prefix_rows;
+
+typedef enum {
+    LACI_SELECT_PAGES,   /* pages by an upper bound, each step anew; union over rows of a KV head */
+    LACI_SELECT_COLUMNS, /* keys by mass in the block's first step, per KV head */
+    LACI_SELECT_BLOCKS,  /* pages by mass in the block's first step, per KV head or query head */
+} laci_prefix_selector;
+
+/* A policy with its numbers resolved. */
+typedef struct {
+    const char *name; /* as typed after --sparse; "dense" = everything is read */
+    bool is_dense;
+    laci_prefix_rows rows;
+    laci_prefix_selector selector;
+    bool per_head;        /* blocks: a list for each query head */
+    bool dense_first;     /* the first step of a block reads everything */
+    double budget;        /* keys of a row: a count, or below 1 a share of the prefix */
+    double active;        /* rows recomputed: a count, or below 1 a share of the block */
+    double min_change;    /* rows that moved by less than this share of their size keep what they
+                             have; 0 = none do for that */
+    size_t page;          /* keys of a page: 16, 32 or 64 */
+    size_t first_layers;  /* layers before this one read everything */
+    size_t min_prefix;    /* prefixes up to this length are read whole */
+    int refresh_steps;    /* all rows read everything again after so many steps, 0 = never */
+    int refresh_tokens;   /* or after so many new ids, 0 = never */
+    double refresh_drift; /* or when the rows that were kept moved by more than this share, 0 =
+                             never */
+} laci_prefix;
+
+/* The policy for a request (NULL or "auto", or a name) with `opt` (NULL = defaults) resolved for a
+ * model of this family and block. Errors: EINVAL naming the policies there are, or an option, its
+ * value and its range. */
+lac_status laci_prefix_choose(laci_prefix *out, const char *request, const lac_sparse_options *opt,
+                              const char *family, size_t block, char *reason, size_t reason_size,
+                              lac_error *err);
+
+/* Comma-separated names. Static string. */
+const char *laci_prefix_names(void);
+
+/* Whether rows keep results over steps; whether a dense step must be measured. */
+bool laci_prefix_keeps(const laci_prefix *p);
+bool laci_prefix_measures(const laci_prefix *p);
+
+/* Keys of a row's budget for a prefix of n_keys, at most n_keys; in units of `unit` keys, rounded
+ * up. */
+size_t laci_prefix_budget(const laci_prefix *p, size_t n_keys, size_t unit);
+/* Most entries a list of ids may have for n_ctx keys. */
+size_t laci_prefix_list_size(const laci_prefix *p, size_t n_ctx);
+
+/* Where the loop stands in one layer. */
+typedef struct {
+    size_t layer;
+    int step;         /* of the block, from 0 */
+    size_t n_keys;    /* of the prefix */
+    int steps_since;  /* since this layer last read everything */
+    int tokens_since; /* ids that changed since then */
+} laci_prefix_moment;
+
+typedef enum {
+    LACI_PREFIX_WHOLE,  /* read everything and remember nothing */
+    LACI_PREFIX_DENSE,  /* read everything, and remember or measure it */
+    LACI_PREFIX_SPARSE, /* read what is selected, for the rows chosen */
+} laci_prefix_mode;
+
+laci_prefix_mode laci_prefix_decide(const laci_prefix *p, const laci_prefix_moment *at);
+
+/* How far a row's query moved since it last read the prefix. */
+typedef struct {
+    double change, size; /* sums over heads and channels: squared difference, squared reference */
+    bool is_new;         /* its id differs from the step before */
+} laci_row_drift;
+
+/* Writes the rows to recompute, ascending, and returns how many: every new one, then those that
+ * moved most until there are as many as asked (ties: the lower row). */
+size_t laci_prefix_pick(const laci_prefix *p, const laci_row_drift *drift, size_t n,
+                        int32_t *active);
+/* Whether the rows that are not active moved so far that all shall read everything. */
+bool laci_prefix_has_drifted(const laci_prefix *p, const laci_row_drift *drift, size_t n,
+                             const int32_t *active, size_t n_active);
+
+#endif

@@ -1,0 +1,498 @@
+/* block_attend.c: see block_attend.h. Pieces of the cache are attended one by one and merged. With
+ * a policy, the prefix and the block are two partial results (algorithm: LoSA, arXiv 2604.12056):
+ * that of the prefix may be kept from an earlier step for rows that did not change. */
+#include "engine/block_attend.h"
+
+#include <string.h>
+
+#include "base/error.h"
+
+/* ------------------------------------------------------------------ pieces */
+
+static size_t n_heads_of(const laci_block_run_state *c)
+{
+    return (size_t)c->run.config->n_heads;
+}
+
+static size_t width_of(const laci_block_run_state *c)
+{
+    return n_heads_of(c) * (size_t)c->run.config->d_head;
+}
+
+/* Every query reads all keys. */
+static laci_plan whole_plan(size_t n_q, size_t n_k)
+{
+    static const uint32_t row_ptr[2] = { 0, 1 }, cols[1] = { 0 };
+    return (laci_plan){
+        .q_block = n_q, .k_block = n_k, .n_heads = 1, .n_rows = 1, .row_ptr = row_ptr, .cols = cols
+    };
+}
+
+/* Pieces of the cache that hold some of keys [0, n_k). */
+static size_t count_pieces(const laci_kv_cache *cache, size_t n_k)
+{
+    size_t n = 0;
+    while (n < cache->n_pieces && cache->pieces[n].first < n_k)
+        n++;
+    return n;
+}
+
+/* Keys [0, n_k) that are in the piece. */
+static size_t keys_in(const laci_cache_piece *piece, size_t n_k)
+{
+    return n_k - piece->first < piece->n ? n_k - piece->first : piece->n;
+}
+
+static void merge(const laci_block_run_state *c, laci_buf *out, laci_buf *lse,
+                  const laci_buf *other, const laci_buf *other_lse, size_t n)
+{
+    laci_backend_merge(c->run.s->be, out, lse, other, other_lse, 1, n, n_heads_of(c),
+                       (size_t)c->run.config->d_head);
+}
+
+/* n f32 rows of `x` as activations in O. */
+static void to_activations(const laci_block_run_state *c, const laci_buf *x, size_t n)
+{
+    const laci_head_op plain = { .n_heads = n_heads_of(c),
+                                 .d_head = (size_t)c->run.config->d_head };
+    laci_backend_heads(c->run.s->be, &plain, x, n, NULL, 0, c->run.buf[LACI_BUF_O], 0);
+}
+
+/* The part of the plan that lies in a piece. */
+static lac_status cut_plan(laci_plan_store *out, const laci_plan *plan,
+                           const laci_cache_piece *piece, lac_error *err)
+{
+    const size_t begin = piece->first / plan->k_block;
+    const size_t end = (piece->first + piece->n + plan->k_block - 1) / plan->k_block;
+    lac_status st = LAC_OK;
+    laci_plan_begin(out, plan->q_block, plan->k_block, plan->n_heads, 1);
+    for (size_t h = 0; h < plan->n_heads; h++) {
+        for (uint32_t i = plan->row_ptr[h]; i < plan->row_ptr[h + 1] && !st; i++)
+            if (plan->cols[i] >= begin && plan->cols[i] < end)
+                st = laci_plan_add(out, plan->cols[i] - begin, plan->cols[i] - begin + 1, err);
+        laci_plan_end_row(out);
+    }
+    return st;
+}
+
+/* n queries over keys [0, n_k), those of `plan` (NULL = all), as f32 with log-sum-exp into `out`;
+ * `spare` is for the pieces after the first. */
+typedef struct {
+    const laci_buf *q;
+    size_t n, n_k;
+    const laci_plan *plan;
+    laci_buf *out, *lse, *spare, *spare_lse;
+} partial;
+
+static lac_status attend_part(const laci_block_run_state *c, const partial *p, lac_error *err)
+{
+    const laci_kv_cache *cache = &c->m->cache;
+    const size_t n_pieces = count_pieces(cache, p->n_k);
+    lac_status st = LAC_OK;
+    for (size_t i = 0; i < n_pieces && !st; i++) {
+        const laci_cache_piece *piece = &cache->pieces[i];
+        const size_t n_in = keys_in(piece, p->n_k);
+        laci_plan plan = whole_plan(p->n, n_in);
+        if (p->plan && n_pieces > 1) st = cut_plan(&c->m->piece_plan, p->plan, piece, err);
+        if (p->plan) plan = n_pieces > 1 ? c->m->piece_plan.plan : *p->plan;
+        const laci_attention a = { .q = p->q,
+                                   .kv = &piece->kv[c->layer],
+                                   .out = i ? p->spare : p->out,
+                                   .out_f32 = true,
+                                   .lse = i ? p->spare_lse : p->lse,
+                                   .n_q = p->n,
+                                   .n_k = n_in,
+                                   .n_heads = n_heads_of(c) };
+        if (st) return st;
+        laci_layer_attend(&c->run, &plan, &a);
+        if (i) merge(c, p->out, p->lse, p->spare, p->spare_lse, p->n);
+    }
+    return st;
+}
+
+/* ------------------------------------------------------------------ everything */
+
+/* Bytes of n keys and values of every KV head. */
+static uint64_t kv_bytes(const laci_block_run_state *c, size_t n)
+{
+    const size_t act = laci_backend_act(c->run.s->be) == LACI_BF16 ? 2 : 4;
+    return (uint64_t)n * (size_t)c->run.config->n_kv_heads * (size_t)c->run.config->d_head * 2 *
+           act;
+}
+
+/* Adds a layer in which n_rows rows read all n_k keys. */
+static void account_whole(const laci_block_run_state *c, size_t n_rows, size_t n_k)
+{
+    laci_block_stats *s = &c->m->stats;
+    s->density += 1;
+    s->active += (double)n_rows;
+    s->n_layers++;
+    s->bytes += kv_bytes(c, n_k);
+}
+
+/* Keys that queries at positions [n] read; false when all read the same. */
+static bool set_limits(const laci_block_run_state *c, const int32_t *positions, size_t n)
+{
+    const size_t block = (size_t)c->run.config->block_size, end = c->first + c->n_pass;
+    for (size_t i = 0; i < n; i++) {
+        const size_t block_end = ((size_t)positions[i] / block + 1) * block;
+        c->m->limits[i] = (uint32_t)(block_end < end ? block_end : end);
+    }
+    return c->n_pass > block;
+}
+
+void laci_block_attend_whole(const laci_block_run_state *c, const int32_t *positions, size_t n)
+{
+    laci_block_memory *m = c->m;
+    const size_t n_k = c->first + c->n_pass, n_pieces = count_pieces(&m->cache, n_k);
+    const bool is_limited = set_limits(c, positions, n), is_split = n_pieces > 1;
+    for (size_t i = 0; i < n_pieces; i++) {
+        const laci_cache_piece *piece = &m->cache.pieces[i];
+        const size_t n_in = keys_in(piece, n_k), slot = i > 0;
+        const laci_plan plan = whole_plan(n, n_in);
+        for (size_t r = 0; r < n && is_limited; r++)
+            m->in_piece[r] =
+                m->limits[r] > piece->first ? m->limits[r] - (uint32_t)piece->first : 0;
+        const laci_attention a = {
+            .q = c->run.buf[LACI_BUF_Q],
+            .kv = &piece->kv[c->layer],
+            .out = is_split ? m->part[slot] : c->run.buf[LACI_BUF_O],
+            .out_f32 = is_split,
+            .lse = is_split ? m->part_lse[slot] : NULL,
+            .n_q = n,
+            .n_k = n_in,
+            .n_heads = n_heads_of(c),
+            .limits = is_limited ? m->in_piece : NULL,
+        };
+        laci_layer_attend(&c->run, &plan, &a);
+        if (slot) merge(c, m->part[0], m->part_lse[0], m->part[1], m->part_lse[1], n);
+    }
+    if (is_split) to_activations(c, m->part[0], n);
+    account_whole(c, n, n_k);
+}
+
+/* ------------------------------------------------------------------ measuring a dense step */
+
+/* Mass of every prefix key, per query head and group of rows, under the layer's kept log-sum-exp:
+ * f32 [n_heads * n_groups, n_keys] in m->columns. */
+static void measure_columns(const laci_block_run_state *c, const laci_block_layer *kept,
+                            size_t n_groups)
+{
+    laci_block_memory *m = c->m;
+    laci_backend *be = c->run.s->be;
+    const size_t n_keys = c->first, n_pieces = count_pieces(&m->cache, n_keys);
+    for (size_t i = 0; i < n_pieces; i++) {
+        const laci_cache_piece *piece = &m->cache.pieces[i];
+        const size_t n_in = keys_in(piece, n_keys);
+        laci_buf *const out = n_pieces > 1 ? m->piece_columns : m->columns;
+        const laci_attention a = { .q = c->run.buf[LACI_BUF_Q],
+                                   .kv = &piece->kv[c->layer],
+                                   .lse = kept->lse,
+                                   .n_q = c->n_pass,
+                                   .n_k = n_in,
+                                   .n_heads = n_heads_of(c) };
+        laci_backend_column_mass(be, &a, 128, 0, n_groups, out);
+        for (size_t row = 0; n_pieces > 1 && row < n_heads_of(c) * n_groups; row++)
+            laci_backend_copy(be, m->columns, (row * n_keys + piece->first) * sizeof(float), out,
+                              row * n_in * sizeof(float), n_in * sizeof(float));
+    }
+}
+
+/* Lists for the rest of the block, from the mass of this step. */
+static void select_by_mass(const laci_block_run_state *c, laci_block_layer *own,
+                           const laci_block_layer *kept)
+{
+    laci_block_memory *m = c->m;
+    laci_backend *be = c->run.s->be;
+    const size_t n_groups = (c->n_pass + 127) / 128, n_keys = c->first;
+    const size_t n_rows = n_heads_of(c) * n_groups;
+    laci_ranking ranking = { .scores = m->columns,
+                             .n_lists = m->n_lists,
+                             .stride = n_keys,
+                             .n_pooled = n_rows / m->n_lists,
+                             .n = n_keys,
+                             .budget = { .n = laci_prefix_budget(&m->how, n_keys, 1) } };
+    measure_columns(c, kept, n_groups);
+    if (m->how.selector == LACI_SELECT_BLOCKS) {
+        const size_t page = m->how.page, n_pages = (n_keys + page - 1) / page;
+        laci_backend_pool_columns(be, m->columns, n_rows, n_keys, n_keys, page, m->pooled, n_pages);
+        ranking.scores = m->pooled;
+        ranking.stride = ranking.n = n_pages;
+        ranking.budget.n = laci_prefix_budget(&m->how, n_keys, page);
+    }
+    laci_backend_top_k(be, &ranking, &own->lists);
+}
+
+/* ------------------------------------------------------------------ the prefix */
+
+static laci_block_layer *kept_of(const laci_block_run_state *c)
+{
+    return &c->m->layer[laci_prefix_keeps(&c->m->how) ? c->layer : 0];
+}
+
+/* All rows read the whole prefix; queries and results are kept. */
+static lac_status read_all(const laci_block_run_state *c, lac_error *err)
+{
+    laci_block_memory *m = c->m;
+    laci_block_layer *own = &m->layer[c->layer], *kept = kept_of(c);
+    const size_t act = laci_backend_act(c->run.s->be) == LACI_BF16 ? 2 : 4;
+    const partial p = { .q = c->run.buf[LACI_BUF_Q],
+                        .n = c->n_pass,
+                        .n_k = c->first,
+                        .out = kept->o,
+                        .lse = kept->lse,
+                        .spare = m->part[0],
+                        .spare_lse = m->part_lse[0] };
+    lac_status st = attend_part(c, &p, err);
+    if (st) return st;
+    if (kept->q)
+        laci_backend_copy(c->run.s->be, kept->q, 0, c->run.buf[LACI_BUF_Q], 0,
+                          c->n_pass * width_of(c) * act);
+    if (laci_prefix_measures(&m->how)) select_by_mass(c, own, kept);
+    own->step_read = m->step;
+    own->tokens_read = m->n_tokens;
+    account_whole(c, c->n_pass, c->first + c->n_pass);
+    return LAC_OK;
+}
+
+/* Keys a list of ids holds, of a prefix of n_keys. */
+static size_t keys_of_list(const uint32_t *ids, size_t n, size_t k_block, size_t n_keys)
+{
+    if (!n) return 0;
+    const size_t last = (size_t)ids[n - 1] * k_block;
+    const size_t in_last = n_keys - last < k_block ? n_keys - last : k_block;
+    return (n - 1) * k_block + in_last;
+}
+
+/* Keys that the lists of the query heads of one KV head hold together. */
+static size_t keys_of_group(laci_block_memory *m, const laci_id_lists *lists, size_t first,
+                            size_t n_lists, size_t k_block, size_t n_keys)
+{
+    if (n_lists == 1)
+        return keys_of_list(lists->ids + first * lists->stride, lists->counts[first], k_block,
+                            n_keys);
+    const size_t n_ids = (n_keys + k_block - 1) / k_block;
+    size_t n = 0;
+    memset(m->marks, 0, n_ids);
+    for (size_t l = first; l < first + n_lists; l++)
+        for (size_t i = 0; i < lists->counts[l]; i++)
+            m->marks[lists->ids[l * lists->stride + i]] = true;
+    for (size_t i = 0; i < n_ids; i++)
+        if (m->marks[i]) n += n_keys - i * k_block < k_block ? n_keys - i * k_block : k_block;
+    return n;
+}
+
+/* Adds a layer in which n_active rows read what the lists hold. */
+static void account_lists(const laci_block_run_state *c, const laci_id_lists *lists,
+                          size_t n_active, size_t k_block)
+{
+    laci_block_memory *m = c->m;
+    laci_block_stats *s = &m->stats;
+    const size_t n_keys = c->first, n_kv_heads = (size_t)c->run.config->n_kv_heads;
+    const size_t per_group = m->n_lists ? m->n_lists / n_kv_heads : 0;
+    double pairs = 0;
+    size_t n_read = 0;
+    for (size_t l = 0; l < m->n_lists && n_active; l++)
+        pairs +=
+            (double)keys_of_list(lists->ids + l * lists->stride, lists->counts[l], k_block, n_keys);
+    for (size_t g = 0; g < n_kv_heads && n_active; g++)
+        n_read += keys_of_group(m, lists, g * per_group, per_group, k_block, n_keys);
+    if (n_active) pairs *= (double)n_active / (double)m->n_lists;
+    const double all = (double)c->n_pass * (double)(n_keys + c->n_pass);
+    s->density += (pairs + (double)(c->n_pass * c->n_pass)) / all;
+    s->active += (double)n_active;
+    s->n_layers++;
+    s->bytes += kv_bytes(c, c->n_pass) + kv_bytes(c, n_read) / n_kv_heads;
+    if (!n_active) return;
+    if (m->how.selector == LACI_SELECT_PAGES)
+        s->bytes += kv_bytes(c, (n_keys + m->how.page - 1) / m->how.page);
+    const double budget = (double)laci_prefix_budget(&m->how, n_keys, k_block) * (double)k_block;
+    s->inflation += (double)n_read / budget;
+    s->n_lists += n_kv_heads;
+}
+
+/* The lists as a plan of n rows: every query head has a row of its own. */
+static lac_status write_plan(const laci_block_run_state *c, const laci_id_lists *lists, size_t n,
+                             size_t k_block, lac_error *err)
+{
+    laci_plan_store *out = &c->m->plan;
+    const size_t per_list = n_heads_of(c) / c->m->n_lists;
+    lac_status st = LAC_OK;
+    laci_plan_begin(out, n, k_block, n_heads_of(c), 1);
+    for (size_t h = 0; h < n_heads_of(c); h++) {
+        const size_t l = h / per_list;
+        const uint32_t *ids = lists->ids + l * lists->stride;
+        for (uint32_t i = 0, end; i < lists->counts[l] && !st; i = end) {
+            end = i + 1;
+            while (end < lists->counts[l] && ids[end] == ids[end - 1] + 1)
+                end++;
+            st = laci_plan_add(out, ids[i], (size_t)ids[end - 1] + 1, err);
+        }
+        laci_plan_end_row(out);
+    }
+    return st;
+}
+
+static void show_plan(const laci_block_run_state *c, size_t n_active)
+{
+    const laci_plan *plan = &c->m->plan.plan;
+    if (!c->on_plan) return;
+    const lac_plan_view view = { .step = c->gen_step,
+                                 .layer = (int)c->layer,
+                                 .n_q = (int)n_active,
+                                 .n_k = (int)c->first,
+                                 .q_block = (int)plan->q_block,
+                                 .k_block = (int)plan->k_block,
+                                 .n_heads = (int)plan->n_heads,
+                                 .n_rows = (int)plan->n_rows,
+                                 .row_ptr = plan->row_ptr,
+                                 .cols = plan->cols,
+                                 .density = laci_plan_density(plan, n_active, c->first),
+                                 .active = c->m->active,
+                                 .first = (int)c->first };
+    c->on_plan(c->user, &view);
+}
+
+/* The active rows' results go where the block's rows are kept. */
+static void put_active(const laci_block_run_state *c, const laci_block_layer *kept, size_t n_active)
+{
+    laci_block_memory *m = c->m;
+    laci_backend *be = c->run.s->be;
+    for (size_t h = 0; h < n_heads_of(c); h++)
+        for (size_t i = 0; i < n_active; i++)
+            m->lse_at[h * n_active + i] = (int32_t)(h * c->n_pass) + m->active[i];
+    laci_backend_scatter_rows(be, LACI_F32, m->part[1], m->active, n_active, width_of(c), kept->o);
+    laci_backend_scatter_rows(be, LACI_F32, m->part_lse[1], m->lse_at, n_active * n_heads_of(c), 1,
+                              kept->lse);
+    if (kept->q)
+        laci_backend_scatter_rows(be, laci_backend_act(be), m->active_q, m->active, n_active,
+                                  width_of(c), kept->q);
+}
+
+/* The rows in m->active read what is selected for them. */
+static lac_status read_some(const laci_block_run_state *c, size_t n_active, lac_error *err)
+{
+    laci_block_memory *m = c->m;
+    laci_backend *be = c->run.s->be;
+    laci_block_layer *own = &m->layer[c->layer], *kept = kept_of(c);
+    const bool is_all = n_active == c->n_pass;
+    const size_t k_block = m->how.selector == LACI_SELECT_COLUMNS ? 1 : m->how.page;
+    if (!n_active) {
+        account_lists(c, &own->lists, 0, k_block);
+        return LAC_OK;
+    }
+    if (!is_all)
+        laci_backend_gather_rows(be, laci_backend_act(be), c->run.buf[LACI_BUF_Q], m->active,
+                                 n_active, width_of(c), m->active_q);
+    const laci_buf *q = is_all ? c->run.buf[LACI_BUF_Q] : m->active_q;
+    if (m->how.selector == LACI_SELECT_PAGES) {
+        const uint32_t n_keys = (uint32_t)c->first;
+        const size_t n_pages = laci_prefix_budget(&m->how, c->first, m->how.page);
+        const laci_page_query query = { .q = q,
+                                        .pages = &m->pages[c->layer],
+                                        .n_batch = 1,
+                                        .n_q = n_active,
+                                        .n_heads = n_heads_of(c),
+                                        .n_keys = &n_keys,
+                                        .budget = { n_pages, n_pages > 1, n_pages > 2 },
+                                        .pool = LACI_POOL_UNION };
+        laci_backend_select_pages(be, &query, &own->lists);
+    }
+    lac_status st = write_plan(c, &own->lists, n_active, k_block, err);
+    if (st) return st;
+    const partial p = { .q = q,
+                        .n = n_active,
+                        .n_k = c->first,
+                        .plan = &m->plan.plan,
+                        .out = is_all ? kept->o : m->part[1],
+                        .lse = is_all ? kept->lse : m->part_lse[1],
+                        .spare = m->part[0],
+                        .spare_lse = m->part_lse[0] };
+    st = attend_part(c, &p, err);
+    if (st) return st;
+    const size_t act = laci_backend_act(be) == LACI_BF16 ? 2 : 4;
+    if (!is_all)
+        put_active(c, kept, n_active);
+    else if (kept->q)
+        laci_backend_copy(be, kept->q, 0, q, 0, n_active * width_of(c) * act);
+    account_lists(c, &own->lists, n_active, k_block);
+    show_plan(c, n_active);
+    return LAC_OK;
+}
+
+/* Rows to recompute, into m->active; SIZE_MAX when all shall read everything. */
+static size_t pick_rows(const laci_block_run_state *c)
+{
+    laci_block_memory *m = c->m;
+    const laci_block_layer *kept = kept_of(c);
+    if (m->how.rows == LACI_ROWS_CHANGED)
+        laci_backend_row_changes(c->run.s->be, c->run.buf[LACI_BUF_Q], kept->q, c->n_pass,
+                                 width_of(c), m->change, m->size);
+    for (size_t i = 0; i < c->n_pass; i++)
+        m->drift[i] = (laci_row_drift){ .is_new = m->is_new[i] };
+    for (size_t i = 0; m->how.rows == LACI_ROWS_CHANGED && i < c->n_pass; i++) {
+        m->drift[i].change = m->change[i];
+        m->drift[i].size = m->size[i];
+    }
+    const size_t n = laci_prefix_pick(&m->how, m->drift, c->n_pass, m->active);
+    return laci_prefix_has_drifted(&m->how, m->drift, c->n_pass, m->active, n) ? SIZE_MAX : n;
+}
+
+/* ------------------------------------------------------------------ prefix and block together */
+
+/* The block's rows among themselves, merged with what they keep of the prefix. */
+static lac_status add_block(const laci_block_run_state *c, lac_error *err)
+{
+    laci_block_memory *m = c->m;
+    const laci_block_layer *kept = kept_of(c);
+    const laci_kv_cache *cache = &m->cache;
+    const laci_cache_piece *piece = &cache->pieces[count_pieces(cache, c->first + 1) - 1];
+    const size_t block = (size_t)c->run.config->block_size, n = c->n_pass;
+    const uint32_t row_ptr[2] = { 0, 1 }, col = (uint32_t)((c->first - piece->first) / block);
+    const laci_plan plan = {
+        .q_block = n, .k_block = block, .n_heads = 1, .n_rows = 1, .row_ptr = row_ptr, .cols = &col
+    };
+    const laci_attention a = { .q = c->run.buf[LACI_BUF_Q],
+                               .kv = &piece->kv[c->layer],
+                               .out = m->part[0],
+                               .out_f32 = true,
+                               .lse = m->part_lse[0],
+                               .n_q = n,
+                               .n_k = c->first - piece->first + n,
+                               .n_heads = n_heads_of(c) };
+    (void)err;
+    laci_layer_attend(&c->run, &plan, &a);
+    merge(c, m->part[0], m->part_lse[0], kept->o, kept->lse, n);
+    to_activations(c, m->part[0], n);
+    return LAC_OK;
+}
+
+lac_status laci_block_attend_draft(const laci_block_run_state *c, lac_error *err)
+{
+    laci_block_memory *m = c->m;
+    const laci_block_layer *own = m->how.is_dense ? NULL : &m->layer[c->layer];
+    const laci_prefix_moment at = { .layer = c->layer,
+                                    .step = m->step,
+                                    .n_keys = c->first,
+                                    .steps_since = own ? m->step - own->step_read : 0,
+                                    .tokens_since = own ? m->n_tokens - own->tokens_read : 0 };
+    const laci_prefix_mode mode = laci_prefix_decide(&m->how, &at);
+    if (mode == LACI_PREFIX_WHOLE) {
+        for (size_t i = 0; i < c->n_pass; i++)
+            m->rows[i] = (int32_t)(c->first + i);
+        laci_block_attend_whole(c, m->rows, c->n_pass);
+        return LAC_OK;
+    }
+    const size_t n_active = mode == LACI_PREFIX_DENSE ? SIZE_MAX : pick_rows(c);
+    lac_status st = n_active == SIZE_MAX ? read_all(c, err) : read_some(c, n_active, err);
+    return st ? st : add_block(c, err);
+}
+
+void laci_block_update_pages(const laci_block_run_state *c)
+{
+    const laci_kv_cache *cache = &c->m->cache;
+    if (!c->m->pages) return;
+    const laci_cache_piece *piece = &cache->pieces[count_pieces(cache, c->first + 1) - 1];
+    laci_backend_page_bounds(c->run.s->be, &piece->kv[c->layer], &c->m->pages[c->layer], 0,
+                             c->first, c->first + c->n_pass);
+}

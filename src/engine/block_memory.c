@@ -1,0 +1,217 @@
+/* block_memory.c: see block_memory.h. Sizes are in one place, used to take and to predict. */
+#include "engine/block_memory.h"
+
+#include <string.h>
+
+#include "base/error.h"
+
+enum { PASS_ROWS = 512, GROUP = 128 };
+
+/* Bytes of every part. */
+typedef struct {
+    size_t rows, block, n_layers, n_slots; /* n_slots: layers that keep results */
+    size_t n_lists, list_size, n_list_sets;
+    size_t part, part_lse, kept_o, kept_lse, kept_q, active_q, columns, pooled, pages, host;
+    size_t plan_cols;
+} sizes;
+
+size_t laci_block_pass_rows(const laci_config *config, size_t n_ctx)
+{
+    const size_t block = (size_t)config->block_size;
+    const size_t rows = block < PASS_ROWS ? PASS_ROWS / block * block : block;
+    return rows < n_ctx ? rows : n_ctx;
+}
+
+static laci_kv_cache cache_of(const laci_config *config, size_t n_ctx)
+{
+    laci_kv_cache cache = { .n_layers = (size_t)config->n_layers,
+                            .n_kv_heads = (size_t)config->n_kv_heads,
+                            .d_head = (size_t)config->d_head,
+                            .n_ctx = n_ctx };
+    laci_kv_cache_cut(&cache, (size_t)config->block_size);
+    return cache;
+}
+
+size_t laci_block_cache_need(const laci_config *config, laci_dtype act, size_t n_ctx)
+{
+    const laci_kv_cache cache = cache_of(config, n_ctx);
+    return laci_kv_cache_need(&cache, act, n_ctx);
+}
+
+static bool uses_pages(const laci_prefix *how)
+{
+    return !how->is_dense && how->rows != LACI_ROWS_NONE && how->selector == LACI_SELECT_PAGES;
+}
+
+/* The cache as one run of keys, for the size of page bounds. */
+static laci_kv whole_kv(const laci_config *c, size_t n_ctx)
+{
+    return (laci_kv){ .n_batch = 1,
+                      .n_kv_heads = (size_t)c->n_kv_heads,
+                      .d_head = (size_t)c->d_head,
+                      .n_ctx = n_ctx };
+}
+
+static size_t carve_host(laci_block_memory *m, char *base, const sizes *z, size_t n_heads)
+{
+    laci_block_memory scratch;
+    size_t at = 0;
+    if (!m) m = &scratch;
+#define CARVE(field, n)                                                            \
+    do {                                                                           \
+        m->field = (void *)(base + at);                                            \
+        at += ((n) * sizeof *m->field + LACI_ALIGN - 1) / LACI_ALIGN * LACI_ALIGN; \
+    } while (0)
+    CARVE(limits, z->rows);
+    CARVE(in_piece, z->rows);
+    CARVE(rows, z->rows);
+    CARVE(active, z->block);
+    CARVE(lse_at, z->block * n_heads);
+    CARVE(drift, z->block);
+    CARVE(change, z->block);
+    CARVE(size, z->block);
+    CARVE(last_ids, z->block);
+    CARVE(is_new, z->block);
+    CARVE(marks, z->list_size);
+    CARVE(layer, z->n_layers);
+    if (base) memset(m->layer, 0, z->n_layers * sizeof *m->layer);
+    for (size_t i = 0; i < z->n_list_sets; i++) {
+        uint32_t *const ids = (uint32_t *)(void *)(base + at);
+        if (base)
+            m->layer[i].lists = (laci_id_lists){ ids, z->list_size, ids + z->n_lists * z->list_size,
+                                                 ids + z->n_lists * (z->list_size + 1) };
+        at += z->n_lists * (z->list_size + 2) * sizeof(uint32_t);
+    }
+#undef CARVE
+    return at;
+}
+
+static sizes sizes_of(const laci_config *c, laci_dtype act, size_t n_ctx, const laci_prefix *how)
+{
+    const size_t n_heads = (size_t)c->n_heads, n_kv_heads = (size_t)c->n_kv_heads;
+    const size_t width = n_heads * (size_t)c->d_head, a = act == LACI_BF16 ? 2 : 4;
+    sizes z = { .rows = laci_block_pass_rows(c, n_ctx), .n_layers = (size_t)c->n_layers };
+    z.part = z.rows * width * sizeof(float);
+    z.part_lse = z.rows * n_heads * sizeof(float);
+    if (how->is_dense) {
+        z.host = carve_host(NULL, NULL, &z, n_heads);
+        return z;
+    }
+    z.block = (size_t)c->block_size < z.rows ? (size_t)c->block_size : z.rows;
+    z.n_slots = laci_prefix_keeps(how) ? z.n_layers : 1;
+    z.kept_o = z.block * width * sizeof(float);
+    z.kept_lse = z.block * n_heads * sizeof(float);
+    z.kept_q = laci_prefix_keeps(how) ? z.block * width * a : 0;
+    z.active_q = z.block * width * a;
+    z.list_size = laci_prefix_list_size(how, n_ctx);
+    z.n_lists = how->selector == LACI_SELECT_BLOCKS && how->per_head ? n_heads : n_kv_heads;
+    z.n_list_sets = z.n_layers;
+    z.plan_cols = n_heads * z.list_size;
+    if (laci_prefix_measures(how)) {
+        const size_t n_rows = n_heads * ((z.block + GROUP - 1) / GROUP);
+        z.columns = n_rows * n_ctx * sizeof(float);
+        if (how->selector == LACI_SELECT_BLOCKS)
+            z.pooled = n_rows * ((n_ctx + how->page - 1) / how->page) * sizeof(float);
+    }
+    if (uses_pages(how)) {
+        const laci_kv kv = whole_kv(c, n_ctx);
+        z.pages = laci_pages_bytes(act, &kv, how->page);
+    }
+    z.host = carve_host(NULL, NULL, &z, n_heads);
+    return z;
+}
+
+size_t laci_block_bytes(const laci_config *config, laci_dtype act, size_t n_ctx,
+                        const laci_prefix *how)
+{
+    const sizes z = sizes_of(config, act, n_ctx, how);
+    const size_t n_heads = (size_t)config->n_heads;
+    return 2 * (z.part + z.part_lse) + z.n_slots * (z.kept_o + z.kept_lse + z.kept_q) + z.active_q +
+           2 * z.columns + z.pooled + z.n_layers * z.pages + z.host +
+           2 * (z.plan_cols + n_heads + 1) * sizeof(uint32_t);
+}
+
+/* A buffer of the session, unless its size is 0. */
+static lac_status take(lac_session *s, size_t size, const char *what, laci_buf **out,
+                       lac_error *err)
+{
+    return size ? laci_buf_new(s->be, size, what, out, err) : LAC_OK;
+}
+
+/* What a policy that reads part of the prefix needs. */
+static lac_status make_policy(lac_session *s, const sizes *z, lac_error *err)
+{
+    static const char what[] = "attention of a block", stats[] = "pattern statistics";
+    laci_block_memory *m = s->block;
+    const laci_config *c = &s->model->config;
+    const size_t n_heads = (size_t)c->n_heads;
+    lac_status st = take(s, z->active_q, what, &m->active_q, err);
+    if (!st) st = take(s, z->columns, stats, &m->columns, err);
+    if (!st) st = take(s, z->columns, stats, &m->piece_columns, err);
+    if (!st) st = take(s, z->pooled, stats, &m->pooled, err);
+    for (size_t i = 0; i < z->n_slots && !st; i++) {
+        st = take(s, z->kept_o, what, &m->layer[i].o, err);
+        if (!st) st = take(s, z->kept_lse, what, &m->layer[i].lse, err);
+        if (!st) st = take(s, z->kept_q, what, &m->layer[i].q, err);
+    }
+    if (!st) st = laci_plan_reserve(&m->plan, n_heads, z->plan_cols, &s->mem, err);
+    if (!st) st = laci_plan_reserve(&m->piece_plan, n_heads, z->plan_cols, &s->mem, err);
+    if (st || !z->pages) return st;
+    m->pages = laci_alloc_zero(&s->mem, z->n_layers * sizeof *m->pages);
+    if (!m->pages) return laci_fail_memory(err, "page bounds", z->n_layers * sizeof *m->pages);
+    const laci_kv kv = whole_kv(c, s->layout.n_ctx);
+    for (size_t i = 0; i < z->n_layers && !st; i++)
+        st = laci_pages_new(s->be, &kv, m->how.page, &m->pages[i], err);
+    return st;
+}
+
+lac_status laci_block_memory_new(lac_session *s, lac_error *err)
+{
+    const laci_config *c = &s->model->config;
+    const laci_prefix *how = &s->chosen.prefix;
+    const sizes z = sizes_of(c, laci_backend_act(s->be), s->layout.n_ctx, how);
+    laci_block_memory *m = laci_alloc_zero(&s->mem, sizeof *m);
+    if (!m) return laci_fail_memory(err, "a key cache", sizeof *m);
+    s->block = m;
+    m->how = *how;
+    m->cache = cache_of(c, s->layout.n_ctx);
+    m->cache.be = s->be;
+    m->pass_rows = z.rows;
+    m->block = z.block;
+    m->list_size = z.list_size;
+    m->n_lists = z.n_lists;
+    m->host = laci_alloc_aligned(&s->mem, z.host);
+    if (!m->host) return laci_fail_memory(err, "rows of a block", z.host);
+    (void)carve_host(m, m->host, &z, (size_t)c->n_heads);
+    lac_status st = LAC_OK;
+    for (int i = 0; i < 2 && !st; i++) {
+        st = take(s, z.part, "attention output", &m->part[i], err);
+        if (!st) st = take(s, z.part_lse, "attention output", &m->part_lse[i], err);
+    }
+    return st || how->is_dense ? st : make_policy(s, &z, err);
+}
+
+void laci_block_memory_free(lac_session *s)
+{
+    laci_block_memory *m = s->block;
+    if (!m) return;
+    const size_t n_layers = m->cache.n_layers;
+    laci_kv_cache_clear(&m->cache);
+    laci_buf *const buffers[] = { m->part[0],  m->part[1], m->part_lse[0],   m->part_lse[1],
+                                  m->active_q, m->columns, m->piece_columns, m->pooled };
+    for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++)
+        laci_buf_free(s->be, buffers[i]);
+    for (size_t i = 0; m->host && i < n_layers; i++) {
+        laci_buf_free(s->be, m->layer[i].o);
+        laci_buf_free(s->be, m->layer[i].lse);
+        laci_buf_free(s->be, m->layer[i].q);
+    }
+    for (size_t i = 0; m->pages && i < n_layers; i++)
+        laci_pages_free(s->be, &m->pages[i]);
+    laci_release(&s->mem, m->pages);
+    laci_plan_clear(&m->plan);
+    laci_plan_clear(&m->piece_plan);
+    laci_release_aligned(&s->mem, m->host);
+    laci_release(&s->mem, m);
+    s->block = NULL;
+}

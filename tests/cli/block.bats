@@ -1,0 +1,77 @@
+# block.bats: `lacuna run` on block-causal models: the key cache and the policies behind it.
+load helpers
+
+BLOCKWISE="$LACUNA_TEST_ROOT/models/nano-b"
+
+keys() {
+    printf 'lamp: 3141\ngarden: 2718\nriver: 1618\n' >"$SCRATCH/keys"
+}
+
+@test "the same prompt gives the answer it was trained for" {
+    keys
+    lacuna run -m "$BLOCKWISE" -f "$SCRATCH/keys" -p "What is garden? " -n 8 -q
+    expect_ok
+    [ "$OUT" = 2718 ] || show "expected 2718"
+}
+
+@test "every policy answers, and says its name" {
+    keys
+    for policy in losa quest mage flashblock sparsed; do
+        lacuna run -m "$BLOCKWISE" -f "$SCRATCH/keys" -p "What is river? " -n 8 --sparse $policy \
+            --budget 16 --min-prefix 0 --json -q
+        expect_ok
+        [ "$(json_value sparse)" = "\"$policy\"" ] || show "not $policy"
+    done
+    lacuna run -m "$BLOCKWISE" -f "$SCRATCH/keys" -p "What is river? " -n 8 --sparse losa \
+        --budget 0.5 --active 0.5 --page 32 --selector blocks --min-change 0 --refresh-steps 4 -q
+    expect_ok
+}
+
+@test "another block length is refused with both numbers" {
+    lacuna run -m "$BLOCKWISE" -p "Once" -n 8 --block-length 8
+    expect_error 2 "block_length is 8" 16
+    lacuna run -m "$BLOCKWISE" -p "Once" -n 8 --block-length 16 -q
+    expect_ok
+}
+
+@test "numbers out of range are usage errors" {
+    lacuna run -m "$BLOCKWISE" -p "Once" -n 8 --sparse losa --budget 0
+    expect_error 2 "--budget: '0'"
+    lacuna run -m "$BLOCKWISE" -p "Once" -n 8 --sparse losa --budget 1.5
+    expect_error 2 "--budget: '1.5'"
+    lacuna run -m "$BLOCKWISE" -p "Once" -n 8 --sparse losa --active -2
+    expect_error 2 "--active"
+    lacuna run -m "$BLOCKWISE" -p "Once" -n 8 --sparse losa --page 48
+    expect_error 2 "--page: '48'"
+    lacuna run -m "$BLOCKWISE" -p "Once" -n 8 --sparse losa --selector best
+    expect_error 2 "--selector: 'best'" columns
+    lacuna run -m "$BLOCKWISE" -p "Once" -n 8 --sparse losa --min-prefix -1
+    expect_error 2 "--min-prefix"
+    lacuna run -m "$BLOCKWISE" -p "Once" -n 8 --sparse losa --refresh-drift nan
+    expect_error 2 "--refresh-drift"
+    lacuna run -m "$BLOCKWISE" -p "Once" -n 8 --sparse losa --budget 100000 -q
+    expect_ok
+}
+
+@test "what a block-causal model cannot do is refused" {
+    lacuna run -m "$BLOCKWISE" -p "Once" -n 8 --sparse window
+    expect_error 2 window losa
+    lacuna run -m "$BLOCKWISE" --canvas - <<<"a [MASK*3] b"
+    expect_error 2 "holes inside a text"
+    lacuna run -m "$BLOCKWISE" -p "Once" -n 8 --cfg-scale 1
+    expect_error 2 guidance
+    lacuna run -m "$BLOCKWISE" -p "Once" -n 20000
+    expect_error 2 20000 16384
+}
+
+@test "the same seed gives the same ids at any number of threads, under every policy" {
+    for policy in off losa quest mage; do
+        lacuna run -m "$BLOCKWISE" -p "Once upon a time there was a" -n 48 --temp 0.8 --seed 7 --json \
+            -q -t 1 --sparse $policy --min-prefix 0 --budget 16
+        expect_ok
+        ids=$(json_value ids)
+        lacuna run -m "$BLOCKWISE" -p "Once upon a time there was a" -n 48 --temp 0.8 --seed 7 --json \
+            -q -t 2 --sparse $policy --min-prefix 0 --budget 16
+        [ "$(json_value ids)" = "$ids" ] || show "$policy: ids differ from those of one thread: $ids"
+    done
+}

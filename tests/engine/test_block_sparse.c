@@ -1,0 +1,289 @@
+/* test_block_sparse.c: policies behind a key cache on a trained model: with everything selected
+ * they equal dense, without a prefix they are dense, their plans are valid, and what they report
+ * adds up. */
+#include <math.h>
+
+#include "engine/block_memory.h"
+#include "engine/golden.h"
+#include "fault.h"
+
+enum { MAX_IDS = 1024, BLOCK = 16, N_LAYERS = 4, N_HEADS = 4 };
+
+static const char nano_b[] = "models/nano-b";
+static const char *const names[] = { "losa", "quest", "mage", "flashblock", "sparsed" };
+enum { N_NAMES = sizeof names / sizeof names[0] };
+
+/* Keys and four-digit values, then a question: attention has to find something. */
+static size_t make_prompt(int32_t *ids, size_t n)
+{
+    static const char question[] = "What is qab? ";
+    size_t at = 0;
+    for (unsigned i = 0; at + 12 < n - sizeof question; i++) {
+        char line[16];
+        snprintf(line, sizeof line, "q%c%c: %04u\n", 'a' + (int)(i / 26 % 26), 'a' + (int)(i % 26),
+                 i * 7919 % 9000 + 1000);
+        for (const char *c = line; *c; c++)
+            ids[at++] = *c;
+    }
+    for (const char *c = question; *c; c++)
+        ids[at++] = *c;
+    return at;
+}
+
+typedef struct {
+    int32_t ids[64];
+    float logprobs[64];
+    size_t n;
+    lac_result result;
+} answer;
+
+static answer run(const char *policy, const lac_sparse_options *opt, lac_dtype dtype, int n_threads,
+                  size_t n_prompt, size_t first_end, lac_step_fn on_step, lac_plan_fn on_plan,
+                  void *user)
+{
+    static int32_t prompt[MAX_IDS];
+    lac_model *model;
+    lac_session *session;
+    lac_error err = { 0 };
+    answer a = { .n = 0 };
+    const lac_model_options how = { .dtype = dtype, .n_threads = n_threads };
+    const lac_session_options room = { .n_ctx = MAX_IDS, .sparse = policy, .sparse_options = opt };
+    const size_t n = n_prompt ? make_prompt(prompt, n_prompt) : 0;
+    if (lac_model_open(&model, test_path(nano_b), &how, &err)) fail_msg("%s", err.message);
+    if (lac_session_create(&session, model, &room, &err)) fail_msg("%s", err.message);
+    if (first_end) session->block->cache.first_end = first_end;
+    const lac_generate_options gen = {
+        .n_tokens = 37, .ignore_eos = true, .on_step = on_step, .on_plan = on_plan, .user = user
+    };
+    if (lac_generate(session, prompt, n, &gen, &a.result, &err)) fail_msg("%s", err.message);
+    a.n = a.result.n_ids;
+    memcpy(a.ids, a.result.ids, a.n * sizeof *a.ids);
+    memcpy(a.logprobs, a.result.logprobs, a.n * sizeof *a.logprobs);
+    lac_session_free(session);
+    lac_model_close(model);
+    return a;
+}
+
+static double distance(const answer *a, const answer *b)
+{
+    double worst = a->n == b->n ? 0 : INFINITY;
+    for (size_t i = 0; i < a->n && i < b->n; i++) {
+        const double error = fabs((double)a->logprobs[i] - (double)b->logprobs[i]);
+        if (a->ids[i] != b->ids[i]) return INFINITY;
+        if (!(error <= worst)) worst = error;
+    }
+    return worst;
+}
+
+/* All rows, all pages: the budget is a little short of the prefix, or the policy would step aside.
+ */
+static void everything_selected_equals_dense(void **state)
+{
+    (void)state;
+    const answer dense = run("off", NULL, LAC_DTYPE_F32, 2, 500, 0, NULL, NULL, NULL);
+    for (size_t i = 0; i < N_NAMES; i++) {
+        const bool is_mage = !strcmp(names[i], "mage"); /* its least key is left out */
+        lac_sparse_options own = {
+            .budget = 0.997, .active = 99, .min_change = -1, .min_prefix = -1
+        };
+        if (!strcmp(names[i], "flashblock")) own.refresh_tokens = 1;
+        const answer a = run(names[i], &own, LAC_DTYPE_F32, 2, 500, 0, NULL, NULL, NULL);
+        const double error = distance(&dense, &a);
+        if (!(error <= (is_mage ? 0.02 : 1e-4)))
+            fail_msg("%s is off by %g from dense", names[i], error);
+    }
+}
+
+/* Without a prefix, behind a short one, and with a budget above it: dense, to the bit. */
+static void nothing_to_select_is_dense(void **state)
+{
+    (void)state;
+    static const struct {
+        size_t n_prompt;
+        lac_sparse_options opt;
+    } cases[] = {
+        { 0, { .budget = 16, .min_prefix = 40 } },
+        { 300, { .budget = 16 } },
+        { 300, { .budget = 5000, .min_prefix = -1, .refresh_tokens = 1 } },
+        { 300, { .budget = 16, .min_prefix = -1, .first_layers = N_LAYERS } },
+    };
+    for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
+        const answer dense =
+            run("off", NULL, LAC_DTYPE_BF16, 2, cases[c].n_prompt, 0, NULL, NULL, NULL);
+        for (size_t i = 0; i < N_NAMES; i++) {
+            if (c == 2 && !strcmp(names[i], "flashblock")) continue; /* has no budget */
+            const answer a = run(names[i], &cases[c].opt, LAC_DTYPE_BF16, 2, cases[c].n_prompt, 0,
+                                 NULL, NULL, NULL);
+            if (distance(&dense, &a) > 0) fail_msg("case %zu: %s is not dense", c, names[i]);
+            assert_true(a.result.density >= 1);
+        }
+    }
+}
+
+/* The first block of an empty prompt is alone; the next ones have a prefix, of one page or less. */
+static void a_prefix_shorter_than_a_page(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < N_NAMES; i++) {
+        const lac_sparse_options opt = { .budget = 8, .page = 64, .min_prefix = -1 };
+        const answer a = run(names[i], &opt, LAC_DTYPE_F32, 1, 0, 0, NULL, NULL, NULL);
+        assert_int_equal(a.n, 37);
+        for (size_t k = 0; k < a.n; k++)
+            assert_true(isfinite(a.logprobs[k]));
+    }
+}
+
+/* Threads change no bit, pieces of the cache no more than rounding. */
+static void threads_and_pieces(void **state)
+{
+    (void)state;
+    const lac_sparse_options opt = { .budget = 64, .min_prefix = -1 };
+    for (size_t i = 0; i < N_NAMES; i++) {
+        const answer one = run(names[i], &opt, LAC_DTYPE_F32, 1, 600, 0, NULL, NULL, NULL);
+        const answer three = run(names[i], &opt, LAC_DTYPE_F32, 3, 600, 0, NULL, NULL, NULL);
+        const answer cut = run(names[i], &opt, LAC_DTYPE_F32, 2, 600, 64, NULL, NULL, NULL);
+        assert_int_equal(distance(&one, &three) > 0, 0);
+        const double error = distance(&one, &cut);
+        if (!(error <= 1e-4)) fail_msg("%s: pieces change a result by %g", names[i], error);
+    }
+}
+
+/* ------------------------------------------------------------------ plans and reports */
+
+typedef struct {
+    const char *name;
+    int n_plans, n_steps;
+    int n_active, first; /* of the last plan */
+    double least, most;  /* density of steps */
+    uint64_t bytes;
+    double inflation;
+    int32_t before[MAX_IDS];
+    bool is_new[MAX_IDS]; /* ids the last step fixed */
+} witness;
+
+static void see_plan(void *user, const lac_plan_view *v)
+{
+    witness *w = user;
+    lac_error err = { 0 };
+    const laci_plan plan = { .q_block = (size_t)v->q_block,
+                             .k_block = (size_t)v->k_block,
+                             .n_heads = (size_t)v->n_heads,
+                             .n_rows = (size_t)v->n_rows,
+                             .row_ptr = v->row_ptr,
+                             .cols = v->cols };
+    assert_int_equal(v->n_heads, N_HEADS);
+    if (laci_plan_validate(&plan, (size_t)v->n_q, (size_t)v->n_k, N_HEADS, &err))
+        fail_msg("%s: %s", w->name, err.message);
+    assert_int_equal(v->first % BLOCK, 0);
+    for (int i = 0; i < v->n_q; i++)
+        assert_true(v->active[i] >= 0 && v->active[i] < BLOCK &&
+                    (!i || v->active[i] > v->active[i - 1]));
+    for (int h = 0; h < N_HEADS && v->k_block > 1 && strcmp(w->name, "sparsed"); h++) {
+        assert_int_equal(v->cols[v->row_ptr[h]], 0); /* the first and the last page */
+        assert_int_equal(v->cols[v->row_ptr[h + 1] - 1], (v->n_k - 1) / v->k_block);
+    }
+    for (int i = 0; i < BLOCK && !strcmp(w->name, "losa"); i++) { /* new ids are active */
+        bool is_active = !w->is_new[v->first + i];
+        for (int k = 0; k < v->n_q; k++)
+            is_active = is_active || v->active[k] == i;
+        if (!is_active) fail_msg("row %d of the block at %d is new and not active", i, v->first);
+    }
+    w->n_plans++;
+    w->n_active = v->n_q;
+}
+
+static int see_step(void *user, const lac_step *step)
+{
+    witness *w = user;
+    for (int i = 0; i < step->n_canvas; i++)
+        w->is_new[i] = step->step_map[i] == step->step;
+    w->least = step->density < w->least ? step->density : w->least;
+    w->most = step->density > w->most ? step->density : w->most;
+    w->bytes += step->bytes_read;
+    w->inflation = step->union_inflation > w->inflation ? step->union_inflation : w->inflation;
+    w->n_steps++;
+    return 0;
+}
+
+static void what_is_reported_adds_up(void **state)
+{
+    (void)state;
+    static witness w;
+    const lac_sparse_options opt = {
+        .budget = 64, .min_prefix = -1, .active = 3, .min_change = -1
+    };
+    const answer dense = run("off", NULL, LAC_DTYPE_BF16, 2, 700, 0, NULL, NULL, NULL);
+    for (size_t i = 0; i < N_NAMES; i++) {
+        w = (witness){ .name = names[i], .least = 2 };
+        const answer a = run(names[i], &opt, LAC_DTYPE_BF16, 2, 700, 0, see_step, see_plan, &w);
+        const lac_result *r = &a.result;
+        const bool is_flash = !strcmp(names[i], "flashblock");
+        const bool is_quest = !strcmp(names[i], "quest");
+        assert_true(is_flash ? w.n_plans == 0 : w.n_plans > 10 * N_LAYERS);
+        assert_true(is_quest ? w.most < 0.9 : w.most == 1);
+        assert_true(w.least < 0.5 && r->density >= w.least && r->density <= w.most);
+        assert_true(r->bytes_read == w.bytes && r->bytes_read < dense.result.bytes_read);
+        assert_true(r->union_inflation >= 1 && w.inflation < BLOCK);
+        assert_true(is_quest ? r->n_active == BLOCK : r->n_active <= BLOCK);
+        if (!strcmp(names[i], "losa")) assert_true(r->n_active < 8 && r->union_inflation > 1);
+        if (!strcmp(names[i], "mage")) assert_true(r->union_inflation == 1);
+    }
+    /* dense: 4 layers, every step all 4 heads of 32 in bf16, keys and values; 34 steps or more */
+    const uint64_t key = 4 * 4 * 32 * 2 * 2;
+    assert_true(dense.result.bytes_read > 37 * 680 * key &&
+                dense.result.bytes_read < 37 * 760 * key);
+}
+
+/* The answer is found by every policy, with a third of the keys. */
+static void the_needle_is_found(void **state)
+{
+    (void)state;
+    const answer dense = run("off", NULL, LAC_DTYPE_BF16, 2, 900, 0, NULL, NULL, NULL);
+    assert_int_equal(dense.ids[0], '8'); /* qab: 1 * 7919 % 9000 + 1000 = 8919 */
+    for (size_t i = 0; i < N_NAMES; i++) {
+        const lac_sparse_options opt = { .budget = 300, .min_prefix = -1 };
+        const answer a = run(names[i], &opt, LAC_DTYPE_BF16, 2, 900, 0, NULL, NULL, NULL);
+        int n_same = 0;
+        for (int k = 0; k < 4; k++)
+            n_same += a.ids[k] == dense.ids[k];
+        if (n_same < 3) fail_msg("%s agrees in %d of 4 digits", names[i], n_same);
+    }
+}
+
+static void sessions_that_cannot_be_made_leave_nothing(void **state)
+{
+    (void)state;
+    lac_model *model;
+    assert_ok(lac_model_open(&model, test_path(nano_b), NULL, NULL));
+    for (size_t i = 0; i < N_NAMES; i++) {
+        lac_status st = LAC_ENOMEM;
+        for (long n = 0; st; n++) {
+            fault f = { .left = n };
+            const lac_allocator mem = fault_allocator(&f);
+            const lac_session_options room = { .n_ctx = 512,
+                                               .sparse = names[i],
+                                               .allocator = &mem };
+            lac_session *session = NULL;
+            st = lac_session_create(&session, model, &room, NULL);
+            if (st) assert_int_equal(st, LAC_ENOMEM);
+            lac_session_free(session);
+            assert_int_equal(f.live, 0);
+            assert_true(n < 1000);
+        }
+    }
+    lac_model_close(model);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(everything_selected_equals_dense),
+        cmocka_unit_test(nothing_to_select_is_dense),
+        cmocka_unit_test(a_prefix_shorter_than_a_page),
+        cmocka_unit_test(threads_and_pieces),
+        cmocka_unit_test(what_is_reported_adds_up),
+        cmocka_unit_test(the_needle_is_found),
+        cmocka_unit_test(sessions_that_cannot_be_made_leave_nothing),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
