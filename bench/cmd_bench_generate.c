@@ -368,9 +368,13 @@ static int make_model(lac_model **out, const generate_lists *l, const generate_o
         if (l->ctx.values[i] > how.n_ctx) how.n_ctx = (int)l->ctx.values[i];
     bench_progress(&opt->common, "%s, %d layers of random weights", made_shape_names[l->shape],
                    how.n_layers);
+    lac_memory_plan plan;
+    int code = EXIT_OK;
     lac_status st = made_model_new(out, &how, &err);
-    if (!st) st = made_model_fill(*out, opt->common.seed, &err);
-    return st ? console_fail_status(st, &err) : EXIT_OK;
+    if (!st) st = lac_model_plan_memory(*out, how.n_ctx, how.n_threads, &plan, &err);
+    if (!st) code = memory_check((double)plan.bytes_total);
+    if (!st && !code) st = made_model_fill(*out, opt->common.seed, &err);
+    return st ? console_fail_status(st, &err) : code;
 }
 
 static int generate(generate_options *opt)
