@@ -534,7 +534,8 @@ typedef struct {
                                that were read, natural; NULL = not wanted */
     const uint32_t *limits; /* [n_batch, n_q] the query reads keys below; NULL = all */
     const uint64_t *valid;  /* [n_batch, ceil(n_k / 64)] bit j of word w says whether key 64 w + j
-                               counts, n_k the keys that are set; NULL = all do */
+                               counts, n_k the keys that are set; NULL = all do. Keys that do
+                               not count must be finite all the same */
 } lac_attention_call;
 
 /* Attention over the keys `plan` lists, or over all where it is NULL. A query that is left without

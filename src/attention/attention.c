@@ -11,6 +11,7 @@
 enum {
     CHUNK_ROWS = 512, /* keys converted and packed at once */
     MIN_BLOCK = 16,
+    KEYS_TOGETHER = 64, /* keys a kernel may multiply by a probability of 0: they must be finite */
     MAX_D_HEAD = 1024,
     MAX_WIDTH = 1 << 20, /* n_heads * d_head */
     MAX_THREADS = 4096,
@@ -246,6 +247,24 @@ static void pack(lac_attention *a, laci_kv_part part, const rows_of *r, const ch
     }
 }
 
+/* Keys [end, ..) of an earlier, longer cache that share a panel with the last key become zeros:
+ * what is not finite there would show. */
+static void clear_behind(lac_attention *a, size_t end)
+{
+    const laci_head_op op = { .n_heads = a->n_kv_heads, .d_head = a->d };
+    const size_t left = a->n_keys > end ? a->n_keys - end : 0;
+    const size_t n = left < KEYS_TOGETHER ? left : KEYS_TOGETHER;
+    const size_t bytes = n * a->n_kv_heads * a->d * sizeof(float);
+    if (!n) return;
+    memset(a->chunk, 0, bytes);
+    for (size_t b = 0; b < a->n_batch; b++) {
+        laci_backend_write(a->be, a->packing, 0, a->chunk, bytes);
+        laci_backend_store(a->be, &op, a->packing, n, &a->kv, LACI_KEYS, b, end);
+        laci_backend_write(a->be, a->packing, 0, a->chunk, bytes);
+        laci_backend_store(a->be, &op, a->packing, n, &a->kv, LACI_VALUES, b, end);
+    }
+}
+
 lac_status lac_attention_set_kv(lac_attention *a, const lac_attention_kv *kv, lac_error *err)
 {
     if (!a || !kv || !kv->k || !kv->v)
@@ -259,6 +278,7 @@ lac_status lac_attention_set_kv(lac_attention *a, const lac_attention_kv *kv, la
     const rows_of v = rows_at(a, &kv->v_strides, n, a->n_kv_heads, size);
     pack(a, LACI_KEYS, &k, kv->k, begin);
     pack(a, LACI_VALUES, &v, kv->v, begin);
+    clear_behind(a, begin + n);
     a->n_keys = begin + n;
     return LAC_OK;
 }
@@ -345,6 +365,7 @@ typedef struct {
     size_t group; /* heads that share a pattern */
     size_t n;     /* blocks of queries times blocks of keys */
     laci_mass_stats stats;
+    laci_buf *late_buf;        /* owned; stats.late where it has a meaning */
     float *mass, *late, *more; /* [n] of a pattern; more: of one of its heads */
     uint64_t *keys;            /* scratch of the selection */
 } builder;
@@ -369,7 +390,7 @@ static void select_group(const builder *b, size_t first)
     const laci_pattern *p = &b->plan->pattern;
     const laci_split split = laci_split_blocks(&b->how, b->plan->dims.n_prompt, b->plan->dims.n_k);
     read_masses(b, b->stats.mass, first, b->mass);
-    if (b->stats.late) read_masses(b, b->stats.late, first, b->late);
+    if (b->late && b->stats.late) read_masses(b, b->stats.late, first, b->late);
     for (size_t row = 0; row < p->n_rows; row++) {
         uint64_t *bits = laci_pattern_row(p, first, row);
         laci_select_row(&b->how, &split, b->mass + row * p->n_cols,
@@ -406,7 +427,7 @@ static lac_status take_memory(builder *b, lac_error *err)
         return laci_fail_memory(err, "pattern statistics", SIZE_MAX);
     lac_status st = laci_buf_new(b->a->be, bytes, "pattern statistics", &b->stats.mass, err);
     if (!st && needs_late)
-        st = laci_buf_new(b->a->be, bytes, "pattern statistics", &b->stats.late, err);
+        st = laci_buf_new(b->a->be, bytes, "pattern statistics", &b->late_buf, err);
     if (st) return st;
     b->mass = laci_alloc_array(mem, b->n, sizeof *b->mass);
     b->more = laci_alloc_array(mem, b->n, sizeof *b->more);
@@ -421,33 +442,29 @@ static void release_memory(const builder *b)
 {
     const lac_allocator *mem = &b->a->mem;
     laci_buf_free(b->a->be, b->stats.mass);
-    laci_buf_free(b->a->be, b->stats.late);
+    laci_buf_free(b->a->be, b->late_buf);
     laci_release(mem, b->mass);
     laci_release(mem, b->late);
     laci_release(mem, b->more);
     laci_release(mem, b->keys);
 }
 
-/* The dense pass with its measurements, then the plan. `late` has no meaning where no key block is
- * of the generation. */
+/* The dense pass with its measurements, then the plan. Late masses have no meaning where no key
+ * block is of the generation. */
 static lac_status measure(builder *b, const lac_attention_call *call, lac_error *err)
 {
     const laci_plan_dims *d = &b->plan->dims;
     const laci_split split = laci_split_blocks(&b->how, d->n_prompt, d->n_k);
-    laci_mass_stats stats = b->stats;
-    if (split.late_from >= split.n_blocks) stats.late = NULL;
-    stats.late_from = split.late_from;
+    if (split.late_from < split.n_blocks) b->stats.late = b->late_buf;
+    b->stats.late_from = split.late_from;
     if (b->late) memset(b->late, 0, b->n * sizeof *b->late);
     lac_status st = laci_plan_dense(&b->a->all, d->n_q, d->n_k, d->block, err);
     if (st) return st;
-    run(b->a, call, &b->a->all.plan, &stats);
-    laci_buf *const late = b->stats.late;
-    b->stats.late = stats.late;
+    run(b->a, call, &b->a->all.plan, &b->stats);
     for (size_t first = 0; first < b->plan->pattern.n_patterns; first += b->group)
         select_group(b, first);
     for (size_t head = 0; head < b->plan->pattern.n_patterns; head++)
         b->plan->kept[head] = weigh(b, head);
-    b->stats.late = late;
     return laci_saved_plan_finish(b->plan, err);
 }
 

@@ -71,12 +71,13 @@ size_t lac_plan_bytes(const lac_plan *plan)
 
 lac_status lac_plan_write(const lac_plan *p, void *data, size_t n_bytes, lac_error *err)
 {
-    unsigned char *const start = data, *at = start + HEADER;
+    unsigned char *const start = data;
     const size_t need = lac_plan_bytes(p);
     if (!p || !data) return laci_fail(err, LAC_EINVAL, 0, "plan or memory to write it to missing");
     if (n_bytes < need)
         return laci_fail(err, LAC_EINVAL, 0, "a plan of %zu bytes, room for %zu", need, n_bytes);
     const laci_plan_dims *d = &p->dims;
+    unsigned char *at = start + HEADER;
     const size_t numbers[N_NUMBERS] = { VERSION, d->n_batch, d->n_heads,  d->n_q,
                                         d->n_k,  d->block,   d->n_prompt, 0 };
     memcpy(start, magic, 8);

@@ -408,6 +408,28 @@ static void test_growth(void **state)
     rig_free(r);
 }
 
+/* A cache that shrinks forgets: NaN left behind the last key does not reach the result. */
+static void test_shrink(void **state)
+{
+    (void)state;
+    problem p = { 1, 20, 100, 2, 2, 16, LAC_DTYPE_F32, false, false, false, false };
+    rig *r = rig_new(&p);
+    const size_t n = 100 * 2 * 16;
+    float *bad = take(n, sizeof *bad);
+    for (size_t i = 0; i < n; i++)
+        bad[i] = NAN;
+    const lac_attention_kv poison = { .k = bad, .v = bad, .n = 100 };
+    lac_attention_kv kv = kv_of(r);
+    kv.n = r->p.n_k = 70; /* one sequence: its rows lie the same way */
+    const lac_attention_call call = call_of(r);
+    assert_ok(lac_attention_set_kv(r->attention, &poison, NULL));
+    assert_ok(lac_attention_set_kv(r->attention, &kv, NULL));
+    assert_ok(lac_attention_run(r->attention, &call, NULL, NULL));
+    check(r, NULL);
+    free(bad);
+    rig_free(r);
+}
+
 /* A plan of one sequence serves a batch. */
 static void test_shared_plan(void **state)
 {
@@ -473,6 +495,9 @@ static void test_damage(void **state)
     unsigned char *data = take(n, 1);
     lac_error err;
     assert_int_equal(lac_plan_write(plan, data, n - 1, &err), LAC_EINVAL);
+    assert_int_equal(lac_plan_write(plan, NULL, n, &err), LAC_EINVAL);
+    assert_int_equal(lac_plan_write(NULL, data, n, &err), LAC_EINVAL);
+    assert_int_equal(lac_plan_read(&read, NULL, 0, NULL, &err), LAC_EFORMAT);
     assert_ok(lac_plan_write(plan, data, n, NULL));
     for (size_t cut = 0; cut < n; cut++) {
         unsigned char *part = take(cut, 1); /* a read past the end is caught by ASan */
@@ -675,7 +700,7 @@ int main(void)
         cmocka_unit_test(test_round_trip),  cmocka_unit_test(test_damage),
         cmocka_unit_test(test_bad_options), cmocka_unit_test(test_bad_calls),
         cmocka_unit_test(test_memory_ends), cmocka_unit_test(test_no_allocation),
-        cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_threads),     cmocka_unit_test(test_shrink),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
