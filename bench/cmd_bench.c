@@ -21,6 +21,8 @@ static const benchmark benchmarks[] = {
       bench_decode },
     { "gemm", "lacuna bench gemm", "matrix products", bench_gemm },
     { "step", "lacuna bench step", "a whole forward pass of a model's shape", bench_step },
+    { "generate", "lacuna bench generate", "whole generations, composed of measured steps",
+      bench_generate },
 };
 enum { N_BENCHMARKS = sizeof benchmarks / sizeof *benchmarks };
 

@@ -48,12 +48,6 @@ typedef struct {
 
 /* ------------------------------------------------------------------ one step */
 
-static lac_status drop_rows(void *user, size_t first, size_t n, lac_error *err)
-{
-    (void)user, (void)first, (void)n, (void)err;
-    return LAC_OK;
-}
-
 /* A step that asks for every row, as the first steps of a generation nearly do. */
 static lac_status run_step(step_run *r, bool counts, lac_error *err)
 {
@@ -64,7 +58,7 @@ static lac_status run_step(step_run *r, bool counts, lac_error *err)
                              .rows = s->rows,
                              .n_rows = s->layout.n_ctx,
                              .moment = { .n_steps = 1 },
-                             .sink = { drop_rows, NULL },
+                             .sink = { made_drop_rows, NULL },
                              .clock = &clock };
     const instant start = instant_now();
     laci_backend_mark(s->be, 0);
@@ -92,11 +86,9 @@ static lac_status measure(step_run *r, lac_error *err)
     const bench_options *opt = &r->opt->common;
     lac_session *s = r->session;
     lac_status st = LAC_OK;
-    for (size_t i = 0; i < s->layout.n_ctx; i++) {
-        const uint64_t key = laci_rng_key(opt->seed, INPUT_IDS, 0, 0);
+    made_canvas(s, opt->seed);
+    for (size_t i = 0; i < s->layout.n_ctx; i++)
         s->rows[i] = (int32_t)i;
-        s->input[i] = (int32_t)(laci_rng_u64(key, i) % (uint64_t)s->model->config.n_vocab);
-    }
     r->linear_peak = r->attention_peak = 0;
     measure_peaks(r);
     for (int i = -opt->warmup; i < opt->repeat && !st; i++)

@@ -7,10 +7,11 @@
 #include "base/error.h"
 #include "inputs.h"
 
-enum { N_VOCAB = 256 };
+enum { FEW_ROWS = 256 };
 
 typedef struct {
     int d_model, n_heads, n_kv_heads, d_head, d_ff;
+    int n_layers, n_vocab; /* published */
     bool qkv_bias, has_qk_norm;
     double rope_theta, norm_eps;
 } shape_traits;
@@ -18,11 +19,21 @@ typedef struct {
 const char *const made_shape_names[N_MADE_SHAPES] = { "llada-8b", "dream-7b", "sdar-8b", "nano" };
 
 static const shape_traits shapes[N_MADE_SHAPES] = {
-    { 4096, 32, 32, 128, 12288, false, false, 5e5, 1e-5 },
-    { 3584, 28, 4, 128, 18944, true, false, 1e6, 1e-6 },
-    { 4096, 32, 8, 128, 12288, false, true, 1e6, 1e-6 },
-    { 128, 4, 4, 32, 352, false, true, 1e5, 1e-6 },
+    { 4096, 32, 32, 128, 12288, 32, 126464, false, false, 5e5, 1e-5 },
+    { 3584, 28, 4, 128, 18944, 28, 152064, true, false, 1e6, 1e-6 },
+    { 4096, 32, 8, 128, 12288, 36, 151936, false, true, 1e6, 1e-6 },
+    { 128, 4, 4, 32, 352, 4, 272, false, true, 1e5, 1e-6 },
 };
+
+int made_shape_layers(int shape)
+{
+    return shapes[shape].n_layers;
+}
+
+int made_shape_vocab(int shape)
+{
+    return shapes[shape].n_vocab;
+}
 
 static laci_config config_of(const made_options *opt)
 {
@@ -34,7 +45,7 @@ static laci_config config_of(const made_options *opt)
                           .n_kv_heads = s->n_kv_heads,
                           .d_head = s->d_head,
                           .d_ff = s->d_ff,
-                          .n_vocab = N_VOCAB,
+                          .n_vocab = opt->n_vocab ? opt->n_vocab : FEW_ROWS,
                           .n_ctx = opt->n_ctx,
                           .n_ctx_train = opt->n_ctx,
                           .rope_theta = s->rope_theta,
@@ -116,13 +127,12 @@ static lac_status make_vector(laci_buf **out, const lac_model *m, laci_weight pa
 
 static lac_status make_embedding(lac_model *m, uint64_t seed, lac_error *err)
 {
-    const size_t d = (size_t)m->config.d_model;
+    const size_t d = (size_t)m->config.d_model, n = (size_t)m->config.n_vocab * d;
     const bool is_bf16 = laci_backend_act(m->be) == LACI_BF16;
     const size_t size = is_bf16 ? 2 : 4;
     const uint64_t key = laci_rng_key(seed, INPUT_WEIGHT, 0, LACI_W_EMBED);
-    lac_status st =
-        laci_buf_new(m->be, N_VOCAB * d * size, "the embedding", &m->weights.embed, err);
-    for (size_t i = 0; i < N_VOCAB * d && !st; i++) {
+    lac_status st = laci_buf_new(m->be, n * size, "the embedding", &m->weights.embed, err);
+    for (size_t i = 0; i < n && !st; i++) {
         const float x = input_normal(key, i);
         const uint16_t half = laci_f32_to_bf16(x);
         laci_backend_write(m->be, m->weights.embed, i * size, is_bf16 ? (const void *)&half : &x,
@@ -178,4 +188,19 @@ lac_status made_model_fill(lac_model *m, uint64_t seed, lac_error *err)
     if (!st) st = make_matrix(&m->weights.head, m, 0, LACI_W_HEAD, seed, err);
     m->has_weights = !st;
     return st;
+}
+
+/* ------------------------------------------------------------------ running */
+
+void made_canvas(lac_session *s, uint64_t seed)
+{
+    const uint64_t key = laci_rng_key(seed, INPUT_IDS, 0, 0);
+    for (size_t i = 0; i < s->layout.n_ctx; i++)
+        s->input[i] = (int32_t)(laci_rng_u64(key, i) % (uint64_t)s->model->config.n_vocab);
+}
+
+lac_status made_drop_rows(void *user, size_t first, size_t n, lac_error *err)
+{
+    (void)user, (void)first, (void)n, (void)err;
+    return LAC_OK;
 }

@@ -3,7 +3,7 @@
 #ifndef LACUNA_BENCH_MADE_MODEL_H
 #define LACUNA_BENCH_MADE_MODEL_H
 
-#include "model/model.h"
+#include "engine/forward.h"
 
 enum { N_MADE_SHAPES = 4 };
 
@@ -15,15 +15,26 @@ typedef struct {
     int n_layers, n_ctx, n_threads;
     laci_dtype dtype;
     const char *backend; /* NULL = cpu */
+    int n_vocab; /* rows of embedding and head; 0 = 256 */
 } made_options;
+
+/* What the published model of a shape has, and random weights need not. */
+int made_shape_layers(int shape);
+int made_shape_vocab(int shape);
 
 /* Configuration and backend, no weights: enough for lac_model_plan_memory. Close with
  * lac_model_close, filled or not. Errors: ENOMEM. */
 lac_status made_model_new(lac_model **out, const made_options *opt, lac_error *err);
 
 /* Makes the weights: matrices that keep the size of what passes through them, norms of one. The
- * embedding has few rows and the head as many: looking up costs the same, logits are not computed.
+ * embedding has few rows and the head as many: looking up costs the same.
  * Errors: ENOMEM, EINTERNAL. */
 lac_status made_model_fill(lac_model *model, uint64_t seed, lac_error *err);
+
+/* Random ids on the whole canvas of a session. */
+void made_canvas(lac_session *session, uint64_t seed);
+
+/* The sink of a pass whose logits nobody wants. */
+lac_status made_drop_rows(void *user, size_t first, size_t n, lac_error *err);
 
 #endif

@@ -98,6 +98,23 @@ int choice_read(int *out, const char *flag, const char *text, const char *const 
     return console_fail(EXIT_USAGE, "%s: '%s' is not one of %s", flag, text, all);
 }
 
+int choices_read(choice_list *out, const char *flag, const char *text, const char *const *names,
+                 size_t n)
+{
+    char part[64];
+    const char *at = text;
+    int code = EXIT_OK;
+    out->n = 0;
+    if (ends_in_comma(text)) return choice_read(&out->values[0], flag, "", names, n);
+    while (!code && (*at || !out->n)) {
+        if (out->n == MAX_LIST || !next_part(&at, part, sizeof part))
+            return console_fail(EXIT_USAGE, "%s: '%s' is not a list of at most %d names", flag,
+                                text, MAX_LIST);
+        code = choice_read(&out->values[out->n++], flag, part, names, n);
+    }
+    return code;
+}
+
 int format_read(rows_format *out, const bench_options *opt)
 {
     if (opt->json && opt->csv)

@@ -66,6 +66,14 @@ int dtypes_read(dtype_list *out, const char *text);
 /* Position of `text` among n names; EXIT_USAGE with the names otherwise. */
 int choice_read(int *out, const char *flag, const char *text, const char *const *names, size_t n);
 
+/* The same for a list: positions of its words, in their order. */
+typedef struct {
+    int values[MAX_LIST];
+    size_t n;
+} choice_list;
+int choices_read(choice_list *out, const char *flag, const char *text, const char *const *names,
+                 size_t n);
+
 /* Format of the rows; EXIT_USAGE when two are asked for. */
 int format_read(rows_format *out, const bench_options *opt);
 

@@ -173,6 +173,34 @@ def make_config():
     put("fuzz_config", "twice", b'{"a":1,"\\u0061":2}')
 
 
+def plan(dims, rows, kept, version=1, pad=0):
+    head = b"LACPLAN\n" + struct.pack("<8I", version, *dims, pad)
+    body = b"".join(rows) + struct.pack("<%df" % len(kept), *kept)
+    h = 0xCBF29CE484222325
+    for byte in head + body:
+        h = (h ^ byte) * 0x100000001B3 % 2**64
+    return head + struct.pack("<Q", h) + body
+
+
+def make_plans():
+    # n_batch, n_heads, n_q, n_k, block, n_prompt; then the bits of every row of every pattern
+    put("fuzz_plan", "one", plan((1, 1, 16, 16, 16, 0), [b"\x01"], [1]))
+    two = (2, 2, 40, 200, 32, 100)
+    rows = [bytes([b]) for b in (1, 0x7F, 0x40, 3, 0x11, 0x55, 0x2A, 2)]
+    put("fuzz_plan", "two", plan(two, rows, [0.5, 1, float("nan"), 0]))
+    put("fuzz_plan", "wide", plan((1, 1, 100, 1100, 16, 1100), [b"\xff" * 8 + b"\x1f"] * 7, [1]))
+    put("fuzz_plan", "cut", plan(two, rows, [0.5, 1, 1, 0])[:-1])
+    put("fuzz_plan", "empty_row", plan((1, 1, 16, 16, 16, 0), [b"\x00"], [1]))
+    put("fuzz_plan", "past_the_end", plan((1, 1, 16, 16, 16, 0), [b"\x03"], [1]))
+    put("fuzz_plan", "too_much", plan((1, 1, 16, 16, 16, 0), [b"\x01"], [1.5]))
+    put("fuzz_plan", "huge", plan((65536, 65536, 1 << 24, 1 << 24, 16, 0), [b"\x01"], [1]))
+    put("fuzz_plan", "odd_block", plan((1, 1, 48, 48, 48, 0), [b"\x01"], [1]))
+    put("fuzz_plan", "prompt_too_long", plan((1, 1, 16, 16, 16, 17), [b"\x01"], [1]))
+    put("fuzz_plan", "version", plan((1, 1, 16, 16, 16, 0), [b"\x01"], [1], version=2))
+    put("fuzz_plan", "reserved", plan((1, 1, 16, 16, 16, 0), [b"\x01"], [1], pad=1))
+
+
 make_safetensors()
+make_plans()
 make_gguf()
 make_config()

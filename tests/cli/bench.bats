@@ -33,7 +33,7 @@ is_between() {
     lacuna bench --help
     expect_ok
     help=$OUT
-    for name in peak attn decode gemm step; do
+    for name in peak attn decode gemm step generate; do
         [[ $help == *"  $name "* ]] || show "no $name"
         lacuna bench "$name" --help
         expect_ok
@@ -139,6 +139,37 @@ is_between() {
     is_between 0.01 "$(row_value 5 gb_per_s)" 1e6 || show "bandwidth"
 }
 
+@test "generate: a row for each context, policy and number of steps, composed as it says" {
+    lacuna bench generate --shape nano --ctx 256,300 --steps 4,40 --sparse off,window,sparsed \
+        --skip 0.25 --select 0.3 --sparse-block 32 --generated 64 -t 1 --repeat 1 --json -q
+    expect_rows 12
+    [ "$(row_value 1 policy),$(row_value 1 vs_dense),$(row_value 1 ms_sparse_step)" = '"off",1,null' ] ||
+        show "off"
+    [ "$(row_value 3 policy),$(row_value 3 dense_steps),$(row_value 3 ms_pattern)" = '"window",0,null' ] ||
+        show "window"
+    [ "$(row_value 5 steps),$(row_value 5 dense_steps)" = "4,1" ] || show "dense steps of 4"
+    [ "$(row_value 6 steps),$(row_value 6 dense_steps)" = "40,10" ] || show "dense steps of 40"
+    [ "$(row_value 12 ctx),$(row_value 12 block)" = "300,32" ] || show "order"
+    for row in 5 6 11 12; do
+        is_between 0.2 "$(row_value "$row" density)" 0.6 || show "density of row $row"
+        want=$(awk -v d="$(row_value "$row" ms_dense_step)" -v s="$(row_value "$row" ms_sparse_step)" \
+            -v p="$(row_value "$row" ms_pattern)" -v n="$(row_value "$row" steps)" \
+            -v k="$(row_value "$row" dense_steps)" \
+            'BEGIN { printf "%.9g", n * d / (k * d + (n - k) * s + (p > 0 ? p : 0)) }')
+        is_between "$(awk "BEGIN { print $want * 0.999 }")" "$(row_value "$row" vs_dense)" \
+            "$(awk "BEGIN { print $want * 1.001 }")" || show "row $row is not composed: $want"
+        [[ $(row_value "$row" composed) == *dense_steps* ]] || show "row $row does not say so"
+    done
+}
+
+@test "generate: a density measured elsewhere is imposed on fidelity" {
+    lacuna bench generate --shape nano --ctx 512 --steps 2 --sparse fidelity --density 0.25 \
+        --sparse-block 32 --generated 128 -t 1 --repeat 1 --json -q
+    expect_rows 1
+    is_between 0.2 "$(row_value 1 density)" 0.3 || show "density"
+    [ "$(row_value 1 policy),$(row_value 1 density_from)" = '"fidelity","imposed"' ] || show "names"
+}
+
 @test "bench: CSV has one header, a table is Markdown, progress is on stderr" {
     lacuna bench gemm --m 1,2 --n 64 --k 64 -t 1 --repeat 1 --csv -q
     expect_ok
@@ -182,6 +213,26 @@ is_between() {
     expect_error 2 "--active 17" "--queries 16"
     lacuna bench step --shape gpt
     expect_error 2 "--shape: 'gpt'" "llada-8b"
+    lacuna bench generate --sparse sparsed,losing
+    expect_error 2 "--sparse: 'losing'" "fidelity"
+    lacuna bench generate --sparse sparsed,
+    expect_error 2 "--sparse: ''"
+    for value in 0 -1 1.5 x; do
+        lacuna bench generate --select "$value"
+        expect_error 2 "--select: '$value'"
+        lacuna bench generate --sparse fidelity --density "$value"
+        expect_error 2 "--density: '$value'"
+    done
+    lacuna bench generate --skip 1
+    expect_error 2 "--skip: '1'"
+    lacuna bench generate --sparse-block 48
+    expect_error 2 "--sparse-block: '48'"
+    lacuna bench generate --density 0.2
+    expect_error 2 "--density" "fidelity"
+    lacuna bench generate --sparse fidelity --density 0.2 --fidelity 0.9
+    expect_error 2 "--density and --fidelity"
+    lacuna bench generate --ctx 1
+    expect_error 2 "--ctx: '1'"
     lacuna bench gemm --m 16 stray
     expect_error 2 "'stray'"
 }
@@ -194,5 +245,7 @@ is_between() {
     lacuna bench gemm --m 1048576 --n 1048576 --k 1048576 -t 1 -q
     expect_error 4 "MiB"
     lacuna bench step --layers 1024 -t 1 -q
+    expect_error 4 "MiB"
+    lacuna bench generate --ctx 16777216 -t 1 -q
     expect_error 4 "MiB"
 }
