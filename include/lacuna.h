@@ -290,6 +290,8 @@ typedef struct {
     int sink;      /* streaming: first keys that are always read; 0 = a fifth of what select allows,
                       negative = none */
     int refreshes; /* pulsecol: steps that measure again, within the first 30%; 0 = 16, Dream 8 */
+    bool measure;  /* show where the softmax lies: fills lac_plan_view.mass in passes that measure
+                      it. dense then measures every pass; other policies when they do anyway */
 } lac_sparse_options;
 
 typedef struct lac_session lac_session;
@@ -382,6 +384,10 @@ typedef struct {
     const float *kept_mass; /* [n_heads] mean softmax mass the plan kept when it was made, NULL =
                                not known */
     int pass;               /* 0, or 1 in the unguided pass of guidance */
+    const float *mass; /* [heads of the model, n_q / mass_block, n_k / mass_block, rounded up] mean
+                          share of the softmax that the queries of a block give to the keys of a
+                          block; NULL = not measured, see lac_sparse_options.measure */
+    int mass_block;    /* queries and keys of a block of `mass` */
 } lac_plan_view;
 
 /* Called after each layer of each step, on the caller's thread. */

@@ -13,6 +13,7 @@ typedef struct {
     const char *mode, *schedule, *isolated, *keep, *boundary, *score, *ragged, *reset;
     const char *plan_group, *switch_mode, *refresh;
     int window, refreshes;
+    bool measure;
 } sparse_flags;
 
 /* Largest number of keys a flag may name. */
@@ -68,7 +69,10 @@ enum { SPARSE_MAX_KEYS = 1 << 24 };
       "mode's)" },                                                                                \
     { ARGS_TEXT, "sparsed-reset", 0, "HOW", AT(field.reset), 0, 0, NULL,                          \
       "one pattern per generation, or per decoding block: generation, block (default "            \
-      "generation)" }
+      "generation)" },                                                                            \
+    { ARGS_SWITCH, "measure", 0, NULL, AT(field.measure), 0, 0, NULL,                             \
+      "show in --masks and --trace-masks where the softmax lies; with --sparse off every step "   \
+      "is measured" }
 /* clang-format on */
 
 /* Fills *out. ARGS_GO_ON or an exit code after one sentence with flag, value and range. */
