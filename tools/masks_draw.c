@@ -43,7 +43,6 @@ typedef struct {
     int map;             /* side of one map */
     int map_w, map_h;    /* all maps together */
     int width, height;
-    bool shows_mass;     /* maps show the softmax, not the plans */
     float top;           /* mass of the darkest colour */
 } picture;
 
@@ -174,10 +173,10 @@ static void head_values(const picture *p, size_t head, float *out)
     for (int i = 0; i < m->n_frames; i++) {
         const masks_frame *f = &m->frames[i];
         if (step >= 0 && f->step != step) continue;
-        if (p->shows_mass && !f->has_mass[head / (size_t)m->n_heads]) continue;
+        if (p->scene->shows_mass && !f->has_mass[head / (size_t)m->n_heads]) continue;
         n_frames++;
         for (size_t c = 0; c < n; c++)
-            out[c] += p->shows_mass ? (float)f->mass[head * n + c] / 65535
+            out[c] += p->scene->shows_mass ? (float)f->mass[head * n + c] / 65535
                                     : (float)f->kept[head * n + c] / 255;
     }
     for (size_t c = 0; c < n; c++)
@@ -186,7 +185,7 @@ static void head_values(const picture *p, size_t head, float *out)
 
 static double shade(const picture *p, float value)
 {
-    return p->shows_mass ? sqrt((double)(value / p->top)) : (double)value;
+    return p->scene->shows_mass ? sqrt((double)(value / p->top)) : (double)value;
 }
 
 /* Largest mass of any cell shown. */
@@ -201,10 +200,10 @@ static float find_top(const picture *p, float *values)
     return top;
 }
 
-/* Image pixels of one unit: enough for a pixel per cell. */
+/* Image pixels of one unit: at least a pixel per cell. */
 static int map_scale(const picture *p)
 {
-    return (p->scene->m->grid + p->map - 1) / p->map + 1;
+    return (p->scene->m->grid + p->map - 1) / p->map;
 }
 
 static void paint_head(const picture *p, const image *im, int x0, int y0, const float *values)
@@ -272,7 +271,7 @@ static void draw_maps(picture *p, double x, double y, float *values)
     const masks *m = p->scene->m;
     const int scale = map_scale(p), pitch = (p->map + GAP) * scale;
     image im = image_new(p->map_w * scale, p->map_h * scale);
-    p->top = p->shows_mass ? find_top(p, values) : 1;
+    p->top = p->scene->shows_mass ? find_top(p, values) : 1;
     for (int l = 0; l < m->n_layers && im.data; l++)
         for (int h = 0; h < m->n_heads; h++) {
             head_values(p, (size_t)(l * m->n_heads + h), values);
@@ -291,14 +290,14 @@ static void map_legend(const picture *p, double x, double y)
     const masks *m = p->scene->m;
     char text[160], high[32];
     const int n_prompt = p->scene->how->facts.n_prompt;
-    snprintf(high, sizeof high, p->shows_mass ? "%.0f%% (square root)" : "%.0f%%",
-             p->shows_mass ? 100 * (double)p->top : 100.0);
+    snprintf(high, sizeof high, p->scene->shows_mass ? "%.0f%% (square root)" : "%.0f%%",
+             p->scene->shows_mass ? 100 * (double)p->top : 100.0);
     color_bar(p, x, y, "0", high);
     snprintf(text, sizeof text, "each map: queries down, keys across, %d cells of %d positions",
              m->grid, m->cell);
     words(p, x + 140, y + 9, 11, AT_LEFT, text);
     snprintf(text, sizeof text, "%s%s",
-             p->shows_mass ? "share of a query's softmax in a cell" : "share of a cell that is read",
+             p->scene->shows_mass ? "share of a query's softmax in a cell" : "share of a cell that is read",
              n_prompt > 0 && n_prompt < m->n_k && p->map >= 60 ? "; dashed: end of the prompt" : "");
     words(p, x + 140, y + 24, 11, AT_LEFT, text);
 }
@@ -374,13 +373,13 @@ static double draw_distance(const picture *p, double x, double y)
 {
     enum { H = 150 };
     const masks *m = p->scene->m;
-    const float *values = p->shows_mass ? p->scene->stats->mass_at : p->scene->stats->read_at;
+    const float *values = p->scene->shows_mass ? p->scene->stats->mass_at : p->scene->stats->read_at;
     double top = 0.01;
     char text[64];
     for (int i = 0; i < m->grid; i++)
         if ((double)values[i] > top) top = (double)values[i];
     heading(p, x, y - 10,
-            p->shows_mass ? "softmax against distance" : "share read against distance");
+            p->scene->shows_mass ? "softmax against distance" : "share read against distance");
     cairo_set_source_rgb(p->cr, 0.11, 0.35, 0.61);
     cairo_set_line_width(p->cr, 2);
     curve(p, x, y, H, values, m->grid, top);
@@ -431,7 +430,7 @@ static void draw_title(const picture *p)
     ink(p, 0.1);
     cairo_select_font_face(p->cr, "sans-serif", CAIRO_FONT_SLANT_NORMAL, CAIRO_FONT_WEIGHT_BOLD);
     snprintf(text, sizeof text, "%s, attention policy %s: %s", how->facts.model, how->facts.sparse,
-             p->shows_mass ? "where the softmax lies" : "what is read");
+             p->scene->shows_mass ? "where the softmax lies" : "what is read");
     words(p, MARGIN, MARGIN + 16, 18, AT_LEFT, text);
     cairo_select_font_face(p->cr, "sans-serif", CAIRO_FONT_SLANT_NORMAL, CAIRO_FONT_WEIGHT_NORMAL);
     ink(p, 0.35);
@@ -449,7 +448,8 @@ static void lay_out(picture *p)
     const masks *m = p->scene->m;
     const int most = m->n_layers > m->n_heads ? m->n_layers : m->n_heads;
     p->map = 960 / most - GAP;
-    p->map = p->map > 180 ? 180 : p->map < 12 ? 12 : p->map;
+    p->map = p->map > 200 ? 200 : p->map < 12 ? 12 : p->map;
+    if (p->map > m->grid) p->map -= p->map % m->grid; /* whole pixels a cell */
     p->map_w = m->n_heads * (p->map + GAP) - GAP;
     p->map_h = m->n_layers * (p->map + GAP) - GAP;
     const int heads = m->n_layers * 26 < 220 ? m->n_layers * 26 : 220;
@@ -457,10 +457,6 @@ static void lay_out(picture *p)
     const int panels = SIDE + heads + below + 3 * PANEL_GAP - 20, maps = p->map_h + LEGEND;
     p->width = 2 * MARGIN + AXIS + (p->map_w > 560 ? p->map_w : 560) + 90 + 2 * SIDE + 60;
     p->height = TITLE + AXIS + MARGIN + (maps > panels ? maps : panels);
-    float density = 0;
-    for (size_t h = 0; h < masks_n_heads(m); h++)
-        density += p->scene->stats->density[h];
-    p->shows_mass = p->scene->has_mass && density > 0.99F * (float)masks_n_heads(m);
 }
 
 static cairo_status_t put_bytes(void *closure, const unsigned char *data, unsigned n)

@@ -102,7 +102,7 @@ static int write_file(const masks_scene *scene)
     int code = out_file_open(&out, path, "picture");
     if (code) return code;
     if (ending == 0)
-        masks_write_page(scene, out.file);
+        code = masks_write_page(scene, out.file);
     else if (ending == 3)
         masks_write_csv(scene, out.file);
     else
@@ -117,9 +117,13 @@ int masks_write(const masks *m, const masks_request *how)
     masks_stats stats;
     const lac_status st = masks_stats_make(&stats, m, how->select > 0 ? how->select : 0.3, &err);
     if (st) return console_fail_status(st, &err);
-    masks_scene scene = { m, &stats, how, false };
+    masks_scene scene = { m, &stats, how, false, false };
+    double density = 0;
     for (int i = 0; i < m->n_frames; i++)
         scene.has_mass = scene.has_mass || m->frames[i].mass;
+    for (size_t h = 0; h < masks_n_heads(m); h++)
+        density += (double)stats.density[h];
+    scene.shows_mass = scene.has_mass && density > 0.99 * (double)masks_n_heads(m);
     int code = check_step(m, how->step);
     if (!code) code = write_file(&scene);
     masks_stats_free(&stats);

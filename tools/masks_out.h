@@ -19,7 +19,8 @@ typedef struct {
     const masks *m;
     const masks_stats *stats;
     const masks_request *how;
-    bool has_mass; /* some step was measured */
+    bool has_mass;   /* some step was measured */
+    bool shows_mass; /* pictures show the softmax: it was measured, and everything is read */
 } masks_scene;
 
 /* True when the name ends in a known way; else false after a message. */
@@ -31,11 +32,10 @@ int masks_check_path(const char *path);
 /* Writes how->path. EXIT_OK, or an exit code after a message. */
 int masks_write(const masks *m, const masks_request *how);
 
-/* Writers. Write errors stay in ferror(out). */
+/* Writers: EXIT_OK, or an exit code after a message; write errors stay in ferror(out). Drawing is by
+ * cairo; a build without it says so. */
 void masks_write_csv(const masks_scene *scene, FILE *out);
-void masks_write_page(const masks_scene *scene, FILE *out);
-
-/* By cairo; EXIT_OK, or an exit code after a message. In a build without cairo it says so. */
+int masks_write_page(const masks_scene *scene, FILE *out);
 bool masks_can_draw(void);
 int masks_draw(const masks_scene *scene, bool is_png, FILE *out);
 
