@@ -445,8 +445,8 @@ static int start(run_state *s)
     int code = EXIT_OK;
     if (s->opt.masks) {
         const int n_steps = s->generate.steps;
-        const lac_status st = masks_open(&s->masks, s->info.n_layers, s->info.n_heads, n_steps,
-                                         &s->masks_error);
+        const lac_status st =
+            masks_open(&s->masks, s->info.n_layers, s->info.n_heads, n_steps, &s->masks_error);
         if (st) return console_fail_status(st, &s->masks_error);
     }
     if (!s->opt.trace) return EXIT_OK;

@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { FINEST_CELL = 16 };
+
 /* Bytes all frames together may take: kept 1, mass 2 a cell. */
 #define MAX_BYTES ((size_t)256 << 20)
 
@@ -44,14 +46,16 @@ void masks_free(masks *m)
     *m = (masks){ 0 };
 }
 
-/* The finest cells for which all frames fit into memory. */
-static lac_status choose_grid(masks *m, int n_q, int n_k, lac_error *err)
+/* The finest cells for which all frames fit into memory, but no finer than measured blocks. */
+static lac_status choose_grid(masks *m, const lac_plan_view *v, lac_error *err)
 {
-    const int n = n_q > n_k ? n_q : n_k;
+    const int n_q = v->n_q, n_k = v->n_k, n = n_q > n_k ? n_q : n_k;
     size_t most = MASKS_MAX_GRID;
     while (most > 1 && masks_n_heads(m) * most * most * 3 * (size_t)m->max_frames > MAX_BYTES)
         most /= 2;
-    int cell = 16;
+    int cell = FINEST_CELL;
+    while (v->mass && cell < v->mass_block && cell < n)
+        cell *= 2;
     while (((size_t)n + (size_t)cell - 1) / (size_t)cell > most)
         cell *= 2;
     m->cell = cell;
@@ -155,8 +159,9 @@ static void keep_mass(const masks *m, uint16_t *out)
         for (int kc = 0; kc < m->grid; kc++) {
             const int n = cell_size(m, qc, m->n_q);
             const float share = n ? m->scratch[qc * m->grid + kc] / (float)n : 0;
-            out[qc * m->grid + kc] =
-                (uint16_t)(share >= 1 ? 65535 : share > 0 ? 65535 * share + 0.5F : 0);
+            out[qc * m->grid + kc] = (uint16_t)(share >= 1  ? 65535
+                                                : share > 0 ? 65535 * share + 0.5F
+                                                            : 0);
         }
 }
 
@@ -169,8 +174,9 @@ static lac_status check_view(const masks *m, const lac_plan_view *v, lac_error *
         return laci_fail(err, LAC_EINVAL, 0, "a plan of %d heads: 1 or %d", v->n_heads, m->n_heads);
     if (v->n_q < 1 || v->n_k < 1 || v->q_block < 1 || v->k_block < 1 ||
         (v->mass && v->mass_block < 1))
-        return laci_fail(err, LAC_EINVAL, 0, "a plan of %d queries by %d keys in blocks of %d by %d",
-                         v->n_q, v->n_k, v->q_block, v->k_block);
+        return laci_fail(err, LAC_EINVAL, 0,
+                         "a plan of %d queries by %d keys in blocks of %d by %d", v->n_q, v->n_k,
+                         v->q_block, v->k_block);
     if (m->n_q && (v->n_q != m->n_q || v->n_k != m->n_k))
         return laci_fail(err, LAC_EINVAL, 0,
                          "a plan of %d queries by %d keys among plans of %d by %d", v->n_q, v->n_k,
@@ -208,7 +214,7 @@ lac_status masks_add(masks *m, const lac_plan_view *v, lac_error *err)
 {
     lac_status st = check_view(m, v, err);
     if (st || v->pass || v->step % m->stride) return st;
-    if (!m->n_q) st = choose_grid(m, v->n_q, v->n_k, err);
+    if (!m->n_q) st = choose_grid(m, v, err);
     if (st) return st;
     const int last = m->n_frames ? m->frames[m->n_frames - 1].step : -1;
     if (v->step < last)

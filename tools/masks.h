@@ -16,12 +16,12 @@ enum {
 /* One step. Heads are counted over all layers: head h of layer l is l * n_heads + h. */
 typedef struct {
     int step;
-    uint8_t *kept;    /* [heads, grid, grid] share of pairs that was read, 255 = all */
-    uint16_t *mass;   /* [heads, grid, grid] mean share of the softmax of the cell's queries, 65535 =
-                         all; NULL = no layer was measured */
-    bool *has_mass;   /* [n_layers] */
-    bool *has_plan;   /* [n_layers] */
-    float *density;   /* [heads] of the plan, exact */
+    uint8_t *kept;  /* [heads, grid, grid] share of pairs that was read, 255 = all */
+    uint16_t *mass; /* [heads, grid, grid] mean share of the softmax of the cell's queries, 65535 =
+                       all; NULL = no layer was measured */
+    bool *has_mass; /* [n_layers] */
+    bool *has_plan; /* [n_layers] */
+    float *density; /* [heads] of the plan, exact */
     float *kept_mass; /* [heads] when the plan was made, NAN = not known */
 } masks_frame;
 

@@ -40,10 +40,10 @@ enum {
 typedef struct {
     const masks_scene *scene;
     cairo_t *cr;
-    int map;             /* side of one map */
-    int map_w, map_h;    /* all maps together */
+    int map;          /* side of one map */
+    int map_w, map_h; /* all maps together */
     int width, height;
-    float top;           /* mass of the darkest colour */
+    float top; /* mass of the darkest colour */
 } picture;
 
 /* ------------------------------------------------------------------ colours */
@@ -51,8 +51,9 @@ typedef struct {
 /* From nearly white to dark blue, even steps in lightness; `x` in [0, 1]. */
 static uint32_t color_of(double x)
 {
-    static const unsigned char stops[][3] = { { 247, 249, 252 }, { 205, 222, 240 }, { 143, 186, 220 },
-                                              { 75, 140, 194 },  { 29, 89, 155 },   { 8, 40, 92 } };
+    static const unsigned char stops[][3] = { { 247, 249, 252 }, { 205, 222, 240 },
+                                              { 143, 186, 220 }, { 75, 140, 194 },
+                                              { 29, 89, 155 },   { 8, 40, 92 } };
     const int last = (int)(sizeof stops / sizeof stops[0]) - 1;
     if (!(x > 0)) x = 0;
     if (x > 1) x = 1;
@@ -177,7 +178,7 @@ static void head_values(const picture *p, size_t head, float *out)
         n_frames++;
         for (size_t c = 0; c < n; c++)
             out[c] += p->scene->shows_mass ? (float)f->mass[head * n + c] / 65535
-                                    : (float)f->kept[head * n + c] / 255;
+                                           : (float)f->kept[head * n + c] / 255;
     }
     for (size_t c = 0; c < n; c++)
         out[c] = n_frames ? out[c] / (float)n_frames : NAN;
@@ -297,8 +298,10 @@ static void map_legend(const picture *p, double x, double y)
              m->grid, m->cell);
     words(p, x + 140, y + 9, 11, AT_LEFT, text);
     snprintf(text, sizeof text, "%s%s",
-             p->scene->shows_mass ? "share of a query's softmax in a cell" : "share of a cell that is read",
-             n_prompt > 0 && n_prompt < m->n_k && p->map >= 60 ? "; dashed: end of the prompt" : "");
+             p->scene->shows_mass ? "share of a query's softmax in a cell"
+                                  : "share of a cell that is read",
+             n_prompt > 0 && n_prompt < m->n_k && p->map >= 60 ? "; dashed: end of the prompt"
+                                                               : "");
     words(p, x + 140, y + 24, 11, AT_LEFT, text);
 }
 
@@ -368,12 +371,20 @@ static void curve(const picture *p, double x, double y, double h, const float *v
     cairo_stroke(p->cr);
 }
 
+/* What the colours of the panels stand for. */
+static void panel_legend(const picture *p, double x, double y)
+{
+    color_bar(p, x, y, "0", "100%");
+    words(p, x + 140, y + 9, 11, AT_LEFT, "colours of these panels");
+}
+
 /* Mass (or what is read) against distance from the diagonal. */
 static double draw_distance(const picture *p, double x, double y)
 {
     enum { H = 150 };
     const masks *m = p->scene->m;
-    const float *values = p->scene->shows_mass ? p->scene->stats->mass_at : p->scene->stats->read_at;
+    const float *values =
+        p->scene->shows_mass ? p->scene->stats->mass_at : p->scene->stats->read_at;
     double top = 0.01;
     char text[64];
     for (int i = 0; i < m->grid; i++)
@@ -417,7 +428,8 @@ static void draw_panels(const picture *p, double x, double y)
     } else {
         right = draw_heads(p, second, right, s->kept_mass, "softmax kept when the plan was made");
     }
-    draw_heads(p, second, right, s->own_likeness, "likeness of neighbouring steps");
+    right = draw_heads(p, second, right, s->own_likeness, "likeness of neighbouring steps");
+    panel_legend(p, second, right - 24);
 }
 
 /* ------------------------------------------------------------------ the page */
@@ -494,8 +506,8 @@ int masks_draw(const masks_scene *scene, bool is_png, FILE *out)
     cairo_surface_destroy(surface);
     free(values);
     if (!st) return EXIT_OK;
-    return console_fail(st == CAIRO_STATUS_NO_MEMORY ? EXIT_MEMORY : EXIT_RUN,
-                        "cannot draw %s: %s", scene->how->path, cairo_status_to_string(st));
+    return console_fail(st == CAIRO_STATUS_NO_MEMORY ? EXIT_MEMORY : EXIT_RUN, "cannot draw %s: %s",
+                        scene->how->path, cairo_status_to_string(st));
 }
 
 #endif

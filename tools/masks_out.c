@@ -88,10 +88,10 @@ static int check_step(const masks *m, int step)
 {
     for (int i = 0; i < m->n_frames; i++)
         if (m->frames[i].step == step) return EXIT_OK;
-    return step < 0 ? EXIT_OK
-                    : console_fail(EXIT_USAGE,
-                                   "--step %d: the record holds every %d of steps %d to %d", step,
-                                   m->stride, m->frames[0].step, m->frames[m->n_frames - 1].step);
+    return step < 0
+               ? EXIT_OK
+               : console_fail(EXIT_USAGE, "--step %d: the record holds every %d of steps %d to %d",
+                              step, m->stride, m->frames[0].step, m->frames[m->n_frames - 1].step);
 }
 
 static int write_file(const masks_scene *scene)

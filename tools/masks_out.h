@@ -32,8 +32,8 @@ int masks_check_path(const char *path);
 /* Writes how->path. EXIT_OK, or an exit code after a message. */
 int masks_write(const masks *m, const masks_request *how);
 
-/* Writers: EXIT_OK, or an exit code after a message; write errors stay in ferror(out). Drawing is by
- * cairo; a build without it says so. */
+/* Writers: EXIT_OK, or an exit code after a message; write errors stay in ferror(out). Drawing is
+ * by cairo; a build without it says so. */
 void masks_write_csv(const masks_scene *scene, FILE *out);
 int masks_write_page(const masks_scene *scene, FILE *out);
 bool masks_can_draw(void);

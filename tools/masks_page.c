@@ -23,7 +23,8 @@ static void put_base64(json_out *j, const uint8_t *data, size_t n)
     size_t at = 0;
     for (size_t i = 0; i < n; i += 3) {
         const size_t left = n - i;
-        const uint32_t word = (uint32_t)data[i] << 16 | (left > 1 ? (uint32_t)data[i + 1] << 8 : 0) |
+        const uint32_t word = (uint32_t)data[i] << 16 |
+                              (left > 1 ? (uint32_t)data[i + 1] << 8 : 0) |
                               (left > 2 ? data[i + 2] : 0);
         text[at++] = digits[word >> 18];
         text[at++] = digits[word >> 12 & 63];
@@ -112,8 +113,9 @@ static void put_facts(json_out *j, const masks_scene *scene)
         const char *key;
         int value;
     } counts[] = {
-        { "layers", m->n_layers }, { "heads", m->n_heads }, { "n_q", m->n_q },
-        { "n_k", m->n_k },         { "cell", m->cell },     { "grid", m->grid },
+        { "layers", m->n_layers }, { "heads", m->n_heads },
+        { "n_q", m->n_q },         { "n_k", m->n_k },
+        { "cell", m->cell },       { "grid", m->grid },
         { "steps", facts->steps }, { "n_prompt", facts->n_prompt },
     };
     json_key(j, "model");

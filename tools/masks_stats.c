@@ -108,12 +108,12 @@ static void compare_retained(masks_stats *s, const masks *m)
                 sum += held_mass(pattern_of(s, m, a, h), mass, n_cells);
                 n_known++;
             }
-            s->retained[(size_t)a * n + (size_t)b] =
-                n_known ? (float)(sum / (double)n_known) : NAN;
+            s->retained[(size_t)a * n + (size_t)b] = n_known ? (float)(sum / (double)n_known) : NAN;
         }
 }
 
-/* Says something of its heads: a step that was measured, or has a plan that leaves something out. */
+/* Says something of its heads: a step that was measured, or has a plan that leaves something out.
+ */
 static bool tells_heads_apart(const masks *m, const masks_frame *f)
 {
     if (f->mass) return true;
@@ -225,8 +225,8 @@ lac_status masks_stats_make(masks_stats *out, const masks *m, double select, lac
 {
     if (!m->n_frames) return laci_fail(err, LAC_EINVAL, 0, "no plans to show");
     masks_stats s = { .select = select,
-                      .n_steps = m->n_frames < MASKS_MAX_COMPARED ? m->n_frames
-                                                                  : MASKS_MAX_COMPARED };
+                      .n_steps =
+                          m->n_frames < MASKS_MAX_COMPARED ? m->n_frames : MASKS_MAX_COMPARED };
     if (!take_memory(&s, m)) {
         masks_stats_free(&s);
         return laci_fail_memory(err, "statistics of masks", masks_n_heads(m) * masks_n_cells(m));

@@ -13,11 +13,11 @@ enum { MASKS_MAX_COMPARED = 64 }; /* steps, or heads of the mean matrix, that ar
 /* Everything a picture, a page or a table shows. Matrices are [n, n]; NAN = not known. */
 typedef struct {
     double select;
-    int n_steps; /* frames that are compared, of m->n_frames evenly */
-    int *frame;  /* [n_steps] which */
+    int n_steps;          /* frames that are compared, of m->n_frames evenly */
+    int *frame;           /* [n_steps] which */
     float *step_likeness; /* [n_steps, n_steps] mean over heads of the Jaccard index */
-    float *retained;      /* [n_steps, n_steps] mass that the pattern of row's step holds in column's
-                             step, mean over measured heads */
+    float *retained; /* [n_steps, n_steps] mass that the pattern of row's step holds in column's
+                        step, mean over measured heads */
     float *head_likeness; /* [heads, heads] Jaccard index, mean over the compared steps */
     float *own_likeness;  /* [heads] Jaccard index of neighbouring compared steps, mean */
     float *density;       /* [heads] mean over steps */

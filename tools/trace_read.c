@@ -1,6 +1,6 @@
 /* trace_read.c: reads the plans of a trace back, see trace_masks.h. The file may come from anybody:
- * lines, sizes, ids and digits are checked before they are used, and memory is bounded by the length
- * of a line, by what a record of masks may take and by one plan for each layer. */
+ * lines, sizes, ids and digits are checked before they are used, and memory is bounded by the
+ * length of a line, by what a record of masks may take and by one plan for each layer. */
 #include "trace_masks.h"
 
 #include "base/error.h"
@@ -11,7 +11,8 @@
 #include <string.h>
 
 enum {
-    MAX_LINE = 256 << 20, /* bytes; a layer of 128 heads with masses at 1,024 x 1,024 blocks is less */
+    MAX_LINE =
+        256 << 20, /* bytes; a layer of 128 heads with masses at 1,024 x 1,024 blocks is less */
     MAX_SIZE = 1 << 24,   /* positions, steps */
     MAX_BLOCKS = 1 << 28, /* of one line, over all heads */
 };
@@ -179,8 +180,7 @@ static lac_status read_mass(reader *r, const laci_jval *line, const stored_plan 
     const laci_jval *list = laci_json_get(line, "mass");
     *block = 0;
     if (!list) return LAC_OK;
-    lac_status st =
-        laci_json_get_int(line, "mass_block", true, 1, MAX_SIZE, block, r->what, err);
+    lac_status st = laci_json_get_int(line, "mass_block", true, 1, MAX_SIZE, block, r->what, err);
     if (st) return st;
     const size_t b = (size_t)*block, n_heads = (size_t)r->out->n_heads;
     const size_t n_rows = ((size_t)p->n_q + b - 1) / b, n_cols = ((size_t)p->n_k + b - 1) / b;
@@ -229,6 +229,14 @@ static lac_status read_kept_mass(const reader *r, const laci_jval *line, bool *k
 
 /* ------------------------------------------------------------------ lines by type */
 
+/* What a record of masks refuses is a fault of the line. */
+static lac_status place_fault(const reader *r, lac_status st, lac_error *err)
+{
+    if (st != LAC_EINVAL) return st;
+    if (err) err->code = LAC_EFORMAT;
+    return laci_fail_prefix(err, LAC_EFORMAT, r->what);
+}
+
 static lac_status read_plan_line(reader *r, const laci_jval *line, lac_error *err)
 {
     stored_plan sizes = { 0 };
@@ -273,9 +281,7 @@ static lac_status read_plan_line(reader *r, const laci_jval *line, lac_error *er
     view.cols = plan->cols;
     view.kept_mass = knows_kept ? r->kept : NULL;
     view.mass = view.mass_block ? r->mass : NULL;
-    st = masks_add(r->out, &view, err);
-    if (st == LAC_EINVAL) st = err ? (err->code = LAC_EFORMAT) : LAC_EFORMAT;
-    return st == LAC_EFORMAT ? laci_fail_prefix(err, st, r->what) : st;
+    return place_fault(r, masks_add(r->out, &view, err), err);
 }
 
 static lac_status read_header(reader *r, const laci_jval *line, trace_facts *facts, lac_error *err)
@@ -294,8 +300,8 @@ static lac_status read_header(reader *r, const laci_jval *line, trace_facts *fac
     if (st) return st;
     snprintf(facts->model, sizeof facts->model, "%s", model);
     snprintf(facts->sparse, sizeof facts->sparse, "%s", sparse);
-    st = masks_open(r->out, n_layers, n_heads, facts->steps, err);
-    if (st) return laci_fail_prefix(err, st, r->what);
+    st = place_fault(r, masks_open(r->out, n_layers, n_heads, facts->steps, err), err);
+    if (st) return st;
     r->plans = calloc((size_t)n_layers, sizeof *r->plans);
     r->kept = calloc((size_t)n_heads, sizeof *r->kept);
     return r->plans && r->kept ? LAC_OK : laci_fail_memory(err, "a trace", (size_t)n_layers);
@@ -310,9 +316,8 @@ static lac_status read_line(reader *r, trace_facts *facts, lac_error *err)
     if (st) return st;
     const laci_jval *line = laci_json_root(doc);
     const char *type = "";
-    st = laci_json_is_object(line)
-             ? laci_json_get_string(line, "type", true, &type, r->what, err)
-             : laci_fail(err, LAC_EFORMAT, 0, "%s: not an object", r->what);
+    st = laci_json_is_object(line) ? laci_json_get_string(line, "type", true, &type, r->what, err)
+                                   : laci_fail(err, LAC_EFORMAT, 0, "%s: not an object", r->what);
     if (!st && (r->number == 1) != !strcmp(type, "header"))
         st = laci_fail(err, LAC_EFORMAT, 0, "%s: a trace begins with one header", r->what);
     if (!st && r->number == 1)
@@ -349,8 +354,7 @@ lac_status trace_masks_read(const char *path, masks *out, trace_facts *facts, la
     reader r = { .path = path, .out = &m };
     errno = 0;
     r.file = fopen(path, "rb");
-    if (!r.file)
-        return laci_fail(err, LAC_EIO, 0, "cannot read %s: %s", path, strerror(errno));
+    if (!r.file) return laci_fail(err, LAC_EIO, 0, "cannot read %s: %s", path, strerror(errno));
     lac_status st = read_all(&r, &f, err);
     if (st) laci_fail_prefix(err, st, path);
     fclose(r.file);
