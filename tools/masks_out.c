@@ -52,7 +52,7 @@ void masks_write_csv(const masks_scene *scene, FILE *out)
     const masks_stats *s = scene->stats;
     const int n_heads = (int)masks_n_heads(m);
     fputs("measure,a,b,value\n", out);
-    put_row(out, "cell", m->cell, -1, m->cell);
+    fprintf(out, "cell,,,%d\n", m->cell);
     for (int a = 0; a < s->n_steps; a++)
         for (int b = 0; b < s->n_steps; b++)
             put_row(out, "step_likeness", m->frames[s->frame[a]].step, m->frames[s->frame[b]].step,
