@@ -131,9 +131,9 @@ static void keep_plan(const masks *m, uint8_t *kept)
 {
     for (int qc = 0; qc < m->grid; qc++)
         for (int kc = 0; kc < m->grid; kc++) {
-            const int pairs = cell_size(m, qc, m->n_q) * cell_size(m, kc, m->n_k);
+            const float pairs = (float)cell_size(m, qc, m->n_q) * (float)cell_size(m, kc, m->n_k);
             const float read = m->scratch[qc * m->grid + kc];
-            const int level = pairs ? (int)(255 * read / (float)pairs + 0.5F) : 0;
+            const int level = pairs > 0 ? (int)(255 * read / pairs + 0.5F) : 0;
             /* what was read is seen, however little of a cell it is */
             kept[qc * m->grid + kc] = (uint8_t)(level || !(read > 0) ? least(level, 255) : 1);
         }

@@ -24,7 +24,7 @@ typedef struct {
     const char *trace; /* NULL = none */
     const char *masks; /* picture of the attention plans; NULL = none */
     bool trace_masks;
-    int visual_delay;  /* milliseconds */
+    int visual_delay; /* milliseconds */
     bool visual, json, verbose, quiet, no_color;
 } run_options;
 
