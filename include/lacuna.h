@@ -316,6 +316,8 @@ typedef struct {
     double min_change;     /* losa: rows whose query moved by less than this share of its squared
                               size are not recomputed, new tokens excepted; -1 = off,
                                 0 = 0.1 */
+    bool measure;  /* show where the softmax lies: fills lac_plan_view.mass in passes that measure
+                      it. dense then measures every pass; other policies when they do anyway */
 } lac_sparse_options;
 
 typedef struct lac_session lac_session;
@@ -433,6 +435,10 @@ typedef struct {
      * queries: those at positions first + active[i]. */
     const int32_t *active; /* [n_q], NULL = all */
     int first;
+    const float *mass; /* [heads of the model, n_q / mass_block, n_k / mass_block, rounded up] mean
+                          share of the softmax that the queries of a block give to the keys of a
+                          block; NULL = not measured, see lac_sparse_options.measure */
+    int mass_block;    /* queries and keys of a block of `mass` */
 } lac_plan_view;
 
 /* Called after each layer of each step, on the caller's thread. */

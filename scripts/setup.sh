@@ -32,6 +32,7 @@ pc:libpcre2-8          libpcre2-dev
 pc:libutf8proc         libutf8proc-dev
 pc:popt                libpopt-dev
 ?h:dnnl.h              libdnnl-dev|libonednn-dev
+?pc:cairo              libcairo2-dev
 '
 needs_test='
 cmd:g++                g++

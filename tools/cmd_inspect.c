@@ -1,10 +1,11 @@
 /* cmd_inspect.c: `lacuna inspect`: what a model is and what running it would take, from its
- * headers alone. */
+ * headers alone; with --masks, what the attention of a traced run looked like. */
 #include "args.h"
 #include "backend_flags.h"
 #include "commands.h"
 #include "console.h"
 #include "json_out.h"
+#include "masks_out.h"
 #include "run_options.h"
 #include <stddef.h>
 #include <stdio.h>
@@ -15,6 +16,8 @@ typedef struct {
     int n_ctx, n_threads;
     bool json;
     backend_flags where;
+    const char *masks, *output, *select;
+    int step; /* -1 = all */
 } inspect_options;
 
 #define AT(field) offsetof(inspect_options, field)
@@ -30,6 +33,16 @@ static const args_flag flags[] = {
       "type of weights and keys in memory: auto, f32, bf16 (default auto)" },
     BACKEND_FLAGS(AT(where)),
     { ARGS_SWITCH, "json", 0, NULL, AT(json), 0, 0, NULL, "one JSON object" },
+    { ARGS_GROUP, .help = "Masks" },
+    { ARGS_TEXT, "masks", 0, "TRACE", AT(masks), 0, 0, NULL,
+      "draw the attention plans in a trace of lacuna run --trace TRACE --trace-masks" },
+    { ARGS_TEXT, "output", 'o', "FILE", AT(output), 0, 0, NULL,
+      "where to: .html, .svg, .png, or the numbers behind them: .csv" },
+    { ARGS_INT, "step", 0, "N", AT(step), 0, 1 << 24, NULL,
+      "maps of this step in .svg and .png (default: the mean over all)" },
+    { ARGS_TEXT, "select", 0, "SHARE", AT(select), 0, 0, NULL,
+      "where the softmax was measured, a pattern is the best share of each row's cells (default "
+      "0.3)" },
 };
 #undef AT
 
@@ -170,21 +183,60 @@ static int inspect(inspect_options *opt)
     return code;
 }
 
+/* Options of --masks without it, or of the model's card with it, are mistakes. */
+static int check_masks(const inspect_options *opt, double *select)
+{
+    if (!opt->masks)
+        return opt->output || opt->select || opt->step >= 0
+                   ? console_fail(EXIT_USAGE, "-o, --step and --select need --masks TRACE")
+                   : EXIT_OK;
+    if (opt->model || opt->json)
+        return console_fail(EXIT_USAGE, "--masks reads a trace: it takes neither -m nor --json");
+    if (!opt->output)
+        return console_fail(EXIT_USAGE, "--masks needs -o FILE.html, .svg, .png or .csv");
+    if (!masks_check_name(opt->output)) return EXIT_USAGE;
+    *select = 0;
+    if (opt->select && (!args_read_float(opt->select, 0, 1, select) || *select <= 0))
+        return console_fail(EXIT_USAGE, "--select: '%s' is not a share above 0 and at most 1",
+                            opt->select);
+    return EXIT_OK;
+}
+
+static int inspect_masks(const inspect_options *opt, double select)
+{
+    masks_request how = { .path = opt->output, .step = opt->step, .select = select };
+    masks m;
+    lac_error err = { .message = "" };
+    const int code = masks_check_path(opt->output);
+    if (code) return code;
+    const lac_status st = trace_masks_read(opt->masks, &m, &how.facts, &err);
+    if (st) return console_fail(st == LAC_ENOMEM ? EXIT_MEMORY : EXIT_RUN, "%s", err.message);
+    const int drawn = masks_write(&m, &how);
+    masks_free(&m);
+    return drawn;
+}
+
 int cmd_inspect(int argc, char **argv)
 {
     static const args_command command = {
         .name = "lacuna inspect",
-        .usage = "-m MODEL [options]",
+        .usage = "(-m MODEL | --masks TRACE -o FILE) [options]",
         .about = "Prints what a model is and how much memory a run would take. Reads headers "
-                 "only: no weights are loaded.",
-        .example = "  lacuna inspect -m models/nano-f -c 4096",
+                 "only: no weights are loaded. With --masks, draws what the attention of a run "
+                 "read, step by step, from its trace; lacuna run --masks draws it without one.",
+        .example = "  lacuna inspect -m models/nano-f -c 4096\n"
+                   "  lacuna inspect --masks run.trace -o masks.html",
         .flags = flags,
         .n_flags = sizeof flags / sizeof *flags,
     };
-    inspect_options opt = { .dtype = "auto", .where = BACKEND_FLAGS_DEFAULTS };
+    inspect_options opt = { .dtype = "auto", .step = -1, .where = BACKEND_FLAGS_DEFAULTS };
     args_store store = { .n_owned = 0 };
     int code = args_parse(&store, &command, &opt, argc, argv);
-    if (code == ARGS_GO_ON) code = inspect(&opt);
+    double select = 0;
+    if (code == ARGS_GO_ON) {
+        code = check_masks(&opt, &select);
+        if (!code) code = opt.masks ? inspect_masks(&opt, select) : inspect(&opt);
+    }
     args_free(&store);
     return code;
 }

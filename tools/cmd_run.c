@@ -6,6 +6,7 @@
 #include "console.h"
 #include "interrupt.h"
 #include "machine.h"
+#include "masks_out.h"
 #include "report.h"
 #include "trace.h"
 #include <inttypes.h>
@@ -27,6 +28,8 @@ typedef struct {
     int n_ctx;
     canvas_view *view;
     trace *trace;
+    masks masks; /* of --masks */
+    lac_error masks_error;
     report_progress progress;
     bool show_progress;
     int n_fixed, n_blocks;
@@ -138,6 +141,7 @@ static void say_choices(const run_state *s)
 static int prepare(run_state *s)
 {
     int code = s->opt.trace ? trace_check(s->opt.trace) : EXIT_OK;
+    if (!code && s->opt.masks) code = masks_check_path(s->opt.masks);
     if (!code) code = prompt_read(&s->texts, &s->opt);
     if (code) return code;
     const lac_model_options card = { .dtype = s->opt.dtype,
@@ -203,6 +207,15 @@ static int on_step(void *user, const lac_step *step)
     return interrupt_signal() != 0;
 }
 
+static void on_plan(void *user, const lac_plan_view *plan)
+{
+    run_state *s = user;
+    const double begin = now();
+    if (s->opt.trace_masks) trace_plan(s->trace, plan);
+    if (s->opt.masks && !s->masks_error.code) masks_add(&s->masks, plan, &s->masks_error);
+    s->seconds_outside += now() - begin;
+}
+
 static void trace_header(const run_state *s)
 {
     const lac_generate_options *g = &s->generate;
@@ -230,6 +243,8 @@ static void trace_header(const run_state *s)
         { "n_canvas", (int64_t)s->prompt.n + g->n_tokens },
         { "n_holes", (int64_t)s->prompt.n_holes + g->n_tokens },
         { "n_ctx", s->n_ctx },
+        { "n_layers", s->info.n_layers },
+        { "n_heads", s->info.n_heads },
         { "steps", g->steps },
         { "block_length", g->block_length },
         { "top_k", g->top_k },
@@ -368,6 +383,18 @@ static void put_text(const run_state *s)
     if (n == 0 || text[n - 1] != '\n') fputc('\n', stdout);
 }
 
+/* Draws the plans of the run. */
+static int draw_masks(const run_state *s)
+{
+    if (s->masks_error.code) return console_fail_status(s->masks_error.code, &s->masks_error);
+    masks_request how = { .path = s->opt.masks, .step = -1 };
+    snprintf(how.facts.model, sizeof how.facts.model, "%s", report_model_name(&s->opt, &s->info));
+    snprintf(how.facts.sparse, sizeof how.facts.sparse, "%s", lac_session_sparse(s->session));
+    how.facts.n_prompt = (int)(s->prompt.n - s->prompt.n_holes);
+    how.facts.steps = s->generate.steps;
+    return masks_write(&s->masks, &how);
+}
+
 /* Prints everything there is to say about a result. */
 static int finish(run_state *s, const lac_result *r)
 {
@@ -398,7 +425,8 @@ static int finish(run_state *s, const lac_result *r)
     const int flushed = console_flush_stdout();
     if (!s->opt.quiet) report_summary(&run);
     if (s->trace) trace_summary(s, r);
-    return code ? code : flushed;
+    const int drawn = s->opt.masks ? draw_masks(s) : EXIT_OK;
+    return code ? code : flushed ? flushed : drawn;
 }
 
 static bool wants_color(const run_options *opt)
@@ -417,8 +445,17 @@ static int start(run_state *s)
         s->view = canvas_view_open(&how);
         if (!s->view) return console_fail(EXIT_MEMORY, "out of memory for the view");
     }
+    int code = EXIT_OK;
+    if (s->opt.masks) {
+        const int n_steps = s->generate.steps;
+        const lac_status st =
+            masks_open(&s->masks, s->info.n_layers, s->info.n_heads, n_steps, &s->masks_error);
+        if (st) return console_fail_status(st, &s->masks_error);
+    }
     if (!s->opt.trace) return EXIT_OK;
-    const int code = trace_open(&s->trace, s->opt.trace);
+    code = trace_open(&s->trace, s->opt.trace);
+    if (!code && s->opt.trace_masks)
+        code = trace_open_plans(s->trace, s->info.n_layers, s->info.n_heads);
     if (!code) trace_header(s);
     return code;
 }
@@ -429,6 +466,7 @@ static int generate(run_state *s)
     if (code) return code;
     lac_generate_options how = s->generate;
     how.on_step = on_step;
+    if (s->opt.trace_masks || s->opt.masks) how.on_plan = on_plan;
     how.user = s;
     lac_error err = { .message = "" };
     lac_result result = { .n_ids = 0 };
@@ -453,6 +491,7 @@ static void run_end(run_state *s)
 {
     canvas_view_close(s->view);
     if (s->trace) trace_close(s->trace, false);
+    masks_free(&s->masks);
     lac_session_free(s->session);
     lac_model_close(s->model);
     lac_model_close(s->card);

@@ -3,6 +3,7 @@
 #include "run_options.h"
 
 #include "console.h"
+#include "masks_out.h"
 #include <float.h>
 #include <stdio.h>
 #include <string.h>
@@ -172,6 +173,9 @@ static int check_request(const words *w, run_options *out)
     if (out->hole && !out->canvas) return console_fail(EXIT_USAGE, "--hole needs --canvas");
     if (out->hole && !*out->hole)
         return console_fail(EXIT_USAGE, "--hole: the mark of a hole cannot be empty");
+    if (out->trace_masks && !out->trace)
+        return console_fail(EXIT_USAGE, "--trace-masks needs --trace FILE");
+    if (out->masks && !masks_check_name(out->masks)) return EXIT_USAGE;
     out->generate.n_tokens = w->n_predict > 0 ? w->n_predict : 0;
     if (w->n_predict > 0 && !out->canvas && out->generate.steps > w->n_predict)
         return console_fail(EXIT_USAGE, "--steps %d is more than the %d tokens to generate (-n)",
@@ -271,6 +275,10 @@ static const args_flag flags[] = {
       "show each step at least this long (default 0)" },
     { ARGS_TEXT, "trace", 0, "FILE", AT(o.trace), 0, 0, NULL,
       "write every step as a line of JSON" },
+    { ARGS_SWITCH, "trace-masks", 0, NULL, AT(o.trace_masks), 0, 0, NULL,
+      "put the attention plan of every layer into the trace, for lacuna inspect --masks" },
+    { ARGS_TEXT, "masks", 0, "FILE", AT(o.masks), 0, 0, NULL,
+      "draw the attention plans of this run: .html, .svg, .png, or their numbers: .csv" },
     { ARGS_SWITCH, "json", 0, NULL, AT(o.json), 0, 0, NULL,
       "one JSON object on standard output instead of text" },
     { ARGS_SWITCH, "verbose", 'v', NULL, AT(o.verbose), 0, 0, NULL,

@@ -24,7 +24,9 @@ typedef struct {
     bool algorithm_is_confidence; /* "confidence": resolved by family once the model is known */
     /* output */
     const char *trace; /* NULL = none */
-    int visual_delay;  /* milliseconds */
+    const char *masks; /* picture of the attention plans; NULL = none */
+    bool trace_masks;
+    int visual_delay; /* milliseconds */
     bool visual, json, verbose, quiet, no_color;
 } run_options;
 

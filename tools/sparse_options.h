@@ -13,6 +13,7 @@ typedef struct {
     const char *mode, *schedule, *isolated, *keep, *boundary, *score, *ragged, *reset;
     const char *plan_group, *switch_mode, *refresh;
     int window, refreshes;
+    bool measure;
     /* behind a key cache */
     const char *budget, *active, *page, *selector, *drift, *min_change;
     const char *first_layers, *min_prefix, *refresh_steps, *refresh_tokens;
@@ -75,6 +76,9 @@ enum { SPARSE_MAX_KEYS = 1 << 24 };
     { ARGS_TEXT, "sparsed-reset", 0, "HOW", AT(field.reset), 0, 0, NULL,                          \
       "one pattern per generation, or per decoding block: generation, block (default "            \
       "generation)" },                                                                            \
+    { ARGS_SWITCH, "measure", 0, NULL, AT(field.measure), 0, 0, NULL,                             \
+      "show in --masks and --trace-masks where the softmax lies; with --sparse off every step "   \
+      "is measured" },                                                                            \
     { ARGS_GROUP, .help = "Attention behind a key cache (block-causal models)" },                 \
     { ARGS_TEXT, "budget", 0, "N", AT(field.budget), 0, 0, NULL,                                  \
       "keys of the prefix that a row reads: a number, or below 1 a share (default 512)" },        \

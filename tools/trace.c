@@ -1,83 +1,46 @@
 /* trace.c: writing the trace. Write errors are looked for once, at the end: a full disk must not
  * stop a run whose text can still be printed. */
-#define _POSIX_C_SOURCE 200809L
 #include "trace.h"
 
 #include "console.h"
-#include <errno.h>
+#include "out_file.h"
 #include <stdlib.h>
-#include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 struct trace {
-    const char *path;
-    char *part; /* path with ".tmp"; NULL: written in place, for pipes and devices */
-    FILE *file;
+    out_file out;
     json_out line;
+    trace_plans plans;
 };
-
-static bool is_special_file(const char *path)
-{
-    struct stat info;
-    return stat(path, &info) == 0 && !S_ISREG(info.st_mode) && !S_ISDIR(info.st_mode);
-}
-
-static char *part_name(const char *path)
-{
-    const size_t n = strlen(path);
-    char *part = malloc(n + 5);
-    if (!part) return NULL;
-    memcpy(part, path, n);
-    memcpy(part + n, ".tmp", 5);
-    return part;
-}
-
-static int fail_path(const char *path)
-{
-    return console_fail(EXIT_RUN, "cannot write trace %s: %s", path,
-                        errno ? strerror(errno) : "write error");
-}
 
 static void trace_free(trace *t)
 {
-    if (t->file) fclose(t->file);
     json_free(&t->line);
-    free(t->part);
+    trace_plans_free(&t->plans);
     free(t);
 }
 
 int trace_check(const char *path)
 {
-    struct stat info;
-    if (stat(path, &info) == 0 && S_ISDIR(info.st_mode)) {
-        errno = EISDIR;
-        return fail_path(path);
-    }
-    if (is_special_file(path)) return access(path, W_OK) == 0 ? EXIT_OK : fail_path(path);
-    if (access(path, F_OK) == 0 && access(path, W_OK) != 0) return fail_path(path);
-    trace *t = NULL;
-    const int code = trace_open(&t, path);
-    return code ? code : trace_close(t, false);
+    return out_file_check(path, "trace");
 }
 
 int trace_open(trace **out, const char *path)
 {
     trace *t = calloc(1, sizeof *t);
     if (!t) return console_fail(EXIT_MEMORY, "out of memory for the trace");
-    t->path = path;
-    const bool in_place = is_special_file(path);
-    if (!in_place && !(t->part = part_name(path))) {
+    const int code = out_file_open(&t->out, path, "trace");
+    if (code) {
         trace_free(t);
-        return console_fail(EXIT_MEMORY, "out of memory for the trace");
-    }
-    t->file = fopen(in_place ? path : t->part, "wb");
-    if (!t->file) {
-        trace_free(t);
-        return fail_path(path);
+        return code;
     }
     *out = t;
     return EXIT_OK;
+}
+
+int trace_open_plans(trace *t, int n_layers, int n_heads)
+{
+    if (trace_plans_open(&t->plans, n_layers, n_heads)) return EXIT_OK;
+    return console_fail(EXIT_MEMORY, "out of memory for the trace");
 }
 
 json_out *trace_begin_line(trace *t, const char *type)
@@ -91,7 +54,7 @@ json_out *trace_begin_line(trace *t, const char *type)
 void trace_end_line(trace *t)
 {
     json_end_object(&t->line);
-    json_write_line(&t->line, t->file);
+    json_write_line(&t->line, t->out.file);
 }
 
 static void put_token(json_out *j, int position, int32_t id, float confidence)
@@ -141,23 +104,16 @@ void trace_step(trace *t, const lac_step *step)
     trace_end_line(t);
 }
 
+void trace_plan(trace *t, const lac_plan_view *plan)
+{
+    trace_plan_put(&t->plans, trace_begin_line(t, "plan"), plan);
+    trace_end_line(t);
+}
+
 int trace_close(trace *t, bool keep)
 {
     if (!t) return EXIT_OK;
-    errno = 0;
-    bool sound = !t->line.failed && !ferror(t->file);
-    if (fflush(t->file) != 0) sound = false;
-    const int flush_errno = errno;
-    if (fclose(t->file) != 0) sound = false;
-    t->file = NULL;
-    if (flush_errno) errno = flush_errno;
-    int code = EXIT_OK;
-    if (keep && !sound) code = fail_path(t->path);
-    if (t->part && keep && sound && rename(t->part, t->path) != 0) {
-        code = fail_path(t->path);
-        sound = false;
-    }
-    if (t->part && !(keep && sound)) unlink(t->part);
+    const int code = out_file_close(&t->out, keep, !t->line.failed);
     trace_free(t);
     return code;
 }

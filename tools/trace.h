@@ -4,8 +4,7 @@
 #ifndef LACUNA_TOOLS_TRACE_H
 #define LACUNA_TOOLS_TRACE_H
 
-#include "json_out.h"
-#include "lacuna.h"
+#include "trace_masks.h"
 
 typedef struct trace trace;
 
@@ -20,6 +19,10 @@ json_out *trace_begin_line(trace *t, const char *type);
 void trace_end_line(trace *t);
 
 void trace_step(trace *t, const lac_step *step);
+
+/* Plans: opened once, for a model of so many layers and heads; then a line each. */
+int trace_open_plans(trace *t, int n_layers, int n_heads);
+void trace_plan(trace *t, const lac_plan_view *plan);
 
 /* Renames the finished trace into place, or drops it when `keep` is false, and frees. EXIT_OK, or
  * EXIT_RUN after a message when anything was lost. NULL allowed. */

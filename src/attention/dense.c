@@ -1,23 +1,44 @@
 /* dense.c: the dense policy: every query reads every key. One plan row of one block, written when
- * the length changes. */
+ * the length changes; on request it measures in every pass where the softmax lies, for people who
+ * want to see it. */
 #include "attention/policy.h"
+
+typedef struct {
+    size_t block; /* of the statistics, 0 = none */
+} dense;
 
 static size_t dense_state_size(const laci_shape *shape)
 {
     (void)shape;
-    return 0;
+    return sizeof(dense);
 }
 
 static lac_status dense_begin(void *state, const laci_shape *shape, lac_error *err)
 {
-    (void)state, (void)shape, (void)err;
+    (void)err;
+    dense *s = state;
+    s->block = shape->sparse->measure ? shape->sparse->block : 0;
     return LAC_OK;
+}
+
+/* Blocks of statistics over the longest context; 1 where there are none. */
+static size_t n_blocks(const laci_shape *shape)
+{
+    const size_t block = shape->sparse->block;
+    return shape->sparse->measure ? (shape->n_ctx + block - 1) / block : 1;
 }
 
 static void dense_plan_size(const laci_shape *shape, size_t *n_rows, size_t *n_cols)
 {
-    (void)shape;
-    *n_rows = *n_cols = 1;
+    *n_rows = *n_cols = n_blocks(shape);
+}
+
+static void dense_measures(const laci_shape *shape, laci_measure_sizes *out)
+{
+    const size_t n = n_blocks(shape);
+    if (!shape->sparse->measure) return;
+    out->mass_floats = shape->n_heads * n * n;
+    out->stats_block = shape->sparse->block;
 }
 
 /* Left alone where it is there already. One column, as wide as the keys. */
@@ -41,8 +62,13 @@ lac_status laci_plan_dense(laci_plan_store *out, size_t n_q, size_t n_k, size_t 
 static lac_status dense_plan(void *state, laci_backend *be, const laci_moment *at,
                              const laci_plan_input *in, laci_plan_store *out, lac_error *err)
 {
-    (void)state, (void)be, (void)in;
-    return laci_plan_dense(out, at->n_q, at->n_k, at->n_q, err);
+    (void)be;
+    const size_t block = ((const dense *)state)->block;
+    if (!block) return laci_plan_dense(out, at->n_q, at->n_k, at->n_q, err);
+    in->request->stats = true;
+    in->request->mass =
+        (laci_mass_stats){ .q_block = block, .k_block = block, .mass = in->measures->mass };
+    return laci_plan_dense(out, at->n_q, at->n_k, block, err);
 }
 
 const laci_policy laci_policy_dense = {
@@ -51,4 +77,5 @@ const laci_policy laci_policy_dense = {
     .begin = dense_begin,
     .plan_size = dense_plan_size,
     .plan = dense_plan,
+    .measures = dense_measures,
 };

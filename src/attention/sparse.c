@@ -132,6 +132,7 @@ lac_status laci_sparse_resolve(laci_sparse *out, const lac_sparse_options *opt, 
     how.window = (size_t)opt->window;
     how.sink = opt->sink < 0 ? 0 : opt->sink > 0 ? (size_t)opt->sink : SIZE_MAX;
     how.n_refreshes = opt->refreshes ? opt->refreshes : model->is_dream ? 8 : 16;
+    how.measure = opt->measure;
     *out = how;
     return LAC_OK;
 }

@@ -21,6 +21,7 @@ typedef struct {
     size_t window; /* 0 = by select */
     size_t sink;   /* SIZE_MAX = by select */
     int n_refreshes;
+    bool measure; /* show the masses that are measured; dense measures every pass */
     size_t min_n; /* canvases shorter than this stay dense */
 } laci_sparse;
 

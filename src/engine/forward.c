@@ -163,6 +163,17 @@ static lac_status run_last_layer(const context *c, const laci_moment *at, const 
     return st;
 }
 
+/* The masses of the pass, copied to where the caller can read them; NULL where there are none. */
+static const float *show_mass(const context *c, const laci_moment *at)
+{
+    const laci_mass_stats *m = &c->request.mass;
+    if (!c->s->shown || !c->request.stats || !m->mass || m->doubled) return NULL;
+    const size_t n = (at->n_q + m->q_block - 1) / m->q_block *
+                     ((at->n_k + m->k_block - 1) / m->k_block) * (size_t)c->config->n_heads;
+    laci_backend_read(c->s->be, m->mass, 0, c->s->shown, n * sizeof *c->s->shown);
+    return c->s->shown;
+}
+
 /* Adds the layer to the sums of the pass and shows its plan to the caller. */
 static void account(context *c, const laci_moment *at, const laci_plan *plan)
 {
@@ -188,7 +199,9 @@ static void account(context *c, const laci_moment *at, const laci_plan *plan)
                                  .cols = plan->cols,
                                  .density = density,
                                  .kept_mass = plan->n_heads == n_heads ? kept : NULL,
-                                 .pass = at->pass };
+                                 .pass = at->pass,
+                                 .mass = show_mass(c, at),
+                                 .mass_block = (int)c->request.mass.k_block };
     c->pass->on_plan(c->pass->user, &view);
 }
 

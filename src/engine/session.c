@@ -68,6 +68,8 @@ static void plan_policy(laci_session_layout *l, const laci_chosen *chosen, size_
     if (policy->measures) policy->measures(shape, &m);
     const size_t probe = m.probe_rows ? round_up(m.probe_rows, LACI_ROW_PAD) : 0;
     l->stats_block = m.stats_block;
+    l->shown_bytes = shape->sparse->measure ? m.mass_floats * sizeof(float) : 0;
+    l->policy_bytes += l->shown_bytes;
     l->bytes[LACI_BUF_MASS] = m.mass_floats * sizeof(float);
     l->bytes[LACI_BUF_LATE] = m.late_floats * sizeof(float);
     l->bytes[LACI_BUF_LSE] = m.lse_floats * sizeof(float);
@@ -234,6 +236,8 @@ static lac_status make_policy(lac_session *s, lac_error *err)
     s->n_plans = l->n_plans;
     s->plans = laci_alloc_zero(&s->mem, s->n_plans * sizeof *s->plans);
     if (!s->plans) return laci_fail_memory(err, "a policy", s->n_plans * sizeof *s->plans);
+    if (l->shown_bytes && !(s->shown = laci_alloc(&s->mem, l->shown_bytes)))
+        return laci_fail_memory(err, "shown statistics", l->shown_bytes);
     lac_status st = make_state(s, 1, err);
     for (size_t i = 0; i < s->n_plans && !st; i++)
         st = laci_plan_reserve(&s->plans[i], l->plan_rows, l->plan_cols, &s->mem, err);
@@ -334,6 +338,7 @@ void lac_session_free(lac_session *s)
     for (size_t i = 0; s->plans && i < s->n_plans; i++)
         laci_plan_clear(&s->plans[i]);
     laci_release(&mem, s->plans);
+    laci_release(&mem, s->shown);
     laci_release(&mem, s->policy_state);
     laci_release(&mem, s->host);
     laci_release(&mem, s->seen_logits);

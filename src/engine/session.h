@@ -43,7 +43,8 @@ typedef struct {
     size_t state_bytes;          /* for one pass */
     size_t n_plans;              /* as many as layers, or 1 where all share one */
     size_t plan_rows, plan_cols; /* room of each */
-    size_t policy_bytes;         /* state and plans together */
+    size_t policy_bytes;         /* state, plans and shown masses together */
+    size_t shown_bytes;          /* of measured masses for lac_plan_view, 0 = not shown */
     size_t n_pages, n_ranked;    /* most pages scored and scores ranked behind a key cache */
     size_t stats_block;          /* smallest key block of statistics, 0 = none */
 } laci_session_layout;
@@ -89,6 +90,7 @@ struct lac_session {
     size_t n_passes;        /* the state has room for */
     laci_plan_store *plans; /* [n_layers], or [1] where all layers share one */
     size_t n_plans;
+    float *shown;     /* copy of measured masses for lac_plan_view; NULL = not shown */
     double density;   /* visited over total pairs of the last pass, mean over layers */
     double kept_mass; /* of the softmax under the plans of the last pass, NAN = not known */
 
