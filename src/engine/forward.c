@@ -167,11 +167,11 @@ static lac_status run_last_layer(const context *c, const laci_moment *at, const 
 static const float *show_mass(const context *c, const laci_moment *at)
 {
     const laci_mass_stats *m = &c->request.mass;
-    if (!c->s->shown || !c->request.stats || !m->mass || m->doubled) return NULL;
+    if (!c->run.s->shown || !c->request.stats || !m->mass || m->doubled) return NULL;
     const size_t n = (at->n_q + m->q_block - 1) / m->q_block *
-                     ((at->n_k + m->k_block - 1) / m->k_block) * (size_t)c->config->n_heads;
-    laci_backend_read(c->s->be, m->mass, 0, c->s->shown, n * sizeof *c->s->shown);
-    return c->s->shown;
+                     ((at->n_k + m->k_block - 1) / m->k_block) * (size_t)c->run.config->n_heads;
+    laci_backend_read(c->run.s->be, m->mass, 0, c->run.s->shown, n * sizeof *c->run.s->shown);
+    return c->run.s->shown;
 }
 
 /* Adds the layer to the sums of the pass and shows its plan to the caller. */
