@@ -5,11 +5,12 @@
 #   bench/results/observations.csv        how alike patterns are between heads and over steps
 #   bench/results/observations_early.csv  tokens that agree with dense, by the first sparse step
 #   docs/pictures/masks-{dense,sparsed}.svg
-#   usage: bench/observations.sh [LACUNA] [DOCUMENTS]
+#   usage: bench/observations.sh [LACUNA] [DOCUMENTS] [all | heads | early]
 set -eu
 cd "$(dirname "$0")/.."
 lacuna=${1:-build/release/lacuna}
 documents=${2:-8}
+part=${3:-all}
 book=examples/texts/railway-children.txt
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
@@ -24,6 +25,7 @@ run() {
 }
 
 # ---------------------------------------------------------------- heads and steps
+if [ "$part" != early ]; then
 # likeness: Jaccard index of the kept blocks. retained: share of a later step's softmax that an earlier
 # step's blocks hold, over the share that the later step's own best blocks hold. from and to are steps.
 table=bench/results/observations.csv
@@ -72,6 +74,8 @@ done
 mkdir -p docs/pictures
 run 1024 0 --sparse off --measure --masks docs/pictures/masks-dense.svg
 run 1024 0 --sparse sparsed --masks docs/pictures/masks-sparsed.svg
+fi
+[ "$part" != heads ] || exit 0
 
 # ---------------------------------------------------------------- early steps
 table=bench/results/observations_early.csv
@@ -92,7 +96,7 @@ for document in $(seq 0 $((documents - 1))); do
                             if ($i == want[i]) agree++
                             else if (first == n) first = i - 1
                         steps = int(64 * skip)
-                        printf "%s,%d,%d,%d,%d\n", row, steps > 1 ? steps : 1, n, agree, first
+                        printf "%s,%d,%d,%d,%d\n", row, (steps > 1 ? steps : 1), n, agree, first
                     }' >>"$table"
         done
     done

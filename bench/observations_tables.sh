@@ -53,6 +53,7 @@ awk -F, '
                     printf " %s |\n", mean(context[c], select[s], "own_mass", 63, 63)
                 }
     }' bench/results/observations.csv
+[ -e bench/results/observations_early.csv ] || exit 0
 echo
 awk -F, '
     NR > 1 {

@@ -275,7 +275,7 @@ static void draw_maps(picture *p, double x, double y, float *values)
     p->top = p->scene->shows_mass ? find_top(p, values) : 1;
     for (int l = 0; l < m->n_layers && im.data; l++)
         for (int h = 0; h < m->n_heads; h++) {
-            head_values(p, (size_t)(l * m->n_heads + h), values);
+            head_values(p, (size_t)l * (size_t)m->n_heads + (size_t)h, values);
             paint_head(p, &im, h * pitch, l * pitch, values);
         }
     image_end(p, &im, x, y, scale);

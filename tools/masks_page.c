@@ -48,7 +48,7 @@ static void put_list(json_out *j, const char *key, const float *values, size_t n
 
 static void put_mass(json_out *j, const uint16_t *mass, size_t n)
 {
-    uint8_t *bytes = malloc(n);
+    uint8_t *bytes = malloc(n + 1);
     if (!bytes) {
         j->failed = true;
         return;

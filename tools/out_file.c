@@ -40,7 +40,7 @@ int out_file_check(const char *path, const char *what)
     }
     if (is_special_file(path)) return access(path, W_OK) == 0 ? EXIT_OK : fail_path(what, path);
     if (access(path, F_OK) == 0 && access(path, W_OK) != 0) return fail_path(what, path);
-    out_file out;
+    out_file out = { .file = NULL };
     const int code = out_file_open(&out, path, what);
     return code ? code : out_file_close(&out, false, true);
 }
