@@ -153,6 +153,7 @@ static int run_shape(step_run *r, rows_out *out)
     if (!st) code = memory_check((double)plan.bytes_total);
     if (!st && !code) st = made_model_fill(r->model, r->opt->common.seed, &err);
     if (!st && !code) st = lac_session_create(&r->session, r->model, &session, &err);
+    if (!st && !code) st = laci_session_begin(r->session, 1, &err);
     if (!st && !code) st = measure(r, &err);
     if (!st && !code) report(r, out);
     lac_session_free(r->session);

@@ -248,16 +248,20 @@ static void room_is_never_exceeded(void **state)
 static void dense_reads_everything(void **state)
 {
     (void)state;
-    const laci_shape shape = { 2, 4, 2, 16, 100, 1, NULL };
+    const laci_sparse sparse = { .block = 32 };
+    const laci_shape shape = { 2, 4, 2, 16, 100, 1, &sparse };
     const laci_policy *policy = laci_policy_find("off");
     size_t n_rows, n_cols;
+    uint64_t policy_state[8];
     assert_non_null(policy);
+    assert_true(policy->state_size(&shape) <= sizeof policy_state);
+    assert_ok(policy->begin(policy_state, &shape, NULL));
     policy->plan_size(&shape, &n_rows, &n_cols);
     laci_plan_store store = make(n_rows, n_cols);
     for (size_t n = 1; n <= 100; n += 33) {
         const laci_moment at = { .n_q = n, .n_k = n };
         const laci_plan_input in = { 0 };
-        assert_ok(policy->plan(NULL, NULL, &at, &in, &store, NULL));
+        assert_ok(policy->plan(policy_state, NULL, &at, &in, &store, NULL));
         assert_ok(laci_plan_validate(&store.plan, n, n, 4, NULL));
         assert_float_equal((float)laci_plan_density(&store.plan, n, n), 1, 0);
     }
