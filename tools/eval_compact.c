@@ -84,8 +84,8 @@ static void make_niah(const eval_task *task, const eval_request *r, size_t size,
     eval_rng rng = eval_rng_begin(r->seed, task->name, r->ctx, r->index);
     const size_t n_keys = (size_t)task->n_keys, n_values = (size_t)task->n_values;
     const size_t n_queries = (size_t)task->n_queries, n = n_keys * n_values;
-    const char *keys[MAX_KEYS];
-    char values[MAX_KEYS][8];
+    const char *keys[MAX_KEYS] = { NULL };
+    char values[MAX_KEYS][8] = { "" };
     eval_needle needles[MAX_KEYS];
     draw_keys(&rng, keys, n_keys);
     draw_values(&rng, values, n);
@@ -119,12 +119,12 @@ static void put_noise(void *user, size_t i, eval_text *out)
 static void make_vt(const eval_task *task, const eval_request *r, size_t size, eval_sample *out)
 {
     eval_rng rng = eval_rng_begin(r->seed, task->name, r->ctx, r->index);
-    enum { N_LETTERS = 26, MAX_STATEMENTS = 12 };
+    enum { N_LETTERS = 26, N_PAIRS = N_LETTERS * N_LETTERS, MAX_STATEMENTS = 12 };
     const size_t n_chains = (size_t)task->n_keys, n_names = (size_t)task->n_values + 1;
-    size_t order[N_LETTERS * N_LETTERS];
+    size_t order[N_PAIRS];
     char values[MAX_KEYS][8], names[MAX_STATEMENTS][3];
     eval_needle needles[MAX_STATEMENTS];
-    eval_rng_shuffle(&rng, order, N_LETTERS * N_LETTERS);
+    eval_rng_shuffle(&rng, order, N_PAIRS);
     draw_values(&rng, values, n_chains);
     for (size_t c = 0, i = 0; c < n_chains; c++) {
         double depth = 0; /* each statement lies behind the one before: a step into what is left */
@@ -216,7 +216,7 @@ static void make_span(const eval_task *task, const eval_request *r, size_t size,
     eval_sample_text(out, r, &rng, size, NULL, 0, EVAL_AT_WORDS);
     const char *text = out->prompt.data;
     const size_t n = out->prompt.n;
-    if (out->prompt.failed || n < 4 * AROUND) return;
+    if (out->prompt.failed || n < (size_t)4 * AROUND) return;
     /* The first run of whole words of allowed length at or behind the depth, else before it. */
     const size_t room = n - 2 * AROUND - MAX_CUT - 2;
     const size_t aim = AROUND + (size_t)(depth * (double)room);

@@ -25,7 +25,8 @@ void laci_cpu_row_changes(laci_backend *be, const laci_buf *x, const laci_buf *r
                           size_t d, double *change, double *size)
 {
     const cpu_backend *cpu = cpu_of(be);
-#pragma omp parallel for schedule(static) num_threads(be->n_threads) if (n * d > 8 * PARALLEL_MIN)
+#pragma omp parallel for schedule(static) \
+    num_threads(be->n_threads) if (n * d > (size_t)8 * PARALLEL_MIN)
     for (size_t row = 0; row < n; row++) {
         float a[PIECE], b[PIECE];
         change[row] = size[row] = 0;
@@ -50,12 +51,12 @@ void laci_cpu_pool_columns(laci_backend *be, const laci_buf *x, size_t n_rows, s
     for (size_t row = 0; row < n_rows; row++) {
         const float *from = floats(x, row * stride);
         float *to = floats(out, row * out_stride);
-        for (size_t first = 0; first < n; first += page) {
+        for (size_t first = 0, at = 0; first < n; first += page, at++) {
             const size_t end = first + page < n ? first + page : n;
             float sum = 0;
             for (size_t i = first; i < end; i++)
                 sum += from[i];
-            to[first / page] = sum;
+            to[at] = sum;
         }
     }
 }

@@ -321,6 +321,7 @@ static lac_status write_plan(const laci_block_run_state *c, const laci_id_lists 
     laci_plan_begin(out, n, k_block, n_heads_of(c), 1);
     for (size_t h = 0; h < n_heads_of(c); h++) {
         const size_t l = h / per_list;
+        /* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): lists of a layer that exists */
         const uint32_t *ids = lists->ids + l * lists->stride;
         for (uint32_t i = 0, end; i < lists->counts[l] && !st; i = end) {
             end = i + 1;
