@@ -218,7 +218,7 @@ static void make_span(const eval_task *task, const eval_request *r, size_t size,
     const size_t n = out->prompt.n;
     if (out->prompt.failed || n < (size_t)4 * AROUND) return;
     /* The first run of whole words of allowed length at or behind the depth, else before it. */
-    const size_t room = n - 2 * AROUND - MAX_CUT - 2;
+    const size_t room = n - (size_t)2 * AROUND - MAX_CUT - 2;
     const size_t aim = AROUND + (size_t)(depth * (double)room);
     size_t begin = 0, end = 0;
     for (size_t i = 0; i < room && !end; i++) {

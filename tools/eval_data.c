@@ -73,7 +73,7 @@ static const char *read_datum(const laci_jval *v, eval_datum *d)
 
 static int push(eval_data *data, size_t *capacity, const eval_datum *d)
 {
-    if (data->n == *capacity) {
+    if (!data->all || data->n == *capacity) {
         *capacity = *capacity ? 2 * *capacity : 32;
         eval_datum *all = realloc(data->all, *capacity * sizeof *all);
         if (!all) return console_fail(EXIT_MEMORY, "out of memory for %zu samples", *capacity);

@@ -80,7 +80,7 @@ static bool grow(eval_records *r)
 
 static int push(eval_records *r, const eval_record *record)
 {
-    if (r->n == r->capacity && !grow(r))
+    if ((!r->all || r->n == r->capacity) && !grow(r))
         return console_fail(EXIT_MEMORY, "out of memory for %zu records", r->n + 1);
     r->slots[slot_of(r, record)] = r->n + 1;
     r->all[r->n++] = *record;

@@ -331,7 +331,7 @@ static void make_fwe(const eval_task *task, const eval_request *r, size_t size, 
     eval_rng rng = eval_rng_begin(r->seed, task->name, r->ctx, r->index);
     const size_t n_words = r->ctx >= 550 ? (size_t)(r->ctx - 50) / 50 : 10;
     coded_word *words = malloc(n_words * sizeof *words);
-    size_t *count = malloc(n_words * sizeof *count), n = 0;
+    size_t *count = calloc(n_words, sizeof *count), n = 0;
     for (size_t k = 0; count && k < n_words; k++) {
         count[k] = (size_t)((double)size / ((double)((k + 1) * (k + 1)) * zeta_2));
         n += count[k];
@@ -347,7 +347,7 @@ static void make_fwe(const eval_task *task, const eval_request *r, size_t size, 
                       "Find the three most frequently appeared coded words. ");
         for (size_t i = 0; i < n; i++) {
             size_t k = 0, left = order[i];
-            while (left >= count[k])
+            while (k + 1 < n_words && left >= count[k])
                 left -= count[k++];
             eval_text_format(&out->prompt, "%s%s", i ? " " : "", words[k]);
         }

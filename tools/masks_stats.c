@@ -126,13 +126,14 @@ static bool tells_heads_apart(const masks *m, const masks_frame *f)
 static void compare_heads(masks_stats *s, const masks *m)
 {
     const size_t n_heads = masks_n_heads(m), n_cells = masks_n_cells(m);
-    const size_t work = n_heads * n_heads * n_cells, most = (size_t)4000000000 / work;
-    int steps[MASKS_MAX_COMPARED], n_all = 0;
+    const size_t work = n_heads * n_heads * n_cells, most = work ? (size_t)4000000000 / work : 0;
+    int steps[MASKS_MAX_COMPARED] = { 0 }, n_all = 0;
     for (int i = 0; i < s->n_steps; i++)
         if (tells_heads_apart(m, &m->frames[s->frame[i]])) steps[n_all++] = i;
     for (int i = 0; n_all == 0 && i < s->n_steps; i++)
         steps[i] = i;
     if (!n_all) n_all = s->n_steps;
+    if (!n_all) return;
     const int n = most < 1 ? 1 : most < (size_t)n_all ? (int)most : n_all;
     for (size_t a = 0; a < n_heads; a++)
         for (size_t b = a; b < n_heads; b++) {

@@ -149,7 +149,7 @@ static lac_status read_plan(const reader *r, stored_plan *sizes, const laci_jval
         return laci_fail(err, LAC_EFORMAT, 0,
                          "%s: \"kept\" is neither \"same\" nor a list of 1 or %d heads", r->what,
                          r->out->n_heads);
-    if (n_rows > MAX_BLOCKS / n_cols / n_lists)
+    if (!n_cols || !n_lists || n_rows > MAX_BLOCKS / n_cols / n_lists)
         return laci_fail(err, LAC_EFORMAT, 0, "%s: %zu heads of %zu x %zu blocks are more than %d",
                          r->what, n_lists, n_rows, n_cols, MAX_BLOCKS);
     lac_status st = check_digits(r, list, "kept", n_lists, n_rows * ((n_cols + 3) / 4), err);
@@ -201,7 +201,8 @@ static lac_status read_mass(reader *r, const laci_jval *line, const stored_plan 
     for (const laci_jval *v = laci_json_first(list); v; v = laci_json_next(v)) {
         const char *t = laci_json_string(v);
         for (size_t i = 0; i < n; i++, t += 3) {
-            const int level = digit_of(t[0]) << 8 | digit_of(t[1]) << 4 | digit_of(t[2]);
+            const unsigned level = (unsigned)digit_of(t[0]) << 8 | (unsigned)digit_of(t[1]) << 4 |
+                                   (unsigned)digit_of(t[2]);
             const float root = (float)level / 4095;
             *out++ = root * root;
         }

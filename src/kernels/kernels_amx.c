@@ -152,6 +152,7 @@ static void fetch_around(amx *a, const laci_panel *panels, size_t n, size_t i, s
     const size_t n_rows = a->r.tile->n_rows, here = n_rows - row < GROUP ? n_rows - row : GROUP;
     const size_t n_steps = (here + T - 1) / T * a->n_products; /* that this panel takes */
     const bool all = a->first || n_rows <= GROUP;
+    /* NOLINTNEXTLINE(clang-analyzer-core.UndefinedBinaryOperatorResult): begin_amx set it */
     const size_t n_fetches = n_steps ? v_bytes / 1024 / n_steps : 0;
     a->n_more = n_fetches ? n_fetches - 1 : 0;
     a->ahead[0].left = a->ahead[1].left = 0;
