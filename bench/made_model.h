@@ -15,7 +15,7 @@ typedef struct {
     int n_layers, n_ctx, n_threads;
     laci_dtype dtype;
     const char *backend; /* NULL = cpu */
-    int n_vocab; /* rows of embedding and head; 0 = 256 */
+    int n_vocab;         /* rows of embedding and head; 0 = 256 */
 } made_options;
 
 /* What the published model of a shape has, and random weights need not. */

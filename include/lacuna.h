@@ -316,8 +316,8 @@ typedef struct {
     double min_change;     /* losa: rows whose query moved by less than this share of its squared
                               size are not recomputed, new tokens excepted; -1 = off,
                                 0 = 0.1 */
-    bool measure;  /* show where the softmax lies: fills lac_plan_view.mass in passes that measure
-                      it. dense then measures every pass; other policies when they do anyway */
+    bool measure; /* show where the softmax lies: fills lac_plan_view.mass in passes that measure
+                     it. dense then measures every pass; other policies when they do anyway */
 } lac_sparse_options;
 
 typedef struct lac_session lac_session;
