@@ -12,7 +12,9 @@ seconds=${1:-60}
 
 scripts/setup.sh fuzz
 cmake --preset fuzz >/dev/null
-cmake --build --preset fuzz -j "$(nproc)"
+targets=$(for source in tests/fuzz/fuzz_*.c; do basename "$source" .c; done)
+# shellcheck disable=SC2086 # one word each
+cmake --build --preset fuzz -j "$(nproc)" --target $targets
 n=0
 for source in tests/fuzz/fuzz_*.c; do
     [ -e "$source" ] || break
