@@ -143,29 +143,10 @@ static lac_status make_embedding(lac_model *m, uint64_t seed, lac_error *err)
 
 static lac_status make_layer(lac_model *m, int i, uint64_t seed, lac_error *err)
 {
-    laci_layer *layer = &m->weights.layers[i];
-    const struct {
-        laci_weight part;
-        laci_linear **matrix;
-        laci_buf **vector;
-    } parts[] = {
-        { LACI_W_ATTN_NORM, NULL, &layer->attn_norm },
-        { LACI_W_FFN_NORM, NULL, &layer->ffn_norm },
-        { LACI_W_Q_BIAS, NULL, &layer->q_bias },
-        { LACI_W_K_BIAS, NULL, &layer->k_bias },
-        { LACI_W_V_BIAS, NULL, &layer->v_bias },
-        { LACI_W_Q_NORM, NULL, &layer->q_norm },
-        { LACI_W_K_NORM, NULL, &layer->k_norm },
-        { LACI_W_Q, &layer->q, NULL },
-        { LACI_W_K, &layer->k, NULL },
-        { LACI_W_V, &layer->v, NULL },
-        { LACI_W_O, &layer->o, NULL },
-        { LACI_W_GATE, &layer->gate, NULL },
-        { LACI_W_UP, &layer->up, NULL },
-        { LACI_W_DOWN, &layer->down, NULL },
-    };
+    laci_layer_part parts[LACI_LAYER_PARTS];
+    laci_layer_parts(&m->weights.layers[i], parts);
     lac_status st = LAC_OK;
-    for (size_t p = 0; p < sizeof parts / sizeof *parts && !st; p++) {
+    for (int p = 0; p < LACI_LAYER_PARTS && !st; p++) {
         if (!laci_config_uses(&m->config, parts[p].part)) continue;
         st = parts[p].matrix ? make_matrix(parts[p].matrix, m, i, parts[p].part, seed, err)
                              : make_vector(parts[p].vector, m, parts[p].part, err);

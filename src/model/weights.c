@@ -2,6 +2,8 @@
  * second copy of the model ever exists. */
 #include "model/weights.h"
 
+#include <string.h>
+
 #include "base/error.h"
 
 enum { FORGET_BYTES = 4 << 20, EMBED_ROWS = 256 };
@@ -84,14 +86,9 @@ static lac_status load_embedding(laci_buf **out, const laci_tensor *t, const lac
     return st;
 }
 
-static lac_status load_layer(laci_layer *layer, int i, const laci_weight_map *map,
-                             const laci_tensor_dir *dir, laci_backend *be, lac_error *err)
+void laci_layer_parts(laci_layer *layer, laci_layer_part parts[LACI_LAYER_PARTS])
 {
-    const struct {
-        laci_weight part;
-        laci_linear **matrix;
-        laci_buf **vector;
-    } parts[] = {
+    const laci_layer_part all[LACI_LAYER_PARTS] = {
         { LACI_W_ATTN_NORM, NULL, &layer->attn_norm },
         { LACI_W_FFN_NORM, NULL, &layer->ffn_norm },
         { LACI_W_Q_BIAS, NULL, &layer->q_bias },
@@ -107,8 +104,16 @@ static lac_status load_layer(laci_layer *layer, int i, const laci_weight_map *ma
         { LACI_W_UP, &layer->up, NULL },
         { LACI_W_DOWN, &layer->down, NULL },
     };
+    memcpy(parts, all, sizeof all);
+}
+
+static lac_status load_layer(laci_layer *layer, int i, const laci_weight_map *map,
+                             const laci_tensor_dir *dir, laci_backend *be, lac_error *err)
+{
+    laci_layer_part parts[LACI_LAYER_PARTS];
+    laci_layer_parts(layer, parts);
     lac_status st = LAC_OK;
-    for (size_t p = 0; p < sizeof parts / sizeof parts[0] && !st; p++) {
+    for (int p = 0; p < LACI_LAYER_PARTS && !st; p++) {
         const laci_tensor *t = laci_weight_map_get(map, i, parts[p].part);
         st = parts[p].matrix ? load_matrix(parts[p].matrix, t, dir, be, err)
                              : load_vector(parts[p].vector, t, be, err);
@@ -137,14 +142,14 @@ lac_status laci_weights_load(laci_weights *out, const laci_config *config,
 
 static void free_layer(laci_layer *layer, laci_backend *be)
 {
-    laci_buf *vectors[] = { layer->attn_norm, layer->ffn_norm, layer->q_bias, layer->k_bias,
-                            layer->v_bias,    layer->q_norm,   layer->k_norm };
-    laci_linear *matrices[] = { layer->q,    layer->k,  layer->v,   layer->o,
-                                layer->gate, layer->up, layer->down };
-    for (size_t i = 0; i < sizeof vectors / sizeof vectors[0]; i++)
-        laci_buf_free(be, vectors[i]);
-    for (size_t i = 0; i < sizeof matrices / sizeof matrices[0]; i++)
-        laci_linear_free(be, matrices[i]);
+    laci_layer_part parts[LACI_LAYER_PARTS];
+    laci_layer_parts(layer, parts);
+    for (int p = 0; p < LACI_LAYER_PARTS; p++) {
+        if (parts[p].matrix)
+            laci_linear_free(be, *parts[p].matrix);
+        else
+            laci_buf_free(be, *parts[p].vector);
+    }
 }
 
 void laci_weights_free(laci_weights *weights, laci_backend *be)

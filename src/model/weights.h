@@ -16,6 +16,18 @@ typedef struct {
     laci_linear *gate, *up, *down; /* gate NULL for relu2 */
 } laci_layer;
 
+/* One weight of a layer and where the layer keeps it: either a matrix or a vector. */
+typedef struct {
+    laci_weight part;
+    laci_linear **matrix;
+    laci_buf **vector;
+} laci_layer_part;
+
+enum { LACI_LAYER_PARTS = 14 };
+
+/* Every weight that a layer can have, in the order in which they are loaded. */
+void laci_layer_parts(laci_layer *layer, laci_layer_part parts[LACI_LAYER_PARTS]);
+
 typedef struct {
     laci_layer *layers; /* [n_layers] owned */
     int n_layers;
