@@ -1,8 +1,15 @@
 /* alloc.c: see alloc.h. The aligned variant keeps the original pointer just before the block. */
+#define _DEFAULT_SOURCE /* madvise */
 #include "base/alloc.h"
 
 #include <stdlib.h>
 #include <string.h>
+
+#ifdef __linux__
+#include <sys/mman.h>
+#endif
+
+enum { LARGE_PAGE = 2 << 20, WORTH_LARGE_PAGES = 4 * LARGE_PAGE };
 
 static void *libc_alloc(void *user, size_t size)
 {
@@ -84,6 +91,19 @@ char *laci_copy_string(const lac_allocator *mem, const char *text, size_t n)
     return copy;
 }
 
+/* Asks for large pages inside a block of `size` bytes: only whole ones, so that nothing beyond the
+ * block becomes resident. A hint; tensors are read in long runs, which small pages cut short. */
+static void ask_large_pages(char *block, size_t size)
+{
+#if defined(__linux__) && defined(MADV_HUGEPAGE)
+    if (size < WORTH_LARGE_PAGES) return;
+    const size_t skip = (LARGE_PAGE - (uintptr_t)block % LARGE_PAGE) % LARGE_PAGE;
+    (void)madvise(block + skip, (size - skip) / LARGE_PAGE * LARGE_PAGE, MADV_HUGEPAGE);
+#else
+    (void)block, (void)size;
+#endif
+}
+
 void *laci_alloc_aligned(const lac_allocator *mem, size_t size)
 {
     size_t total;
@@ -93,6 +113,7 @@ void *laci_alloc_aligned(const lac_allocator *mem, size_t size)
     uintptr_t start = (uintptr_t)raw + sizeof(void *);
     char *block = raw + sizeof(void *) + (LACI_ALIGN - start % LACI_ALIGN) % LACI_ALIGN;
     memcpy(block - sizeof(void *), &raw, sizeof raw);
+    ask_large_pages(block, size);
     return block;
 }
 

@@ -243,9 +243,11 @@ INLINE size_t stream_step(stream *ahead, size_t n)
     return LINES * 64;
 }
 
+/* Bf16 panels are read in place and fit the first cache; widened ones fill it. */
 INLINE void fetch_lines(const char *line)
 {
-    UNROLL for (size_t i = 0; i < LINES; i++) __builtin_prefetch(line + i * 64, 0, 2);
+    enum { NEARNESS = PAIRS ? 3 : 2 };
+    UNROLL for (size_t i = 0; i < LINES; i++) __builtin_prefetch(line + i * 64, 0, NEARNESS);
 }
 
 /* ------------------------------------------------------------------ scores and probabilities */
