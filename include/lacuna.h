@@ -256,6 +256,8 @@ typedef enum {
 typedef enum {
     LAC_RESET_GENERATION = 1, /* one pattern for the whole generation */
     LAC_RESET_BLOCK = 2,      /* measured again in the first step of each decoding block */
+    LAC_RESET_STEP = 3,       /* in every step, by a dense pass beside the sparse one: slower than
+                                 dense, to judge what keeping a pattern costs in quality */
 } lac_sparse_reset;
 typedef enum {
     LAC_PLAN_PER_HEAD = 1, /* a pattern for each query head */

@@ -16,7 +16,7 @@ typedef struct {
     int n_ctx, n_threads;
     bool json;
     backend_flags where;
-    const char *masks, *output, *select;
+    const char *masks, *against, *output, *select;
     int step; /* -1 = all */
 } inspect_options;
 
@@ -36,6 +36,9 @@ static const args_flag flags[] = {
     { ARGS_GROUP, .help = "Masks" },
     { ARGS_TEXT, "masks", 0, "TRACE", AT(masks), 0, 0, NULL,
       "draw the attention plans in a trace of lacuna run --trace TRACE --trace-masks" },
+    { ARGS_TEXT, "against", 0, "TRACE", AT(against), 0, 0, NULL,
+      "how much of the softmax of this second run the first one's patterns would hold, head by "
+      "head, into a .csv" },
     { ARGS_TEXT, "output", 'o', "FILE", AT(output), 0, 0, NULL,
       "where to: .html, .svg, .png, or the numbers behind them: .csv" },
     { ARGS_INT, "step", 0, "N", AT(step), 0, 1 << 24, NULL,
@@ -187,14 +190,19 @@ static int inspect(inspect_options *opt)
 static int check_masks(const inspect_options *opt, double *select)
 {
     if (!opt->masks)
-        return opt->output || opt->select || opt->step >= 0
-                   ? console_fail(EXIT_USAGE, "-o, --step and --select need --masks TRACE")
+        return opt->output || opt->select || opt->against || opt->step >= 0
+                   ? console_fail(EXIT_USAGE,
+                                  "-o, --against, --step and --select need --masks TRACE")
                    : EXIT_OK;
     if (opt->model || opt->json)
         return console_fail(EXIT_USAGE, "--masks reads a trace: it takes neither -m nor --json");
     if (!opt->output)
         return console_fail(EXIT_USAGE, "--masks needs -o FILE.html, .svg, .png or .csv");
     if (!masks_check_name(opt->output)) return EXIT_USAGE;
+    const char *dot = strrchr(opt->output, '.');
+    if (opt->against && (strcmp(dot, ".csv") != 0 || opt->step >= 0))
+        return console_fail(EXIT_USAGE, "--against writes a table over all steps: -o FILE.csv, "
+                                        "and no --step");
     *select = 0;
     if (opt->select && (!args_read_float(opt->select, 0, 1, select) || *select <= 0))
         return console_fail(EXIT_USAGE, "--select: '%s' is not a share above 0 and at most 1",
@@ -202,18 +210,31 @@ static int check_masks(const inspect_options *opt, double *select)
     return EXIT_OK;
 }
 
+static int read_trace(const char *path, masks *out, masks_request *how)
+{
+    lac_error err = { .message = "" };
+    const lac_status st = trace_masks_read(path, out, &how->facts, &err);
+    return st ? console_fail(st == LAC_ENOMEM ? EXIT_MEMORY : EXIT_RUN, "%s", err.message)
+              : EXIT_OK;
+}
+
 static int inspect_masks(const inspect_options *opt, double select)
 {
     masks_request how = { .path = opt->output, .step = opt->step, .select = select };
-    masks m;
-    lac_error err = { .message = "" };
-    const int code = masks_check_path(opt->output);
+    masks m, other = { 0 };
+    const int bad = masks_check_path(opt->output);
+    if (bad) return bad;
+    int code = read_trace(opt->masks, &m, &how);
     if (code) return code;
-    const lac_status st = trace_masks_read(opt->masks, &m, &how.facts, &err);
-    if (st) return console_fail(st == LAC_ENOMEM ? EXIT_MEMORY : EXIT_RUN, "%s", err.message);
-    const int drawn = masks_write(&m, &how);
+    if (opt->against) {
+        code = read_trace(opt->against, &other, &how);
+        if (!code) code = masks_write_cross(&m, &other, &how);
+        masks_free(&other);
+    } else {
+        code = masks_write(&m, &how);
+    }
     masks_free(&m);
-    return drawn;
+    return code;
 }
 
 int cmd_inspect(int argc, char **argv)

@@ -1,9 +1,11 @@
 /* masks_out.c: see masks_out.h. Chooses the writer, and writes the table. */
 #include "masks_out.h"
 
+#include "base/error.h"
 #include "console.h"
 #include "out_file.h"
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 static const char *const endings[] = { ".html", ".svg", ".png", ".csv" };
@@ -15,6 +17,11 @@ static int ending_of(const char *path)
     for (int i = 0; dot && i < 4; i++)
         if (!strcmp(dot, endings[i])) return i;
     return -1;
+}
+
+static double select_of(const masks_request *how)
+{
+    return how->select > 0 ? how->select : 0.3;
 }
 
 bool masks_check_name(const char *path)
@@ -111,11 +118,43 @@ static int write_file(const masks_scene *scene)
     return code ? code : closed;
 }
 
+static int write_cross(const char *path, const float *cross, const float *own, int n_heads)
+{
+    out_file out = { .file = NULL };
+    const int code = out_file_open(&out, path, "table");
+    if (code) return code;
+    fputs("measure,a,b,value\n", out.file);
+    for (int h = 0; h < n_heads; h++)
+        put_row(out.file, "cross_mass", h, -1, (double)cross[h]);
+    for (int h = 0; h < n_heads; h++)
+        put_row(out.file, "own_mass", h, -1, (double)own[h]);
+    return out_file_close(&out, true, true);
+}
+
+int masks_write_cross(const masks *a, const masks *b, const masks_request *how)
+{
+    const double select = select_of(how);
+    const size_t n_heads = masks_n_heads(b);
+    lac_error err = { .message = "" };
+    masks_stats of_a = { 0 }, of_b = { 0 };
+    float *cross = calloc(2 * n_heads, sizeof *cross);
+    lac_status st = cross ? LAC_OK : laci_fail_memory(&err, "a comparison", n_heads);
+    if (!st) st = masks_stats_make(&of_a, a, select, &err);
+    if (!st) st = masks_stats_make(&of_b, b, select, &err);
+    if (!st) st = masks_stats_cross(&of_a, a, &of_b, b, cross, cross + n_heads, &err);
+    const int code = st ? console_fail_status(st, &err)
+                        : write_cross(how->path, cross, cross + n_heads, (int)n_heads);
+    masks_stats_free(&of_a);
+    masks_stats_free(&of_b);
+    free(cross);
+    return code;
+}
+
 int masks_write(const masks *m, const masks_request *how)
 {
     lac_error err = { .message = "" };
     masks_stats stats;
-    const lac_status st = masks_stats_make(&stats, m, how->select > 0 ? how->select : 0.3, &err);
+    const lac_status st = masks_stats_make(&stats, m, select_of(how), &err);
     if (st) return console_fail_status(st, &err);
     masks_scene scene = { m, &stats, how, false, false };
     double density = 0;

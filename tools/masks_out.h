@@ -14,6 +14,10 @@ typedef struct {
     trace_facts facts;
 } masks_request;
 
+/* Writes a table of what the patterns of each head of run `a` hold of the softmax of run `b`,
+ * beside what b's own hold. EXIT_OK, or an exit code after a message. */
+int masks_write_cross(const masks *a, const masks *b, const masks_request *how);
+
 /* What the writers below share. */
 typedef struct {
     const masks *m;

@@ -147,6 +147,45 @@ static void compare_heads(masks_stats *s, const masks *m)
         }
 }
 
+static lac_status check_same(const masks *a, const masks *b, lac_error *err)
+{
+    const struct {
+        const char *what;
+        int a, b;
+    } sizes[] = {
+        { "layers", a->n_layers, b->n_layers },      { "heads", a->n_heads, b->n_heads },
+        { "query positions", a->n_q, b->n_q },       { "key positions", a->n_k, b->n_k },
+        { "positions of a cell", a->cell, b->cell }, { "recorded steps", a->n_frames, b->n_frames },
+    };
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
+        if (sizes[i].a != sizes[i].b)
+            return laci_fail(err, LAC_EINVAL, 0, "runs to compare differ in %s: %d and %d",
+                             sizes[i].what, sizes[i].a, sizes[i].b);
+    return LAC_OK;
+}
+
+lac_status masks_stats_cross(const masks_stats *a, const masks *m_a, const masks_stats *b,
+                             const masks *m_b, float *cross, float *own, lac_error *err)
+{
+    const lac_status st = check_same(m_a, m_b, err);
+    if (st) return st;
+    const size_t n_cells = masks_n_cells(m_b);
+    for (size_t h = 0; h < masks_n_heads(m_b); h++) {
+        double sum_cross = 0, sum_own = 0;
+        int n = 0;
+        for (int i = 0; i < b->n_steps; i++) {
+            const uint16_t *mass = mass_of(m_b, &m_b->frames[b->frame[i]], h);
+            if (!mass) continue;
+            sum_cross += held_mass(pattern_of(a, m_a, i, h), mass, n_cells);
+            sum_own += held_mass(pattern_of(b, m_b, i, h), mass, n_cells);
+            n++;
+        }
+        cross[h] = n ? (float)(sum_cross / n) : NAN;
+        own[h] = n ? (float)(sum_own / n) : NAN;
+    }
+    return LAC_OK;
+}
+
 static void average_heads(masks_stats *s, const masks *m)
 {
     const size_t n_cells = masks_n_cells(m);

@@ -33,6 +33,12 @@ typedef struct {
 lac_status masks_stats_make(masks_stats *out, const masks *m, double select, lac_error *err);
 void masks_stats_free(masks_stats *s);
 
+/* For each head, what the patterns of run `a` hold of the softmax of run `b`, and what b's own
+ * hold: means over the compared steps, NAN where b's layer was not measured. Both [heads]. Errors:
+ * EINVAL where the runs differ in heads, positions or steps. */
+lac_status masks_stats_cross(const masks_stats *a, const masks *m_a, const masks_stats *b,
+                             const masks *m_b, float *cross, float *own, lac_error *err);
+
 /* Sum of smaller over sum of larger values; 1 for two empty patterns. */
 double masks_jaccard(const uint8_t *a, const uint8_t *b, size_t n);
 

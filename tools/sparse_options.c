@@ -71,7 +71,7 @@ static int read_choices(const sparse_flags *f, lac_sparse_options *out)
         { "--sparsed-boundary", f->boundary, 1, { "keep", "aligned", "reference" } },
         { "--sparsed-score", f->score, 1, { "sqrt_d", "sqrt_h" } },
         { "--sparsed-ragged", f->ragged, 1, { "fair", "diluted" } },
-        { "--sparsed-reset", f->reset, 1, { "generation", "block" } },
+        { "--sparsed-reset", f->reset, 1, { "generation", "block", "step" } },
         { "--plan-group", f->plan_group, 1, { "head", "kv" } },
         { "--switch", f->switch_mode, 1, { "fixed", "auto" } },
         { "--refresh", f->refresh, 1, { "off", "auto" } },

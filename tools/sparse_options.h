@@ -74,8 +74,8 @@ enum { SPARSE_MAX_KEYS = 1 << 24 };
       "a short last block ranks by the keys it has (fair) or as if full (diluted) (default: the " \
       "mode's)" },                                                                                \
     { ARGS_TEXT, "sparsed-reset", 0, "HOW", AT(field.reset), 0, 0, NULL,                          \
-      "one pattern per generation, or per decoding block: generation, block (default "            \
-      "generation)" },                                                                            \
+      "one pattern per generation, per decoding block, or per step, which is slower than dense: " \
+      "generation, block, step (default generation)" },                                           \
     { ARGS_SWITCH, "measure", 0, NULL, AT(field.measure), 0, 0, NULL,                             \
       "show in --masks and --trace-masks where the softmax lies; with --sparse off every step "   \
       "is measured" },                                                                            \

@@ -50,6 +50,8 @@ typedef struct {
 typedef struct {
     bool stats;                    /* fill `mass` (the plan is dense, with rows of mass.q_block) */
     bool lse;                      /* measures->lse */
+    bool rehearsal;                /* the pass is for what it measures alone: plan is called once
+                                      more behind it, and the attention of that plan counts */
     laci_mass_stats mass;          /* buffers from laci_measures */
     size_t probe_begin, probe_end; /* queries [begin, end), begin a multiple of 16, that are also
                                       run densely, apart: mass is theirs. end 0 = none. Not in the

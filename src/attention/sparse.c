@@ -38,7 +38,7 @@ static lac_status check_choices(const lac_sparse_options *opt, lac_error *err)
         { "boundary", (int)opt->boundary, LAC_BOUNDARY_REFERENCE },
         { "score scale", (int)opt->score, LAC_SCORE_SQRT_H },
         { "ragged block", (int)opt->ragged, LAC_RAGGED_DILUTED },
-        { "reset", (int)opt->reset, LAC_RESET_BLOCK },
+        { "reset", (int)opt->reset, LAC_RESET_STEP },
         { "plan group", (int)opt->plan_group, LAC_PLAN_PER_KV },
         { "switch", (int)opt->switch_mode, LAC_SWITCH_AUTO },
         { "refresh", (int)opt->refresh_mode, LAC_REFRESH_AUTO },
@@ -126,6 +126,7 @@ lac_status laci_sparse_resolve(laci_sparse *out, const lac_sparse_options *opt, 
         pick(opt, opt->boundary, LAC_BOUNDARY_KEEP, LAC_BOUNDARY_ALIGNED, LAC_BOUNDARY_REFERENCE);
     how.ragged = pick(opt, opt->ragged, LAC_RAGGED_FAIR, LAC_RAGGED_FAIR, LAC_RAGGED_DILUTED);
     how.reset_blocks = opt->reset == LAC_RESET_BLOCK;
+    how.reset_steps = opt->reset == LAC_RESET_STEP;
     how.per_kv = opt->plan_group == LAC_PLAN_PER_KV;
     how.auto_switch = opt->switch_mode == LAC_SWITCH_AUTO;
     how.auto_refresh = opt->refresh_mode == LAC_REFRESH_AUTO;

@@ -16,6 +16,7 @@ typedef struct {
     lac_sparse_ragged ragged;
     bool doubled;      /* rank by the softmax of doubled scores */
     bool reset_blocks; /* measure again in each decoding block */
+    bool reset_steps;  /* in each step, in a pass of its own */
     bool per_kv;       /* one pattern for the heads of a KV head */
     bool auto_switch, auto_refresh;
     size_t window; /* 0 = by select */

@@ -174,7 +174,8 @@ static lac_status sparsed_plan(void *state, laci_backend *be, const laci_moment 
     const int n_dense = laci_sparse_n_dense(&s->how, at->n_steps);
     if (at->n_k < s->how.min_n || n_dense >= at->n_steps)
         return laci_plan_dense(out, at->n_q, at->n_k, at->n_q, err);
-    if (must_measure(s, l, at, n_dense)) {
+    in->request->rehearsal = s->how.reset_steps && l->sparse && l->since != at->step;
+    if (in->request->rehearsal || must_measure(s, l, at, n_dense)) {
         request_stats(s, at, in);
         return laci_plan_dense(out, at->n_q, at->n_k, s->how.block, err);
     }

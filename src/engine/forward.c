@@ -205,18 +205,31 @@ static void account(context *c, const laci_moment *at, const laci_plan *plan)
     c->pass->on_plan(c->pass->user, &view);
 }
 
+/* The layer's plan, behind a pass that only measures where the policy wants one. */
+static lac_status plan_layer(context *c, const laci_moment *at, bool is_last, laci_plan_store *out,
+                             lac_error *err)
+{
+    const lac_session *s = c->run.s;
+    const laci_plan_input in = { s->buf[LACI_BUF_Q], &s->kv, &c->measures, &c->request, is_last };
+    c->request = (laci_request){ 0 };
+    lac_status st = s->policy->plan(s->policy_state, s->be, at, &in, out, err);
+    if (st || !c->request.rehearsal) return st;
+    if (is_last) project_all_queries(c);
+    st = attend_all(c, at, &out->plan, err);
+    c->request = (laci_request){ 0 };
+    return st ? st : s->policy->plan(s->policy_state, s->be, at, &in, out, err);
+}
+
 /* One layer from projection to residual, or to the sink. */
 static lac_status do_layer(context *c, laci_moment *at, int i, lac_error *err)
 {
     const lac_session *s = c->run.s;
     const bool is_last = i == c->run.config->n_layers - 1;
-    const laci_plan_input in = { s->buf[LACI_BUF_Q], &s->kv, &c->measures, &c->request, is_last };
     laci_plan_store *store = &s->plans[s->n_plans > 1 ? i : 0];
     c->run.layer = &s->model->weights.layers[i];
-    c->request = (laci_request){ 0 };
     at->layer = i;
     project(c, !is_last);
-    lac_status st = s->policy->plan(s->policy_state, s->be, at, &in, store, err);
+    lac_status st = plan_layer(c, at, is_last, store, err);
     if (!st)
         st = is_last ? run_last_layer(c, at, &store->plan, err)
                      : run_layer(c, at, &store->plan, err);

@@ -94,12 +94,31 @@ can_draw() {
     mistake ".html, .svg, .png or .csv" inspect --masks t -o m
     mistake "neither -m" inspect --masks t -o m.html -m "$MODEL"
     mistake "need --masks" inspect -m "$MODEL" -o m.html
+    mistake "--against" inspect --against t -o m.csv
+    mistake "-o FILE.csv" inspect --masks t --against t -o m.html
+    mistake "no --step" inspect --masks t --against t -o m.csv --step 1
     mistake "--select" inspect --masks t -o m.html --select 0
     mistake "--select" inspect --masks t -o m.html --select 1.5
     mistake "--trace-masks needs" run -m "$MODEL" -p x --trace-masks
     mistake ".html, .svg, .png or .csv" run -m "$MODEL" -p x --masks m.txt
     traced --sparse off
     mistake "--step 99" inspect --masks "$SCRATCH/t" -o "$SCRATCH/m.csv" --step 99
+}
+
+@test "patterns of one run against the softmax of another" {
+    traced --sparse off --measure
+    lacuna inspect --masks "$SCRATCH/t" --against "$SCRATCH/t" -o "$SCRATCH/x.csv"
+    expect_ok
+    # A run against itself holds what its own patterns hold.
+    [ "$(grep -c ^cross_mass "$SCRATCH/x.csv")" -eq "$(grep -c ^own_mass "$SCRATCH/x.csv")" ]
+    diff <(grep ^cross_mass "$SCRATCH/x.csv" | cut -d, -f2-) \
+        <(grep ^own_mass "$SCRATCH/x.csv" | cut -d, -f2-)
+    mv "$SCRATCH/t" "$SCRATCH/first"
+    PROMPT="another prompt, of which nothing is the same as in it." traced --sparse off --measure
+    lacuna inspect --masks "$SCRATCH/first" --against "$SCRATCH/t" -o "$SCRATCH/x.csv"
+    expect_error 2 "differ in"
+    lacuna inspect --masks "$SCRATCH/first" --against "$SCRATCH/none" -o "$SCRATCH/x.csv"
+    expect_error 1 "$SCRATCH/none"
 }
 
 @test "a picture that cannot be written" {

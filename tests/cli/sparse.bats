@@ -45,7 +45,7 @@ refused() {
 @test "every variant of SparseD runs" {
     for flags in "--sparsed-mode paper" "--sparsed-mode reference" "--sparsed-isolated none" \
         "--sparsed-keep reference --sparsed-ragged diluted" "--sparsed-boundary aligned" \
-        "--sparsed-reset block --block-length 4" "--switch auto --refresh auto" \
+        "--sparsed-reset block --block-length 4" "--sparsed-reset step" "--switch auto --refresh auto" \
         "--plan-group kv --fidelity 0.9" "--skip 0 --select 1 --sparsed-schedule reference"; do
         lacuna run -m "$MODEL" -p "$PROMPT" -n 12 --sparse sparsed --sparse-block 16 $flags -q
         expect_ok

@@ -201,6 +201,10 @@ static void patterns_outlive_decoding_blocks_unless_reset(void **state)
     w = run_sparsed((lac_sparse_options){ .skip = 0.1, .reset = LAC_RESET_BLOCK }, 0, 4);
     assert_true(w.changed);
     assert_int_equal(w.n_sparse, 4 * 12);
+    w = run_sparsed((lac_sparse_options){ .skip = 0.1, .reset = LAC_RESET_STEP }, 0, 4);
+    assert_int_equal(w.first_sparse, 1);
+    assert_true(w.changed);
+    assert_int_equal(w.n_sparse, 4 * 15);
 }
 
 static void each_pass_of_guidance_has_its_own_pattern(void **state)
