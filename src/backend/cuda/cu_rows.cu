@@ -95,7 +95,7 @@ template <typename T>
 static __device__ __forceinline__ T *head_row(const laci_cu_heads &a, uint32_t i, uint32_t head)
 {
     T *out = static_cast<T *>(a.out);
-    if (a.keys) return out + (head * a.ctx + a.first_position + i) * a.stride;
+    if (a.keys) return out + (head * a.ctx + a.first_row + i) * a.stride;
     return out + ((size_t)i * a.n_heads + head) * a.d;
 }
 
@@ -178,6 +178,52 @@ static void move(void *stream, const laci_cu_move *a)
                         : a->bytes % 4 == 0 ? move_rows<uint32_t>
                                             : move_rows<uint16_t>;
     LACI_LAUNCH(kernel, a->n, ROW_THREADS, 0, stream, *a);
+}
+
+/* ------------------------------------------------------------------ what selection measures */
+
+template <typename T> static __global__ void change_rows(const laci_cu_changes a)
+{
+    __shared__ double shared[32];
+    const T *x = static_cast<const T *>(a.x) + (size_t)blockIdx.x * a.d;
+    const T *ref = static_cast<const T *>(a.ref) + (size_t)blockIdx.x * a.d;
+    double change = 0, size = 0;
+    for (uint32_t c = threadIdx.x; c < a.d; c += blockDim.x) {
+        const float before = get(ref[c]), difference = get(x[c]) - before;
+        change += (double)(difference * difference);
+        size += (double)(before * before);
+    }
+    change = block_sum(change, shared);
+    size = block_sum(size, shared);
+    if (threadIdx.x > 0) return;
+    a.sums[2 * blockIdx.x] = change;
+    a.sums[2 * blockIdx.x + 1] = size;
+}
+
+static void changes(void *stream, const laci_cu_changes *a)
+{
+    const auto kernel = a->bf16 ? change_rows<bf16_t> : change_rows<float>;
+    LACI_LAUNCH(kernel, a->n, ROW_THREADS, 0, stream, *a);
+}
+
+/* One page a thread, its keys in order: the CPU's bits. */
+static __global__ void sum_pages(const laci_cu_page_sums a)
+{
+    const uint32_t page = blockIdx.y * ROW_THREADS + threadIdx.x;
+    const size_t begin = (size_t)page * a.page, left = begin < a.n ? a.n - begin : 0;
+    if (!left) return;
+    const float *x = a.x + blockIdx.x * a.stride + begin;
+    float sum = 0;
+    for (size_t i = 0; i < a.page && i < left; i++)
+        sum += x[i];
+    a.out[blockIdx.x * a.out_stride + page] = sum;
+}
+
+static void page_sums(void *stream, const laci_cu_page_sums *a)
+{
+    const uint32_t n_pages = (a->n + a->page - 1) / a->page;
+    const dim3 grid(a->n_rows, (n_pages + ROW_THREADS - 1) / ROW_THREADS);
+    LACI_LAUNCH(sum_pages, grid, ROW_THREADS, 0, stream, *a);
 }
 
 /* ------------------------------------------------------------------ a plain product */
@@ -296,6 +342,8 @@ void LACI_CU_NAME(fill_rows)(laci_cu_api *api)
     api->embed = embed;
     api->norm = norm;
     api->move = move;
+    api->changes = changes;
+    api->page_sums = page_sums;
     api->heads = heads;
     api->product = product;
     api->mlp = mlp;

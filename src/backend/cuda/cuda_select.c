@@ -32,6 +32,10 @@ void laci_cuda_page_bounds(laci_backend *be, const laci_kv *kv, const laci_pages
 {
     cuda_backend *cuda = laci_cuda_enter(be);
     const size_t d = pages->d_head, room = page_room(pages);
+    if (from < kv->first) from = kv->first;
+    if (n_keys > kv->first + kv->n_ctx) n_keys = kv->first + kv->n_ctx;
+    if (from >= n_keys) return;
+    assert(n_keys <= pages->n_ctx);
     const laci_cu_bounds a = {
         .k = acts_at(be, kv->k, kv_at(kv, batch) * d),
         .bounds = acts_at(be, pages->bounds, batch * pages->n_kv_heads * room * 2 * d),
@@ -40,13 +44,12 @@ void laci_cuda_page_bounds(laci_backend *be, const laci_kv *kv, const laci_pages
         .page = (uint32_t)pages->page,
         .first = (uint32_t)(from / pages->page),
         .end = (uint32_t)((n_keys + pages->page - 1) / pages->page),
+        .first_key = (uint32_t)kv->first,
         .n_keys = (uint32_t)n_keys,
         .n_pages = (uint32_t)room,
         .ctx = kv_room(kv),
         .bf16 = is_bf16(be),
     };
-    assert(from <= n_keys && n_keys <= pages->n_ctx);
-    if (a.first >= a.end) return;
     cuda->api.bounds(NULL, &a);
     laci_cuda_note(cuda, cuda->api.last_error());
 }
@@ -230,6 +233,41 @@ void laci_cuda_top_k(laci_backend *be, const laci_ranking *ranking, const laci_i
          ranking->stride, 0, 2);
     make_lists(cuda, &s, s.pooled, 1, &ranking->budget);
     deliver(cuda, &s, lists);
+}
+
+/* ------------------------------------------------------------------ changes, columns */
+
+void laci_cuda_row_changes(laci_backend *be, const laci_buf *x, const laci_buf *ref, size_t n,
+                           size_t d, double *change, double *size)
+{
+    cuda_backend *cuda = laci_cuda_enter(be);
+    const size_t bytes = n * 2 * sizeof(double);
+    if (!n) return;
+    const laci_cu_changes a = {
+        x->data,     ref->data,   (void *)laci_cuda_scratch(cuda, &cuda->scratch, bytes),
+        (uint32_t)n, (uint32_t)d, is_bf16(be)
+    };
+    double *sums = (void *)laci_cuda_scratch(cuda, &cuda->results, bytes);
+    if (a.sums && sums) {
+        cuda->api.changes(NULL, &a);
+        laci_cuda_note(cuda, cuda->api.last_error());
+        laci_cuda_get(cuda, sums, a.sums, bytes);
+    }
+    for (size_t i = 0; i < n; i++) {
+        change[i] = cuda->failed ? NAN : sums[2 * i];
+        size[i] = cuda->failed ? NAN : sums[2 * i + 1];
+    }
+}
+
+void laci_cuda_pool_columns(laci_backend *be, const laci_buf *x, size_t n_rows, size_t stride,
+                            size_t n, size_t page, laci_buf *out, size_t out_stride)
+{
+    cuda_backend *cuda = laci_cuda_enter(be);
+    const laci_cu_page_sums a = { floats_at(x, 0),  floats_at(out, 0), stride,        out_stride,
+                                  (uint32_t)n_rows, (uint32_t)n,       (uint32_t)page };
+    if (!n_rows || !n) return;
+    cuda->api.page_sums(NULL, &a);
+    laci_cuda_note(cuda, cuda->api.last_error());
 }
 
 /* ------------------------------------------------------------------ tokens */
