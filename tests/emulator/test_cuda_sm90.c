@@ -18,6 +18,7 @@ static const attend_case cases[] = {
     { 1, 70, 200, 2, 1, 200, 70, 200, 1, 1, .density = 1, .limits = true },
     { 2, 16, 1700, 4, 1, 128, 16, 64, 8, 4, .density = 0.6, .valid = true },
     { 1, 50, 900, 8, 4, 40, 50, 900, 1, 1, .density = 1, .limits = true },
+    { 1, 4, 8300, 1, 1, 64, 4, 8300, 1, 1, .density = 1 }, /* parts end inside a tile */
     { 1, 1, 1, 1, 1, 8, 1, 1, 1, 1, .density = 1 },
 };
 
