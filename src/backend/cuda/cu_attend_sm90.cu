@@ -1,17 +1,17 @@
 /* cu_attend_sm90.cu: attention by plan with the instructions of compute capability 9.0: keys and
  * values travel by the bulk tensor engine, wgmma multiplies, and warp groups have roles
  * (FlashAttention-3's arrangement, arXiv 2407.08608, without its overlap inside a group): the last
- * group copies, each other one owns 64 rows, so that one multiplies while another one exponentiates.
- * It takes plans whose lanes come in runs of 64 neighbouring keys; rows, softmax, statistics and
- * results are those of attend_mma (cu_tile.h). */
+ * group copies, each other one owns 64 rows, so that one multiplies while another one
+ * exponentiates. It takes plans whose lanes come in runs of 64 neighbouring keys; rows, softmax,
+ * statistics and results are those of attend_mma (cu_tile.h). */
 #include "backend/cuda/cu_sm90.h"
 #include "backend/cuda/cu_tile.h"
 
 enum { GROUP = 128 }; /* threads of a warp group */
 
-/* Shared memory of a block for heads of up to HD channels: queries [HD / 64][GROUPS * 64], STAGES of
- * keys [HD / 64][KEYS], as many of values, all in rows of 64 channels, swizzled; then barriers, and
- * the positions where each stage's runs of 64 keys begin. */
+/* Shared memory of a block for heads of up to HD channels: queries [HD / 64][GROUPS * 64], STAGES
+ * of keys [HD / 64][KEYS], as many of values, all in rows of 64 channels, swizzled; then barriers,
+ * and the positions where each stage's runs of 64 keys begin. */
 template <int HD, int KEYS, int STAGES, int GROUPS> struct tile_memory {
     static constexpr int SLABS = HD / BOX_CHANNELS, RUNS = KEYS / BOX_KEYS;
     static constexpr int Q_SLAB = GROUPS * 64 * BOX_ROW_BYTES, K_SLAB = KEYS * BOX_ROW_BYTES;
@@ -74,13 +74,13 @@ static __device__ void copy_tiles(const laci_cu_attend &a, const laci_cu_job &jo
         barrier_expect(m.k_full(stage), M::TILE_BYTES);
         for (int i = 0; i < M::SLABS * M::RUNS; i++)
             copy_box(m.k(stage) + i * BOX_BYTES, keys, m.k_full(stage),
-                     static_cast<uint32_t>(i / M::RUNS) * BOX_CHANNELS,
-                     m.runs(stage)[i % M::RUNS], head);
+                     static_cast<uint32_t>(i / M::RUNS) * BOX_CHANNELS, m.runs(stage)[i % M::RUNS],
+                     head);
         barrier_expect(m.v_full(stage), M::TILE_BYTES);
         for (int i = 0; i < M::SLABS * M::RUNS; i++)
             copy_box(m.v(stage) + i * BOX_BYTES, values, m.v_full(stage),
-                     static_cast<uint32_t>(i / M::RUNS) * BOX_CHANNELS,
-                     m.runs(stage)[i % M::RUNS], head);
+                     static_cast<uint32_t>(i / M::RUNS) * BOX_CHANNELS, m.runs(stage)[i % M::RUNS],
+                     head);
     }
 }
 
@@ -146,7 +146,8 @@ static __device__ __forceinline__ void mask_keys(float (&s)[N][4], const laci_cu
     }
 }
 
-/* out += p times a stage's values: 16 keys a step, 128 channels a product where there are so many. */
+/* out += p times a stage's values: 16 keys a step, 128 channels a product where there are so many.
+ */
 template <typename M, int HD, int N>
 static __device__ __forceinline__ void add_products(row_sums<HD> &w, const float (&s)[N][4], M m,
                                                     int stage)

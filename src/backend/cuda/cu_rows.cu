@@ -1,15 +1,10 @@
 /* cu_rows.cu: operations on rows on the device: embedding, norm, heads on their way to the cache,
- * activation, sums, copies by index, the choice of tokens, and a plain product for machines without
+ * activation, sums, copies by index, and a plain product for machines without
  * a matrix library. Memory-bound code, one block or one warp a row; each formula is that of
  * kernels_ref.c. */
 #include "backend/cuda/cu_device.h"
 
-/* The generator is plain C that the host shares; here its functions are the device's too. */
-#define inline __host__ __device__ __forceinline__
-#include "base/rng.h"
-#undef inline
-
-enum { ROW_THREADS = 128, CHOICE_THREADS = 256, FLAT_THREADS = 256 };
+enum { ROW_THREADS = 128, FLAT_THREADS = 256 };
 
 static unsigned flat_blocks(size_t n)
 {
@@ -260,83 +255,6 @@ static void product(void *stream, const laci_cu_product *a)
     LACI_LAUNCH(kernel, grid, EDGE * EDGE, 0, stream, *a);
 }
 
-/* ------------------------------------------------------------------ the choice of tokens */
-
-static __device__ bool is_allowed(const laci_cu_choose &a, uint32_t id)
-{
-    bool allowed = id < a.n_allowed;
-    for (uint32_t i = 0; i < a.n_forbidden; i++)
-        allowed = allowed && a.forbidden[i] != (int32_t)id;
-    return allowed;
-}
-
-struct candidate {
-    double score;
-    int32_t id;
-};
-
-/* The better of two: higher score, of equals the lower id; none = -1. */
-static __device__ candidate better(candidate x, candidate y)
-{
-    if (y.id < 0) return x;
-    if (x.id < 0 || y.score > x.score) return y;
-    return y.score == x.score && y.id < x.id ? y : x;
-}
-
-static __device__ candidate best_of_block(candidate x)
-{
-    __shared__ candidate best[CHOICE_THREADS];
-    best[threadIdx.x] = x;
-    __syncthreads();
-    for (unsigned n = CHOICE_THREADS / 2; n > 0; n /= 2) {
-        if (threadIdx.x < n) best[threadIdx.x] = better(best[threadIdx.x], best[threadIdx.x + n]);
-        __syncthreads();
-    }
-    return best[0];
-}
-
-/* One block a row: see laci_choose (kernels/choose.c) for the definition. */
-static __global__ void choose_rows(const laci_cu_choose a)
-{
-    __shared__ float tops[32];
-    __shared__ double sums[32];
-    const float *x = a.logits + (size_t)blockIdx.x * a.n_vocab;
-    float whole_top = NOTHING, top = NOTHING;
-    candidate mine = { 0, -1 };
-    for (uint32_t i = threadIdx.x; i < a.n_vocab; i += CHOICE_THREADS) {
-        whole_top = x[i] > whole_top ? x[i] : whole_top;
-        if (!(x[i] > NOTHING) || !is_allowed(a, i)) continue;
-        top = x[i] > top ? x[i] : top;
-        double score = (double)x[i];
-        if (a.temperature > 0)
-            score += a.temperature * -log(-log(laci_rng_unit(a.keys[blockIdx.x], i)));
-        const candidate c = { score, (int32_t)i };
-        mine = better(mine, c);
-    }
-    whole_top = block_max(whole_top, tops);
-    top = block_max(top, tops);
-    const int32_t id = best_of_block(mine).id;
-    const double temperature = a.own_temperature && a.temperature > 0 ? a.temperature : 1;
-    double whole = 0, allowed = 0;
-    for (uint32_t i = threadIdx.x; i < a.n_vocab; i += CHOICE_THREADS) {
-        whole += exp((double)x[i] - (double)whole_top);
-        if (x[i] > NOTHING && is_allowed(a, i))
-            allowed += exp(((double)x[i] - (double)top) / temperature);
-    }
-    whole = block_sum(whole, sums);
-    allowed = block_sum(allowed, sums);
-    if (threadIdx.x > 0) return;
-    a.ids[blockIdx.x] = id;
-    const double chosen = id < 0 ? 0 : (double)x[id];
-    a.numbers[2 * blockIdx.x] = chosen - (double)whole_top - log(whole);
-    a.numbers[2 * blockIdx.x + 1] = exp((chosen - (double)top) / temperature) / allowed;
-}
-
-static void choose(void *stream, const laci_cu_choose *a)
-{
-    LACI_LAUNCH(choose_rows, a->n, CHOICE_THREADS, 0, stream, *a);
-}
-
 void LACI_CU_NAME(fill_rows)(laci_cu_api *api)
 {
     api->embed = embed;
@@ -348,5 +266,4 @@ void LACI_CU_NAME(fill_rows)(laci_cu_api *api)
     api->product = product;
     api->mlp = mlp;
     api->add = add;
-    api->choose = choose;
 }

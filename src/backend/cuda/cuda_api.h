@@ -204,16 +204,19 @@ typedef struct {
     bool guide;
 } laci_cu_add;
 
-/* Greedy or Gumbel choice without filters; host logic takes other rules to the CPU. */
+/* What a choice's confidence is; laci_confidence has the same order. */
+enum { LACI_CU_MODEL, LACI_CU_CHOSEN, LACI_CU_MARGIN, LACI_CU_ENTROPY };
+
+/* Choices by rule (laci_choice_rule), a row each. */
 typedef struct {
     const float *logits; /* [n, n_vocab] */
     const uint64_t *keys;
     int32_t *ids;    /* [n]; -1 = nothing to choose from */
     double *numbers; /* [n, 2]: log-probability, confidence */
-    double temperature;
-    uint32_t n, n_vocab, n_allowed, n_forbidden;
+    double temperature, top_p;
+    uint32_t n, n_vocab, n_allowed, n_forbidden, top_k, confidence;
     int32_t forbidden[LACI_CU_FORBIDDEN];
-    bool own_temperature; /* confidence under the temperature, not the model's */
+    bool categorical, bf16_confidence;
 } laci_cu_choose;
 
 /* ---- selection ---- */
@@ -322,6 +325,7 @@ typedef struct {
 /* Each .cu file fills its part. */
 void LACI_CU_NAME(fill_runtime)(laci_cu_api *api);
 void LACI_CU_NAME(fill_rows)(laci_cu_api *api);
+void LACI_CU_NAME(fill_choose)(laci_cu_api *api);
 void LACI_CU_NAME(fill_attend)(laci_cu_api *api);
 void LACI_CU_NAME(fill_attend_sm90)(laci_cu_api *api);
 void LACI_CU_NAME(fill_select)(laci_cu_api *api);

@@ -154,7 +154,6 @@ static void cuda_close(laci_backend *be)
     if (cuda->results.data) cuda->api.host_release(cuda->results.data);
     laci_cu_blas_close(cuda->blas, &mem);
     laci_release(&mem, cuda->jobs);
-    laci_release(&mem, cuda->row);
     laci_release(&mem, cuda);
 }
 
@@ -457,21 +456,16 @@ static void cuda_guide(laci_backend *be, laci_buf *cond, const laci_buf *uncond,
 
 /* ------------------------------------------------------------------ opening */
 
-/* Host memory of one choice made on the CPU: a row of logits and as many ids. */
+/* Nothing is computed on the host. */
 static size_t cuda_scratch_need(const laci_backend *weights, const laci_scratch_dims *dims)
 {
-    (void)weights;
-    return dims->n_vocab * (sizeof(float) + sizeof(int32_t));
+    (void)weights, (void)dims;
+    return 0;
 }
 
 static lac_status cuda_reserve(laci_backend *be, size_t bytes_per_thread, lac_error *err)
 {
-    cuda_backend *cuda = cuda_of(be);
-    float *row = laci_alloc(&be->mem, bytes_per_thread);
-    if (!row) return laci_fail_memory(err, "a row of logits", bytes_per_thread);
-    laci_release(&be->mem, cuda->row);
-    cuda->row = row;
-    cuda->row_size = bytes_per_thread;
+    (void)be, (void)bytes_per_thread, (void)err;
     return LAC_OK;
 }
 

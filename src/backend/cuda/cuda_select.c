@@ -272,29 +272,11 @@ void laci_cuda_pool_columns(laci_backend *be, const laci_buf *x, size_t n_rows, 
 
 /* ------------------------------------------------------------------ tokens */
 
-/* Rules the device knows: the most probable or a Gumbel draw, without filters. */
-static bool on_device(const laci_choice_rule *rule)
-{
-    const bool filtered = (rule->top_p > 0 && rule->top_p < 1) || rule->top_k > 0;
-    const bool known = rule->confidence == LACI_CONFIDENCE_MODEL
-                           ? !rule->bf16_confidence
-                           : rule->confidence == LACI_CONFIDENCE_CHOSEN;
-    return known && !filtered && (rule->temperature <= 0 || rule->draw == LACI_DRAW_GUMBEL);
-}
-
-/* Any rule: rows come to the host one by one. */
-static void choose_on_host(laci_backend *be, const laci_choice_rule *rule, const laci_buf *logits,
-                           size_t row, size_t n, const uint64_t *keys, laci_choice *out)
-{
-    cuda_backend *cuda = laci_cuda_enter(be);
-    const size_t n_vocab = (size_t)rule->n_vocab;
-    assert(cuda->row_size >= n_vocab * (sizeof(float) + sizeof(int32_t)));
-    for (size_t i = 0; i < n; i++) {
-        laci_cuda_get(cuda, cuda->row, floats_at(logits, (row + i) * n_vocab),
-                      n_vocab * sizeof(float));
-        out[i] = laci_choose(rule, cuda->row, keys[i], (int32_t *)(void *)(cuda->row + n_vocab));
-    }
-}
+_Static_assert((int)LACI_CU_MODEL == (int)LACI_CONFIDENCE_MODEL &&
+                   (int)LACI_CU_CHOSEN == (int)LACI_CONFIDENCE_CHOSEN &&
+                   (int)LACI_CU_MARGIN == (int)LACI_CONFIDENCE_MARGIN &&
+                   (int)LACI_CU_ENTROPY == (int)LACI_CONFIDENCE_ENTROPY,
+               "kinds of confidence cross the border as numbers");
 
 /* The device's answers to the caller's. */
 static void take_choices(cuda_backend *cuda, const char *device, size_t n, laci_choice *out)
@@ -320,21 +302,21 @@ void laci_cuda_choose(laci_backend *be, const laci_choice_rule *rule, laci_buf *
     cuda_backend *cuda = laci_cuda_enter(be);
     const size_t n_vocab = (size_t)rule->n_vocab;
     if (!n) return;
-    if (!on_device(rule)) {
-        choose_on_host(be, rule, logits, row, n, keys, out);
-        return;
-    }
     char *answers = laci_cuda_scratch(cuda, &cuda->scratch, n * 24);
     laci_cu_choose a = {
         .logits = floats_at(logits, row * n_vocab),
         .keys = laci_cuda_put_one(cuda, keys, n * sizeof *keys),
         .numbers = (void *)answers,
         .temperature = rule->temperature,
+        .top_p = rule->top_p,
         .n = (uint32_t)n,
         .n_vocab = (uint32_t)n_vocab,
         .n_allowed = (uint32_t)(rule->n_allowed > 0 ? rule->n_allowed : 0),
         .n_forbidden = (uint32_t)rule->n_forbidden,
-        .own_temperature = rule->confidence == LACI_CONFIDENCE_CHOSEN,
+        .top_k = (uint32_t)(rule->top_k > 0 ? rule->top_k : 0),
+        .confidence = (uint32_t)rule->confidence,
+        .categorical = rule->draw == LACI_DRAW_CATEGORICAL,
+        .bf16_confidence = rule->bf16_confidence,
     };
     for (int i = 0; i < rule->n_forbidden; i++)
         a.forbidden[i] = rule->forbidden[i];

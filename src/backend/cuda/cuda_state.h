@@ -39,9 +39,7 @@ typedef struct {
     laci_cu_scratch results; /* pinned: lists and choices on their way to the host */
     void *jobs;              /* host memory for lists of jobs, owned */
     size_t jobs_size;
-    size_t stats_bytes; /* statistics gathered at once take about so much */
-    float *row;         /* host memory for choices made on the CPU [n_vocab], then ids; owned */
-    size_t row_size;
+    size_t stats_bytes;        /* statistics gathered at once take about so much */
     void *marks[LACI_N_MARKS]; /* events, made when first used */
     int failed;                /* first error of the device; results are NaN from then on */
 } cuda_backend;
