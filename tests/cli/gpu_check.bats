@@ -4,6 +4,7 @@
 load helpers
 
 setup() {
+    command -v python3 >/dev/null || skip "no python3"
     unset LAC_CUDA_ATTEND OUT
     BUNDLE="$BATS_TEST_TMPDIR/bundle"
     export OUT="$BATS_TEST_TMPDIR/out" PATH="$BATS_TEST_TMPDIR/bin:$PATH"

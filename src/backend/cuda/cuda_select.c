@@ -301,6 +301,7 @@ void laci_cuda_choose(laci_backend *be, const laci_choice_rule *rule, laci_buf *
 {
     cuda_backend *cuda = laci_cuda_enter(be);
     const size_t n_vocab = (size_t)rule->n_vocab;
+    assert(n_vocab < 1 << 24); /* the device compares ids as floats */
     if (!n) return;
     char *answers = laci_cuda_scratch(cuda, &cuda->scratch, n * 24);
     laci_cu_choose a = {
