@@ -41,6 +41,7 @@ struct product_job {
     bool is_held;
     float left[2][16]; /* rows g and g + 8 of the left factor, if held */
     uint64_t a, b;
+    int group;
 };
 
 /* What a fragment array held before the products that are under way. */
@@ -64,6 +65,7 @@ struct fiber {
     uint64_t *counted; /* or the counted one, */
     uint32_t parity;   /* for this phase */
     bool fenced;
+    int product_group;
     unsigned n_products; /* all told: the warps of a group take part in the same ones */
     std::vector<product_job> products;
     std::vector<saved_sums> saved;
@@ -271,7 +273,7 @@ static void run_block(size_t n)
         fiber &f = fibers[i];
         f.started = false, f.at = READY, f.turn = 0, f.group = 0;
         f.copies.clear();
-        f.fenced = false, f.n_products = 0;
+        f.fenced = false, f.n_products = 0, f.product_group = 0;
         f.products.clear(), f.saved.clear();
     }
     counted.clear();

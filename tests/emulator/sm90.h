@@ -32,7 +32,8 @@ void products_begin();
 /* A product this lane has a part in: n / 8 fragments of c. held: the left factor's registers, NULL:
  * a is a descriptor. */
 void product(float (*c)[4], unsigned n, const uint32_t *held, uint64_t a, uint64_t b);
-void products_end();
+void products_commit();
+void products_wait(int n_left);
 } /* namespace emulator */
 
 static inline uint32_t shared_address(const void *p)
@@ -107,9 +108,14 @@ static inline void products_begin()
     emulator::products_begin();
 }
 
-static inline void products_end()
+static inline void products_commit()
 {
-    emulator::products_end();
+    emulator::products_commit();
+}
+
+template <int N> static inline void products_wait()
+{
+    emulator::products_wait(N);
 }
 
 template <int N> static inline void settle(float (*)[4])

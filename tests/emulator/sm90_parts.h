@@ -219,8 +219,10 @@ void product(float (*c)[4], unsigned n, const uint32_t *held, uint64_t a, uint64
     fiber &f = fibers[current];
     if (memcmp(slots[0].bytes + 16, &in.a, 16) != 0) stop("lanes with different descriptors");
     if (!f.fenced) stop("a product without a fence before it");
-    product_job job = { c, n, held != NULL, {}, a, b };
+    product_job job = { c, n, held != NULL, {}, a, b, f.product_group };
     if (held) gather_left(job, slots);
+    for (const product_job &other : f.products) /* in order only within one group */
+        if (other.c == c && other.group != f.product_group) stop("sums of a group under way");
     f.products.push_back(job);
     f.n_products++;
     if (is_under_way(f, c)) return;
@@ -250,17 +252,34 @@ static void compute(const product_job &job, float *sums)
         }
 }
 
-void products_end()
+void products_commit()
+{
+    (void)exchange("wgmma.commit_group", "", 0);
+    fibers[current].product_group++;
+    fibers[current].fenced = false;
+}
+
+/* Computes what must be done, and gives fragments back that no product is left for. */
+void products_wait(int n_left)
 {
     (void)exchange("wgmma.wait_group", "", 0);
     fiber &f = fibers[current];
-    for (const product_job &job : f.products)
+    size_t n = 0;
+    for (; n < f.products.size() && f.products[n].group < f.product_group - n_left; n++)
         for (saved_sums &s : f.saved)
-            if (s.c == job.c) compute(job, s.x.data());
-    for (const saved_sums &s : f.saved)
-        memcpy(s.c, s.x.data(), s.x.size() * sizeof(float));
-    f.products.clear(), f.saved.clear();
-    f.fenced = false;
+            if (s.c == f.products[n].c) compute(f.products[n], s.x.data());
+    f.products.erase(f.products.begin(), f.products.begin() + (ptrdiff_t)n);
+    std::vector<saved_sums> rest;
+    for (const saved_sums &s : f.saved) {
+        bool is_busy = false;
+        for (const product_job &job : f.products)
+            is_busy = is_busy || job.c == s.c;
+        if (is_busy)
+            rest.push_back(s);
+        else
+            memcpy(s.c, s.x.data(), s.x.size() * sizeof(float));
+    }
+    f.saved.swap(rest);
 }
 
 /* All warps of a group took part in the same products, and waited for them. */

@@ -182,7 +182,9 @@ static __global__ void __launch_bounds__(WARPS *WARP) attend_mma(const laci_cu_a
             score_tile(s, w, m, stage);
             mask_tile(s, m.keys(stage), w.limit, a.scale,
                       a.valid || lane + LACI_CU_TILE > job.full_end);
-            exponentials(s, w);
+            float shrink[2];
+            exponentials(s, w, shrink);
+            shrink_rows(w, shrink);
             if (a.stats) put_stats(a, job, s, w.top, lane);
             add_values(w, s, m, stage);
         }

@@ -1,13 +1,15 @@
 /* cu_attend_sm90.cu: attention by plan with the instructions of compute capability 9.0: keys and
  * values travel by the bulk tensor engine, wgmma multiplies, and warp groups have roles
- * (FlashAttention-3's arrangement, arXiv 2407.08608, without its overlap inside a group): the last
- * group copies, each other one owns 64 rows, so that one multiplies while another one
- * exponentiates. It takes plans whose lanes come in runs of 64 neighbouring keys; rows, softmax,
- * statistics and results are those of attend_mma (cu_tile.h). */
+ * (FlashAttention-3's arrangement, arXiv 2407.08608): the last group copies, each other one owns 64
+ * rows. While one group exponentiates another one multiplies, and within a group the values of a
+ * tile are added while the scores of the next one are made and exponentiated. It takes plans whose
+ * lanes come in runs of 64 neighbouring keys; rows, softmax, statistics and results are those of
+ * attend_mma (cu_tile.h). */
 #include "backend/cuda/cu_sm90.h"
 #include "backend/cuda/cu_tile.h"
 
 enum { GROUP = 128 }; /* threads of a warp group */
+enum { KEYS_HERE, KEYS_FREE, VALUES_HERE, VALUES_FREE, N_BARRIERS };
 
 /* Shared memory of a block for heads of up to HD channels: queries [HD / 64][GROUPS * 64], STAGES
  * of keys [HD / 64][KEYS], as many of values, all in rows of 64 channels, swizzled; then barriers,
@@ -17,7 +19,7 @@ template <int HD, int KEYS, int STAGES, int GROUPS> struct tile_memory {
     static constexpr int Q_SLAB = GROUPS * 64 * BOX_ROW_BYTES, K_SLAB = KEYS * BOX_ROW_BYTES;
     static constexpr int Q_BYTES = SLABS * Q_SLAB, TILE_BYTES = SLABS * K_SLAB;
     static constexpr int BARRIERS = Q_BYTES + 2 * STAGES * TILE_BYTES;
-    static constexpr int BYTES = 1024 + BARRIERS + STAGES * (3 * 8 + RUNS * 4);
+    static constexpr int BYTES = 1024 + BARRIERS + STAGES * (N_BARRIERS * 8 + RUNS * 4);
     char *base; /* at a multiple of 1024 */
     __device__ char *q() const
     {
@@ -31,22 +33,15 @@ template <int HD, int KEYS, int STAGES, int GROUPS> struct tile_memory {
     {
         return base + Q_BYTES + (STAGES + stage) * TILE_BYTES;
     }
-    /* Keys have arrived; values have; the stage is free again. */
-    __device__ uint64_t *k_full(int stage) const
+    /* A stage's keys have arrived, and are read no more; its values likewise. */
+    __device__ uint64_t *barrier(int kind, int stage) const
     {
-        return reinterpret_cast<uint64_t *>(base + BARRIERS) + stage;
-    }
-    __device__ uint64_t *v_full(int stage) const
-    {
-        return k_full(STAGES + stage);
-    }
-    __device__ uint64_t *empty(int stage) const
-    {
-        return k_full(2 * STAGES + stage);
+        return reinterpret_cast<uint64_t *>(base + BARRIERS) + kind * STAGES + stage;
     }
     __device__ uint32_t *runs(int stage) const
     {
-        return reinterpret_cast<uint32_t *>(base + BARRIERS + 3 * STAGES * 8) + stage * RUNS;
+        return reinterpret_cast<uint32_t *>(base + BARRIERS + N_BARRIERS * STAGES * 8) +
+               stage * RUNS;
     }
 };
 
@@ -54,33 +49,56 @@ template <int HD, int KEYS, int STAGES, int GROUPS> struct tile_memory {
 
 /* ------------------------------------------------------------------ the group that copies */
 
-/* One thread fills stage after stage. A run past the last lane repeats the tile's first one: its
+/* Boxes of a tile, slab by slab. */
+template <typename M>
+static __device__ __forceinline__ void
+copy_boxes(char *to, const tensor_map *map, uint64_t *barrier, const uint32_t *runs, uint32_t head)
+{
+    barrier_expect(barrier, M::TILE_BYTES);
+    for (int i = 0; i < M::SLABS * M::RUNS; i++)
+        copy_box(to + i * BOX_BYTES, map, barrier,
+                 static_cast<uint32_t>(i / M::RUNS) * BOX_CHANNELS, runs[i % M::RUNS], head);
+}
+
+/* Where a tile's runs of keys begin. A run past the last lane repeats the tile's first one: its
  * scores are masked, its values are numbers. */
+template <typename M>
+static __device__ __forceinline__ void find_runs(const laci_cu_attend &a, const laci_cu_job &job,
+                                                 uint32_t tile, uint32_t *runs)
+{
+    const uint32_t lane = job.first + tile * M::RUNS * BOX_KEYS;
+    for (uint32_t run = 0; run < M::RUNS; run++) {
+        const uint32_t key = key_at(a, job, lane + run * BOX_KEYS);
+        runs[run] = key == LACI_CU_NO_KEY ? runs[0] : key;
+    }
+}
+
+/* One thread fills stage after stage: the keys of a tile before the values of the one before it, as
+ * they are read. */
 template <typename M, int STAGES>
 static __device__ void copy_tiles(const laci_cu_attend &a, const laci_cu_job &job, M m,
                                   const tensor_map *keys, const tensor_map *values,
                                   uint32_t n_tiles)
 {
-    constexpr uint32_t KEYS = M::RUNS * BOX_KEYS;
     const uint32_t head = job.batch * a.n_kv_heads + job.head / (a.n_heads / a.n_kv_heads);
-    for (uint32_t tile = 0; tile < n_tiles; tile++) {
-        const int stage = static_cast<int>(tile % STAGES);
-        const uint32_t lane = job.first + tile * KEYS, first = key_at(a, job, lane);
-        if (tile >= STAGES) barrier_wait(m.empty(stage), (tile / STAGES - 1) & 1);
-        for (int run = 0; run < M::RUNS; run++) {
-            const uint32_t key = key_at(a, job, lane + static_cast<uint32_t>(run) * BOX_KEYS);
-            m.runs(stage)[run] = key == LACI_CU_NO_KEY ? first : key;
+    uint32_t runs[2][M::RUNS] = {}; /* of this tile and of the one before it */
+    for (uint32_t tile = 0; tile <= n_tiles && n_tiles; tile++) {
+        if (tile < n_tiles) {
+            const int stage = static_cast<int>(tile % STAGES);
+            find_runs<M>(a, job, tile, runs[0]);
+            if (tile >= STAGES) barrier_wait(m.barrier(KEYS_FREE, stage), (tile / STAGES - 1) & 1);
+            for (int run = 0; run < M::RUNS; run++)
+                m.runs(stage)[run] = runs[0][run];
+            copy_boxes<M>(m.k(stage), keys, m.barrier(KEYS_HERE, stage), runs[0], head);
         }
-        barrier_expect(m.k_full(stage), M::TILE_BYTES);
-        for (int i = 0; i < M::SLABS * M::RUNS; i++)
-            copy_box(m.k(stage) + i * BOX_BYTES, keys, m.k_full(stage),
-                     static_cast<uint32_t>(i / M::RUNS) * BOX_CHANNELS, m.runs(stage)[i % M::RUNS],
-                     head);
-        barrier_expect(m.v_full(stage), M::TILE_BYTES);
-        for (int i = 0; i < M::SLABS * M::RUNS; i++)
-            copy_box(m.v(stage) + i * BOX_BYTES, values, m.v_full(stage),
-                     static_cast<uint32_t>(i / M::RUNS) * BOX_CHANNELS, m.runs(stage)[i % M::RUNS],
-                     head);
+        if (tile > 0) {
+            const int stage = static_cast<int>((tile - 1) % STAGES);
+            if (tile > STAGES)
+                barrier_wait(m.barrier(VALUES_FREE, stage), ((tile - 1) / STAGES - 1) & 1);
+            copy_boxes<M>(m.v(stage), values, m.barrier(VALUES_HERE, stage), runs[1], head);
+        }
+        for (int run = 0; run < M::RUNS; run++)
+            runs[1][run] = runs[0][run];
     }
 }
 
@@ -103,9 +121,9 @@ static __device__ void store_queries(const laci_cu_attend &a, const laci_cu_job 
     }
 }
 
-/* s = scores of a stage's keys: 16 channels a step. */
+/* Begins s = scores of a stage's keys: 16 channels a step. */
 template <typename M, int N>
-static __device__ __forceinline__ void score_keys(float (&s)[N][4], M m, int stage)
+static __device__ __forceinline__ void begin_scores(float (&s)[N][4], M m, int stage)
 {
     const uint32_t q = shared_address(m.q()) + threadIdx.x / GROUP * (64 * BOX_ROW_BYTES);
     const uint32_t k = shared_address(m.k(stage));
@@ -119,8 +137,7 @@ static __device__ __forceinline__ void score_keys(float (&s)[N][4], M m, int sta
         multiply_shared<8 * N>(s, matrix_descriptor(q + step / 4 * M::Q_SLAB + at, 16, 1024),
                                matrix_descriptor(k + step / 4 * M::K_SLAB + at, 16, 1024));
     }
-    products_end();
-    settle<N>(s);
+    products_commit();
 }
 
 /* Scores in powers of two; -infinity where a row may not read. */
@@ -146,24 +163,29 @@ static __device__ __forceinline__ void mask_keys(float (&s)[N][4], const laci_cu
     }
 }
 
-/* out += p times a stage's values: 16 keys a step, 128 channels a product where there are so many.
- */
-template <typename M, int HD, int N>
-static __device__ __forceinline__ void add_products(row_sums<HD> &w, const float (&s)[N][4], M m,
-                                                    int stage)
+/* Probabilities as the left factor of products with values: 16 keys each. */
+template <int N>
+static __device__ __forceinline__ void pack_tile(uint32_t (&p)[N / 2][4], const float (&s)[N][4])
 {
-    constexpr int WIDE = HD < 128 ? HD : 128;
-    const uint32_t v = shared_address(m.v(stage));
-    uint32_t p[N / 2][4];
 #pragma unroll
     for (int step = 0; step < N / 2; step++) {
         const float *low = s[2 * step], *high = s[2 * step + 1];
         p[step][0] = pack_bf16(low[0], low[1]), p[step][1] = pack_bf16(low[2], low[3]);
         p[step][2] = pack_bf16(high[0], high[1]), p[step][3] = pack_bf16(high[2], high[3]);
     }
+}
+
+/* Begins out += p times a stage's values: 16 keys a step, 128 channels a product where there are so
+ * many. */
+template <typename M, int HD, int STEPS>
+static __device__ __forceinline__ void begin_values(row_sums<HD> &w, const uint32_t (&p)[STEPS][4],
+                                                    M m, int stage)
+{
+    constexpr int WIDE = HD < 128 ? HD : 128;
+    const uint32_t v = shared_address(m.v(stage));
     products_begin();
 #pragma unroll
-    for (int step = 0; step < N / 2; step++) {
+    for (int step = 0; step < STEPS; step++) {
 #pragma unroll
         for (int c = 0; c < HD; c += WIDE)
             multiply_held<WIDE>(w.out + c / 8, p[step],
@@ -171,9 +193,29 @@ static __device__ __forceinline__ void add_products(row_sums<HD> &w, const float
                                                       static_cast<uint32_t>(step) * 2048,
                                                   M::K_SLAB, 1024));
     }
-    products_end();
-    settle<HD / 8>(w.out);
-    hold<N / 2>(p);
+    products_commit();
+}
+
+/* This warp reads a stage's keys or values no more. */
+static __device__ __forceinline__ void release(uint64_t *barrier)
+{
+    __syncwarp();
+    if (threadIdx.x % WARP == 0) barrier_arrive(barrier);
+}
+
+/* Scores of a tile to probabilities; sums of values shrink later. */
+template <typename M, int HD, int N>
+static __device__ __forceinline__ void
+finish_scores(float (&s)[N][4], const laci_cu_attend &a, const laci_cu_job &job, M m, int stage,
+              uint32_t lane, row_sums<HD> &w, float shrink[2])
+{
+    settle<N>(s);
+    mask_keys(s, a, job, m.runs(stage), w.limit, lane);
+    release(m.barrier(KEYS_FREE, stage));
+    exponentials(s, w, shrink);
+    for (uint32_t run = 0; a.stats && run < M::RUNS; run++)
+        if (lane + run * BOX_KEYS < job.end)
+            put_stats(a, job, s + 8 * run, w.top, lane + run * BOX_KEYS);
 }
 
 template <typename M, int HD, int STAGES>
@@ -182,25 +224,42 @@ static __device__ __forceinline__ void attend_tiles(const laci_cu_attend &a, con
 {
     constexpr uint32_t KEYS = M::RUNS * BOX_KEYS;
     row_sums<HD> w;
+    float s[KEYS / 8][4], shrink[2];
+    uint32_t p[KEYS / 16][4];
     begin_rows(a, job, w);
     store_queries(a, job, m);
     fence_for_products();
     group_sync(1 + threadIdx.x / GROUP);
-    for (uint32_t tile = 0; tile < n_tiles; tile++) {
+    if (n_tiles) {
+        barrier_wait(m.barrier(KEYS_HERE, 0), 0);
+        begin_scores(s, m, 0);
+        products_wait<0>();
+        finish_scores(s, a, job, m, 0, job.first, w, shrink);
+        pack_tile(p, s);
+        uint32_t tile = 0;
+        for (; tile + 1 < n_tiles; tile++) { /* no branch here while products are under way */
+            const uint32_t next = tile + 1;
+            const int stage = static_cast<int>(tile % STAGES);
+            const int after = static_cast<int>(next % STAGES);
+            barrier_wait(m.barrier(KEYS_HERE, after), next / STAGES & 1);
+            begin_scores(s, m, after);
+            barrier_wait(m.barrier(VALUES_HERE, stage), tile / STAGES & 1);
+            begin_values(w, p, m, stage);
+            products_wait<1>();
+            finish_scores(s, a, job, m, after, job.first + next * KEYS, w, shrink);
+            products_wait<0>();
+            settle<HD / 8>(w.out);
+            hold<KEYS / 16>(p);
+            release(m.barrier(VALUES_FREE, stage));
+            shrink_rows(w, shrink);
+            pack_tile(p, s);
+        }
         const int stage = static_cast<int>(tile % STAGES);
-        const uint32_t lane = job.first + tile * KEYS, parity = tile / STAGES & 1;
-        float s[KEYS / 8][4];
-        barrier_wait(m.k_full(stage), parity);
-        score_keys(s, m, stage);
-        mask_keys(s, a, job, m.runs(stage), w.limit, lane);
-        exponentials(s, w);
-        for (int run = 0; a.stats && run < M::RUNS; run++)
-            if (lane + static_cast<uint32_t>(run) * BOX_KEYS < job.end)
-                put_stats(a, job, s + 8 * run, w.top, lane + static_cast<uint32_t>(run) * BOX_KEYS);
-        barrier_wait(m.v_full(stage), parity);
-        add_products(w, s, m, stage);
-        __syncwarp(); /* every lane has read where the runs begin */
-        if (threadIdx.x % WARP == 0) barrier_arrive(m.empty(stage));
+        barrier_wait(m.barrier(VALUES_HERE, stage), tile / STAGES & 1);
+        begin_values(w, p, m, stage);
+        products_wait<0>();
+        settle<HD / 8>(w.out);
+        hold<KEYS / 16>(p);
     }
     finish_rows(a, job, w);
 }
@@ -223,9 +282,10 @@ static __global__ void __launch_bounds__((GROUPS + 1) * GROUP, 1)
     const uint32_t n_tiles = (n_lanes + KEYS - 1) / KEYS;
     if (threadIdx.x == 0) {
         for (int stage = 0; stage < STAGES; stage++) {
-            barrier_init(m.k_full(stage), 1);
-            barrier_init(m.v_full(stage), 1);
-            barrier_init(m.empty(stage), GROUPS * GROUP / WARP);
+            barrier_init(m.barrier(KEYS_HERE, stage), 1);
+            barrier_init(m.barrier(VALUES_HERE, stage), 1);
+            barrier_init(m.barrier(KEYS_FREE, stage), GROUPS * GROUP / WARP);
+            barrier_init(m.barrier(VALUES_FREE, stage), GROUPS * GROUP / WARP);
         }
         barrier_init_done();
     }

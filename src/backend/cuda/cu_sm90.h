@@ -230,14 +230,19 @@ static __device__ __forceinline__ void products_begin()
     asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
 }
 
-/* Waits for all products begun. */
-static __device__ __forceinline__ void products_end()
+/* After the last of a row of products: they are one group. */
+static __device__ __forceinline__ void products_commit()
 {
     asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
-    asm volatile("wgmma.wait_group.sync.aligned 0;" ::: "memory");
 }
 
-/* Keeps reads of c behind products_end: the compiler sees no other tie between them. */
+/* Waits until at most N groups, the newest ones, are under way. */
+template <int N> static __device__ __forceinline__ void products_wait()
+{
+    asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(N) : "memory");
+}
+
+/* Keeps reads of c behind products_wait: the compiler sees no other tie between them. */
 template <int N> static __device__ __forceinline__ void settle(float (*c)[4])
 {
 #pragma unroll

@@ -154,10 +154,12 @@ static __device__ void put_stats(const laci_cu_attend &a, const laci_cu_job &job
     }
 }
 
-/* Probabilities in place of scores, measured from a new maximum; what was summed shrinks to it.
- * While no score is above -infinity they are measured from 0: the row stays empty. */
+/* Probabilities in place of scores, measured from a new maximum, to which sums of values must then
+ * shrink (shrink_rows). While no score is above -infinity they are measured from 0: the row stays
+ * empty. */
 template <int HD, int N>
-static __device__ __forceinline__ void exponentials(float (&s)[N][4], row_sums<HD> &w)
+static __device__ __forceinline__ void exponentials(float (&s)[N][4], row_sums<HD> &w,
+                                                    float shrink[2])
 {
 #pragma unroll
     for (int half = 0; half < 2; half++) {
@@ -168,7 +170,7 @@ static __device__ __forceinline__ void exponentials(float (&s)[N][4], row_sums<H
         top = fmaxf(top, __shfl_xor_sync(ALL_LANES, top, 1));
         top = fmaxf(top, __shfl_xor_sync(ALL_LANES, top, 2));
         const float base = top == NOTHING ? 0 : top;
-        const float shrink = fast_exp2(w.top[half] - base);
+        shrink[half] = fast_exp2(w.top[half] - base);
         float sum = 0;
 #pragma unroll
         for (int j = 0; j < N; j++) {
@@ -176,12 +178,19 @@ static __device__ __forceinline__ void exponentials(float (&s)[N][4], row_sums<H
             s[j][2 * half + 1] = fast_exp2(s[j][2 * half + 1] - base);
             sum += s[j][2 * half] + s[j][2 * half + 1];
         }
-        w.sum[half] = w.sum[half] * shrink + sum;
+        w.sum[half] = w.sum[half] * shrink[half] + sum;
         w.top[half] = top;
-#pragma unroll
-        for (int c = 0; c < HD / 8; c++)
-            w.out[c][2 * half] *= shrink, w.out[c][2 * half + 1] *= shrink;
     }
+}
+
+template <int HD>
+static __device__ __forceinline__ void shrink_rows(row_sums<HD> &w, const float shrink[2])
+{
+#pragma unroll
+    for (int c = 0; c < HD / 8; c++)
+#pragma unroll
+        for (int i = 0; i < 4; i++)
+            w.out[c][i] *= shrink[i / 2];
 }
 
 template <int HD>

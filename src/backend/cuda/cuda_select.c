@@ -253,9 +253,10 @@ void laci_cuda_row_changes(laci_backend *be, const laci_buf *x, const laci_buf *
         laci_cuda_note(cuda, cuda->api.last_error());
         laci_cuda_get(cuda, sums, a.sums, bytes);
     }
+    const bool is_known = sums && !cuda->failed;
     for (size_t i = 0; i < n; i++) {
-        change[i] = cuda->failed ? NAN : sums[2 * i];
-        size[i] = cuda->failed ? NAN : sums[2 * i + 1];
+        change[i] = is_known ? sums[2 * i] : NAN;
+        size[i] = is_known ? sums[2 * i + 1] : NAN;
     }
 }
 
