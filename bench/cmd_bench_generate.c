@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "benches.h"
 #include "console.h"
+#include "device.h"
 #include "made_model.h"
 #include "options.h"
 #include "sparse_options.h"
@@ -30,6 +31,7 @@ static const char *const policy_names[N_POLICIES] = { "off", "window", "streamin
 typedef struct {
     bench_options common;
     const char *shape, *ctx, *steps, *policies, *dtype;
+    const char *backend; /* NULL = cpu */
     const char *density_text;
     sparse_flags sparse_text; /* skip, select, fidelity and block of it */
     int n_layers, n_generated, block_length;
@@ -53,6 +55,7 @@ static const args_flag flags[] = {
     { ARGS_INT, "block-length", 0, "N", AT(block_length), 1, 512, NULL,
       "rows of logits a step computes (default 32)" },
     { ARGS_TEXT, "dtype", 0, "TYPE", AT(dtype), 0, 0, NULL, "f32 or bf16 (default bf16)" },
+    BENCH_BACKEND_FLAG(AT(backend)),
     { ARGS_GROUP, .help = "Policy" },
     { ARGS_TEXT, "sparse", 0, "LIST", AT(policies), 0, 0, NULL,
       "off, window, streaming, sparsed, fidelity (default sparsed)" },
@@ -87,6 +90,7 @@ typedef struct {
     int shape, policy, n_threads;
     size_t ctx;
     lac_session *session, *dense; /* the same where the policy's own first step is dense */
+    laci_backend *marked;         /* of the session whose step runs */
     double layer[N_KINDS][MAX_REPEATS], last[N_KINDS][MAX_REPEATS]; /* milliseconds */
     double head[MAX_REPEATS];
     size_t n;
@@ -100,16 +104,13 @@ static bool measures(int policy)
 
 /* ------------------------------------------------------------------ one step */
 
-/* When the layers before the last were done. */
-typedef struct {
-    int n_layers;
-    instant done;
-} layer_clock;
+/* Marks of the backend's clock within a step. */
+enum { STEP_BEGIN, LAYERS_DONE, STEP_DONE };
 
 static void see_plan(void *user, const lac_plan_view *plan)
 {
-    layer_clock *clock = user;
-    if (plan->layer == clock->n_layers - 1) clock->done = instant_now();
+    const generate_run *r = user;
+    if (plan->layer == r->opt->n_layers - 1) laci_backend_mark(r->marked, LAYERS_DONE);
 }
 
 static lac_status run_step(generate_run *r, lac_session *s, size_t n, int kind, lac_error *err)
@@ -117,7 +118,7 @@ static lac_status run_step(generate_run *r, lac_session *s, size_t n, int kind, 
     const generate_options *opt = r->opt;
     const size_t n_new = (size_t)opt->n_generated < n ? (size_t)opt->n_generated : n / 2;
     const size_t n_rows = (size_t)opt->block_length < n_new ? (size_t)opt->block_length : n_new;
-    layer_clock clock = { .n_layers = opt->n_layers };
+    r->marked = s->be;
     const laci_pass pass = { .ids = s->input,
                              .n = n,
                              .rows = s->rows,
@@ -125,15 +126,17 @@ static lac_status run_step(generate_run *r, lac_session *s, size_t n, int kind, 
                              .moment = { .step = kind, .n_steps = 4, .prompt_end = n - n_new },
                              .sink = { made_drop_rows, NULL },
                              .on_plan = see_plan,
-                             .user = &clock };
+                             .user = r };
     for (size_t i = 0; i < n_rows; i++)
         s->rows[i] = (int32_t)(n - n_new + i);
-    const instant start = instant_now();
+    laci_backend_mark(s->be, STEP_BEGIN);
     const lac_status st = laci_forward(s, &pass, err);
-    const double end = instant_now().wall;
-    r->layer[kind][r->n] = 1e3 * (clock.done.wall - start.wall) / opt->n_layers;
-    r->last[kind][r->n] = 1e3 * (end - clock.done.wall);
-    return st;
+    if (st) return st;
+    laci_backend_mark(s->be, STEP_DONE);
+    r->layer[kind][r->n] =
+        1e3 * laci_backend_between(s->be, STEP_BEGIN, LAYERS_DONE) / opt->n_layers;
+    r->last[kind][r->n] = 1e3 * laci_backend_between(s->be, LAYERS_DONE, STEP_DONE);
+    return LAC_OK;
 }
 
 /* Logits of the rows of a step, for the whole vocabulary of the shape. */
@@ -142,9 +145,10 @@ static void run_head(generate_run *r)
     lac_session *s = r->session;
     size_t n = (size_t)r->opt->block_length;
     if (n > s->layout.logit_rows) n = s->layout.logit_rows;
-    const instant start = instant_now();
+    laci_backend_mark(s->be, STEP_BEGIN);
     laci_forward_logits(s, s->buf[LACI_BUF_X], 0, n, s->buf[LACI_BUF_LOGITS]);
-    const double ms = 1e3 * (instant_now().wall - start.wall);
+    laci_backend_mark(s->be, STEP_DONE);
+    const double ms = 1e3 * laci_backend_between(s->be, STEP_BEGIN, STEP_DONE);
     r->head[r->n] = ms * (double)r->opt->block_length / (double)n *
                     (double)made_shape_vocab(r->shape) / r->model->config.n_vocab;
 }
@@ -216,6 +220,7 @@ static bench_row row_begin(const generate_run *r)
     row_count(&row, "n_heads", (size_t)c->n_heads);
     row_count(&row, "n_kv_heads", (size_t)c->n_kv_heads);
     row_count(&row, "d_head", (size_t)c->d_head);
+    row_text(&row, "backend", laci_backend_name(r->session->be));
     row_text(&row, "dtype", laci_backend_act(r->model->be) == LACI_BF16 ? "bf16" : "f32");
     row_count(&row, "threads", (size_t)r->n_threads);
     if (r->policy != OFF) row_count(&row, "block", how->block);
@@ -360,6 +365,7 @@ static int make_model(lac_model **out, const generate_lists *l, const generate_o
     made_options how = { .shape = l->shape,
                          .n_layers = opt->n_layers + 1,
                          .n_threads = (int)l->threads.values[0],
+                         .backend = opt->backend,
                          .dtype = l->dtype.values[0],
                          .n_vocab = made_shape_vocab(l->shape) };
     lac_error err = { .message = "" };

@@ -1,7 +1,8 @@
 #!/bin/sh
 # gpu_check.sh: everything that needs an NVIDIA GPU, in one command of less than eight minutes: builds,
-# compares the CUDA backend with the CPU, runs compute-sanitizer, compares tokens, times attention,
-# decoding and a step, and PyTorch's attention in the same run. Results are written as they come.
+# compares the CUDA backend with the CPU and its two attention kernels with each other, compares
+# tokens, times attention, decoding, a step and generations, and PyTorch's attention in the same run,
+# and runs compute-sanitizer. Results are written as they come, and what no time is left for is named.
 # Without a GPU it says so in one line and exits 0.
 set -eu
 cd "$(dirname "$0")/.."
@@ -17,8 +18,9 @@ usage: scripts/gpu_check.sh [--quick] [--from FOLDER]
                    for a machine with a GPU that lacks the libraries to build with
   --help           print this
 
-Results: eight files in the folder OUT names (bench/results/gpu). Exit status: 0 when all that ran
-is well or there is no GPU, 1 when something failed, 2 for a wrong option.
+Results: at most eight files in the folder OUT names (bench/results/gpu); log.txt ends with the
+table. Exit status: 0 when all that ran is well or there is no GPU, 1 when something failed, 2 for a
+wrong option.
 TEXT
 }
 
@@ -38,8 +40,20 @@ done
 
 tests='test_cuda_rows test_attend test_attend_batch test_attend_parts test_attend_stats test_cpu_select
     test_cuda_large test_cuda_generate test_cuda_jobs'
+limit=450 # seconds of all of it
 started=$(date +%s)
 seconds() { echo $(($(date +%s) - started)); }
+
+# Runs a command for at most so many seconds, and within the limit of all: 124 = stopped, 125 = there
+# was no time to begin.
+within() { # SECONDS COMMAND...
+    most=$1
+    shift
+    left=$((limit - $(seconds)))
+    [ "$left" -ge 5 ] || return 125
+    [ "$left" -ge "$most" ] || most=$left
+    timeout "$most" "$@"
+}
 
 # ---------------------------------------------------------------- building
 
@@ -112,84 +126,118 @@ export LACUNA_TEST_ROOT="$PWD"
 
 # ---------------------------------------------------------------- right?
 
-for name in $tests; do
-    backend=cuda
-    [ "$name" != test_cuda_jobs ] || backend=cpu
-    if LAC_TEST_BACKEND=$backend timeout 60 "$programs/$name" >"$out/tests.tmp" 2>&1; then
-        say "test $name: passed"
-    else
-        failed "$name (exit $?)"
-        grep -E 'FAILED|ERROR|error|skipped' "$out/tests.tmp" | head -n 8 | tee -a "$log"
-    fi
-    { echo "== $name"; cat "$out/tests.tmp"; } >>"$out/tests.txt"
-done
+run_test() { # NAME KERNEL
+    backend=cuda code=0
+    [ "$1" != test_cuda_jobs ] || backend=cpu
+    LAC_TEST_BACKEND=$backend LAC_CUDA_ATTEND=$2 within 60 "$programs/$1" >"$out/tests.tmp" 2>&1 || code=$?
+    { echo "== $1 $2"; cat "$out/tests.tmp"; } >>"$out/tests.txt"
+    case $code in
+    0) say "test $1 ($2): passed" ;;
+    125) say "test $1 ($2): not run, no time left" ;;
+    *) failed "test $1 ($2), exit $code"
+        grep -E 'FAILED|ERROR|error|skipped' "$out/tests.tmp" | head -n 8 | tee -a "$log" ;;
+    esac
+}
+: >"$out/tests.txt"
+for name in $tests; do run_test "$name" mma; done
+# The other attention kernel, where the card has its instructions.
+kernels=mma
+case $(nvidia-smi --query-gpu=compute_cap --format=csv,noheader | head -n 1) in
+9.*) kernels='mma wgmma'
+    for name in test_cuda_large test_attend test_attend_batch test_attend_stats; do
+        run_test "$name" wgmma
+    done ;;
+*) say "wgmma: not run, this card has no compute capability 9" ;;
+esac
 rm -f "$out/tests.tmp"
 
-# Token for token in f32: greedy, noise, guidance.
-compare_tokens() { # ARGUMENTS of lacuna run
-    cpu=$(timeout 60 "$lacuna" run -m models/nano-f --dtype f32 -q "$@" --backend cpu) || cpu='cpu failed'
-    gpu=$(timeout 60 "$lacuna" run -m models/nano-f --dtype f32 -q "$@" --backend cuda 2>&1) || gpu="failed: $gpu"
-    printf 'options %s\ncpu  %s\ncuda %s\n' "$*" "$cpu" "$gpu" >>"$out/tokens.txt"
+# Token for token in f32: greedy, noise, guidance, policies, blocks behind a key cache.
+compare_tokens() { # MODEL ARGUMENTS of lacuna run
+    model=$1
+    shift
+    set -- -m "models/$model" --dtype f32 -q "$@"
+    cpu=$(within 60 "$lacuna" run "$@" --backend cpu) || cpu='cpu failed'
+    gpu=$(within 60 "$lacuna" run "$@" --backend cuda 2>&1) || gpu="failed: $gpu"
+    printf '== tokens %s\ncpu  %s\ncuda %s\n' "$*" "$cpu" "$gpu" >>"$out/tests.txt"
     if [ "$cpu" = "$gpu" ]; then say "tokens $*: equal"; else failed "tokens $*"; fi
 }
 text='One of the special magic numbers for garden is: 4417. What is the number for garden? '
-compare_tokens -p "$text" -n 16
-compare_tokens -p "$text" -n 16 --temp 0.8 --seed 3
-compare_tokens -p "$text" -n 12 --cfg-scale 1
-compare_tokens -p "$text" -n 12 --top-k 5 --temp 0.7
+compare_tokens nano-f -p "$text" -n 16 --sparse off
+compare_tokens nano-f -p "$text" -n 16 --sparse off --temp 0.8 --seed 3
+compare_tokens nano-f -p "$text" -n 12 --sparse off --cfg-scale 1
+compare_tokens nano-f -p "$text" -n 12 --sparse off --top-k 5 --temp 0.7
+compare_tokens nano-f -p "$text" -n 16 --sparse sparsed --sparse-block 16
+for policy in off quest losa mage flashblock sparsed; do
+    compare_tokens nano-b -p "$text" -n 32 --sparse "$policy"
+done
 
 # ---------------------------------------------------------------- fast?
 
-bench() { # FILE ARGUMENTS of lacuna bench
-    file=$out/$1
+bench() { # FILE ARGUMENTS of lacuna bench; $kernel = the attention kernel
+    file=$out/$1 code=0
     shift
-    if timeout 100 "$lacuna" bench "$@" --backend cuda -t 1 --repeat 10 --json >>"$file" 2>>"$log"; then
-        say "bench $*: $(wc -l <"$file") rows"
-    else
-        failed "bench $*"
-    fi
+    LAC_CUDA_ATTEND=$kernel within 100 "$lacuna" bench "$@" --backend cuda -t 1 --json \
+        >"$out/rows.tmp" 2>>"$log" || code=$?
+    sed "s/^{/{\"kernel\": \"$kernel\", /" "$out/rows.tmp" >>"$file"
+    n_rows=$(wc -l <"$out/rows.tmp")
+    rm -f "$out/rows.tmp"
+    case $code in
+    0) say "bench $* ($kernel): $n_rows rows" ;;
+    124) say "bench $* ($kernel): stopped after $n_rows rows, no time left" ;;
+    125) say "bench $* ($kernel): not run, no time left" ;;
+    *) failed "bench $* ($kernel), exit $code" ;;
+    esac
 }
 peers() { # ARGUMENTS of torch_attn_cuda.py
-    LD_LIBRARY_PATH=$libraries timeout 120 "$python" bench/peers/torch_attn_cuda.py "$@" >>"$out/peers.jsonl" 2>>"$log" ||
+    LD_LIBRARY_PATH=$libraries within 90 "$python" bench/peers/torch_attn_cuda.py "$@" >>"$out/peers.jsonl" 2>>"$log" ||
         say "peers $*: stopped (exit $?)"
 }
-: >"$out/attn.jsonl"
-: >"$out/decode.jsonl"
-: >"$out/step.jsonl"
-: >"$out/peers.jsonl"
+for name in attn decode step generate peers; do : >"$out/$name.jsonl"; done
 contexts=8192,16384,32768
 [ "$quick" = no ] || contexts=8192,16384
-bench attn.jsonl attn --ctx "$contexts" --heads 16 --head-dim 128 --block 128,64 --density 1.0,0.5,0.3,0.1 --stats on
+for kernel in $kernels; do
+    bench attn.jsonl attn --ctx "$contexts" --heads 16 --head-dim 128 --block 128,64 --density 1.0,0.5,0.3,0.1 --stats on --repeat 10
+    bench decode.jsonl decode --prefix 32768,131072 --queries 16 --active 5 --pages 0.1 --repeat 10
+done
 peers --ctx "$contexts" --heads 16 --density 1.0,0.5,0.3,0.1
-bench decode.jsonl decode --prefix 32768,131072 --queries 16 --active 5 --pages 0.1
 peers --ctx 32768,131072 --queries 16 --heads 32 --kv-heads 8
-if [ "$quick" = no ]; then
-    bench attn.jsonl attn --ctx 8192 --heads 16 --head-dim 64,256 --density 1.0,0.3
-    bench attn.jsonl attn --ctx 65536 --heads 8 --density 1.0,0.3
-    bench step.jsonl step --shape llada-8b --layers 1 --ctx 8192,65536
-else
-    bench step.jsonl step --shape llada-8b --layers 1 --ctx 8192
-fi
+for kernel in $kernels; do
+    bench step.jsonl step --shape llada-8b --layers 1 --ctx 8192 --repeat 5
+    bench generate.jsonl generate --ctx 16384 --steps 128,1024 --sparse off,sparsed --repeat 2
+    [ "$quick" = no ] || continue
+    bench attn.jsonl attn --ctx 8192 --heads 16 --head-dim 64,256 --density 1.0,0.3 --repeat 10
+    bench attn.jsonl attn --ctx 65536 --heads 8 --density 1.0,0.3 --repeat 5
+    bench generate.jsonl generate --ctx 65536 --steps 128,1024 --sparse off,sparsed --repeat 1
+done
 
 # ---------------------------------------------------------------- memory and races
 
-if command -v compute-sanitizer >/dev/null 2>&1; then
+sanitize() { # TOOL TEST KERNEL
+    code=0
+    LAC_TEST_BACKEND=cuda LAC_CUDA_ATTEND=$3 within 25 "$sanitizer" --tool "$1" --error-exitcode 9 \
+        "$programs/$2" >"$out/sanitizer.tmp" 2>&1 || code=$?
+    { echo "== $*"; cat "$out/sanitizer.tmp"; } >>"$out/sanitizer.txt"
+    case $code in
+    0) say "sanitizer $*: clean" ;;
+    124) say "sanitizer $*: not finished in its time" ;;
+    125) say "sanitizer $*: not run, no time left" ;;
+    *) if grep -q 'ERROR SUMMARY\|RACECHECK SUMMARY' "$out/sanitizer.tmp"; then
+            failed "sanitizer $* (exit $code)"
+        else
+            say "sanitizer $*: cannot watch programs here (exit $code)"
+        fi
+        grep -m 8 '=========' "$out/sanitizer.tmp" | tee -a "$log" ;;
+    esac
+    rm -f "$out/sanitizer.tmp"
+}
+sanitizer=$(command -v compute-sanitizer || find /usr/local/cuda*/bin -name compute-sanitizer 2>/dev/null | head -n 1)
+if [ -n "$sanitizer" ]; then
+    : >"$out/sanitizer.txt"
     for tool in memcheck racecheck; do
-        checked=test_cuda_large
-        [ "$tool" = racecheck ] || checked="$checked test_cuda_rows"
-        [ "$quick" = yes ] || checked="$checked test_attend_parts test_cpu_select"
-        for name in $checked; do
-            { echo "== $tool $name"; } >>"$out/sanitizer.txt"
-            code=0
-            LAC_TEST_BACKEND=cuda timeout 25 compute-sanitizer --tool "$tool" --error-exitcode 9 \
-                "$programs/$name" >>"$out/sanitizer.txt" 2>&1 || code=$?
-            case $code in
-            0) say "sanitizer $tool $name: clean" ;;
-            124) say "sanitizer $tool $name: not finished in 25 s" ;;
-            *) failed "sanitizer $tool $name (exit $code)"
-                grep -m 4 -A 3 '=========' "$out/sanitizer.txt" | tail -n 8 | tee -a "$log" ;;
-            esac
-        done
+        for kernel in $kernels; do sanitize $tool test_cuda_large "$kernel"; done
+        [ $tool = racecheck ] || sanitize $tool test_cuda_rows mma
+        [ "$quick" = yes ] || sanitize $tool test_attend_parts mma
+        [ "$quick" = yes ] || sanitize $tool test_cpu_select mma
     done
 else
     say "compute-sanitizer is not installed: not run"
@@ -197,19 +245,62 @@ fi
 
 # ---------------------------------------------------------------- the table
 
-"$python" - "$out" <<'PYTHON' 2>/dev/null | tee -a "$log" || true
-import json, os, sys
-print("file    ctx     n_q     heads d    block density  policy        ms      TFLOP/s  of peak  vs dense  rel_l2")
-for name in ("attn", "decode", "step", "peers"):
+# Prints the rows and which attention kernel is faster; fails on a row whose result is wrong.
+print_table() {
+    "$python" - "$out" <<'PYTHON'
+import json, os, statistics, sys
+
+WRONG = 1e-2  # relative error of a bf16 result that no rounding explains
+
+
+def rows_of(name):
     path = os.path.join(sys.argv[1], name + ".jsonl")
-    for line in open(path) if os.path.exists(path) else ():
-        r = json.loads(line)
-        put = lambda x, form: form % x if isinstance(x, (int, float)) else "-"
-        print("%-7s %-7d %-7d %-5d %-4d %-5s %-8s %-13s %-8s %-8s %-8s %-9s %s" % (
-            name, r["ctx"], r["n_q"], r["n_heads"], r["d_head"], r.get("block") or "-",
-            put(r["density"], "%.3f"), r.get("variant") or r["policy"] + ("+stats" if r.get("stats") == "on" else ""),
-            put(r["seconds_best"] * 1e3, "%.3f"), put(r["gflops"] * 1e-3, "%.1f"),
-            put(r.get("peak_share"), "%.3f"), put(r.get("vs_dense"), "%.2f"), put(r.get("rel_l2"), "%.1e")))
+    for line in open(path):
+        try:
+            yield json.loads(line)
+        except ValueError:
+            print("%s: a row was cut off: %s" % (name, line[:60].strip()))
+
+
+def put(x, form):
+    return form % x if isinstance(x, (int, float)) else "-"
+
+
+print("file    ctx     n_q     heads d    block density  policy        kernel  ms       TFLOP/s  of peak  vs dense  rel_l2")
+times, n_wrong = {}, 0
+for name in ("attn", "decode", "step", "peers"):
+    for r in rows_of(name):
+        kernel = r.get("kernel") or "-"
+        policy = r.get("variant") or r["policy"] + ("+stats" if r.get("stats") == "on" else "")
+        what = (name, r["ctx"], r["n_q"], r["n_heads"], r["d_head"], r.get("block") or "-",
+                put(r["density"], "%.3f"), policy)
+        times.setdefault(what, {})[kernel] = r["seconds_best"]
+        print("%-7s %-7d %-7d %-5d %-4d %-5s %-8s %-13s %-7s %-8s %-8s %-8s %-9s %s" % (what + (
+            kernel, put(r["seconds_best"] * 1e3, "%.3f"), put(r["gflops"] * 1e-3, "%.1f"),
+            put(r.get("peak_share"), "%.3f"), put(r.get("vs_dense"), "%.2f"), put(r.get("rel_l2"), "%.1e"))))
+        if isinstance(r.get("rel_l2"), float) and not r["rel_l2"] < WRONG:
+            n_wrong += 1
+            print("WRONG: the row above")
+for r in rows_of("generate"):
+    print("generate ctx %d, %d steps, %s, %s: dense step %s ms, sparse %s ms, vs dense %s" % (
+        r["ctx"], r["steps"], r["policy"], r["kernel"], put(r.get("ms_dense_step"), "%.1f"),
+        put(r.get("ms_sparse_step"), "%.1f"), put(r.get("vs_dense"), "%.2f")))
+ratios = [t["mma"] / t["wgmma"] for t in times.values() if "mma" in t and "wgmma" in t]
+if ratios:
+    middle = statistics.median(ratios)
+    print("wgmma against mma, time of mma / time of wgmma: median %.2f, from %.2f to %.2f, %d rows: %s is faster" % (
+        middle, min(ratios), max(ratios), len(ratios), "wgmma" if middle > 1 else "mma"))
+sys.exit(1 if n_wrong else 0)
 PYTHON
+}
+if command -v "$python" >/dev/null 2>&1; then
+    code=0
+    print_table >"$out/table.tmp" 2>&1 || code=$?
+    tee -a "$log" <"$out/table.tmp"
+    rm -f "$out/table.tmp"
+    [ "$code" -eq 0 ] || failed "the table (exit $code)"
+else
+    say "no $python: the rows are in *.jsonl, without a table"
+fi
 say "done: $n_failed failed; results in $out"
 [ "$n_failed" -eq 0 ]

@@ -7,6 +7,7 @@
 #include <math.h>
 
 #include "backend/cpu_state.h"
+#include "backend/plan_rows.h"
 
 enum {
     PANELS = 64, /* panels handed to a kernel at once */
@@ -262,14 +263,6 @@ static size_t keys_of(const laci_attention *a, size_t batch)
     return a->n_keys ? a->n_keys[batch] : a->n_k;
 }
 
-static size_t pattern_of(const laci_plan *plan, const laci_attention *a, size_t batch, size_t head,
-                         size_t row)
-{
-    size_t pattern = 0;
-    if (plan->n_heads > 1) pattern = plan->n_heads > a->n_heads ? batch * a->n_heads + head : head;
-    return pattern * plan->n_rows + row;
-}
-
 static void begin_tile(const cpu_backend *cpu, workspace *w, const laci_attention *a,
                        const tile_job *job)
 {
@@ -321,7 +314,7 @@ static void keep_mass(const cpu_backend *cpu, const laci_attention *a, const lac
                       size_t batch, size_t head, size_t begin, size_t stop, size_t row)
 {
     const laci_mass_stats *s = a->stats;
-    const size_t at = pattern_of(s->kept, a, batch, head, begin / s->q_block);
+    const size_t at = laci_plan_row_of(s->kept, a->n_heads, batch, head, begin / s->q_block);
     const uint32_t first = s->kept->row_ptr[at];
     cpu->kernels.mass_in(floats(s->kept_mass, (batch * a->n_heads + head) * a->n_q + begin), mass,
                          row, stop - begin, s->kept->cols + first,
@@ -379,19 +372,11 @@ static void attend_tile(const cpu_backend *cpu, const laci_plan *plan, const lac
                  .valid = a->valid ? a->valid + job->batch * words : NULL,
                  .pool = w.pool,
                  .open = POOL };
-    read_row(&r, plan, pattern_of(plan, a, job->batch, job->head, job->row),
+    read_row(&r, plan, laci_plan_row_of(plan, a->n_heads, job->batch, job->head, job->row),
              keys_of(a, job->batch));
     for (size_t h = 0; a->stats && h < job->n_heads; h++)
         stats_of_head(cpu, &w, a, job, job->head + h, h * (job->end - job->begin));
     end_tile(cpu, &w, a, job);
-}
-
-static bool same_keys(const laci_plan *plan, size_t a, size_t b)
-{
-    const size_t n = plan->row_ptr[a + 1] - plan->row_ptr[a];
-    return plan->row_ptr[b + 1] - plan->row_ptr[b] == n &&
-           !memcmp(plan->cols + plan->row_ptr[a], plan->cols + plan->row_ptr[b],
-                   n * sizeof *plan->cols);
 }
 
 /* `whole` names `n_heads` heads of a KV group; those in a run with the same keys share a tile. */
@@ -401,37 +386,15 @@ static void attend_heads(const cpu_backend *cpu, const laci_plan *plan, const la
     tile_job job = *whole;
     const size_t end = whole->head + whole->n_heads;
     for (; job.head < end; job.head += job.n_heads) {
-        const size_t at = pattern_of(plan, a, job.batch, job.head, job.row);
+        const size_t at = laci_plan_row_of(plan, a->n_heads, job.batch, job.head, job.row);
         job.n_heads = 1;
         while (job.head + job.n_heads < end &&
-               same_keys(plan, at, pattern_of(plan, a, job.batch, job.head + job.n_heads, job.row)))
+               laci_plan_same_keys(
+                   plan, at,
+                   laci_plan_row_of(plan, a->n_heads, job.batch, job.head + job.n_heads, job.row)))
             job.n_heads++;
         attend_tile(cpu, plan, a, &job);
     }
-}
-
-/* Index of the first query at or after a position. */
-static size_t first_query(const laci_plan *plan, size_t n_q, size_t position)
-{
-    if (!plan->active) return position < n_q ? position : n_q;
-    size_t begin = 0, end = plan->n_active;
-    while (begin < end) {
-        const size_t middle = begin + (end - begin) / 2;
-        if ((size_t)plan->active[middle] < position)
-            begin = middle + 1;
-        else
-            end = middle;
-    }
-    return begin;
-}
-
-/* Heads of a KV group that fit one tile with `n` queries each: a divisor of the group. */
-static size_t heads_per_tile(const laci_attention *a, size_t n)
-{
-    const size_t group = a->n_heads / a->kv->n_kv_heads;
-    for (size_t heads = group; heads > 1; heads--)
-        if (group % heads == 0 && heads * n <= LACI_TILE_ROWS) return heads;
-    return 1;
 }
 
 void laci_cpu_attend(laci_backend *be, const laci_plan *plan, const laci_attention *a)
@@ -440,7 +403,7 @@ void laci_cpu_attend(laci_backend *be, const laci_plan *plan, const laci_attenti
     /* A plan row may hold more queries than a tile: it is cut into n_parts, the last ones empty
      * where few of its queries are active. */
     const size_t longest = plan->q_block < a->n_q ? plan->q_block : a->n_q;
-    const size_t heads = heads_per_tile(a, longest);
+    const size_t heads = laci_heads_per_tile(a, longest, LACI_TILE_ROWS);
     const size_t part = LACI_TILE_ROWS / heads;
     const size_t n_parts = (longest + part - 1) / part;
     const size_t n_batch = a->n_batch ? a->n_batch : 1;
@@ -453,8 +416,8 @@ void laci_cpu_attend(laci_backend *be, const laci_plan *plan, const laci_attenti
                          .head = group % (a->n_heads / heads) * heads,
                          .n_heads = heads,
                          .row = row };
-        const size_t end = first_query(plan, a->n_q, (row + 1) * plan->q_block);
-        job.begin = first_query(plan, a->n_q, row * plan->q_block) + i % n_parts * part;
+        const size_t end = laci_plan_first_query(plan, a->n_q, (row + 1) * plan->q_block);
+        job.begin = laci_plan_first_query(plan, a->n_q, row * plan->q_block) + i % n_parts * part;
         job.end = job.begin + part < end ? job.begin + part : end;
         if (job.begin < job.end) attend_heads(cpu, plan, a, &job);
     }

@@ -298,6 +298,40 @@ static void appended_bounds_equal_those_built_at_once(void **state)
     }
 }
 
+/* A sequence cut into pieces of 64 keys, each told of the whole, against one piece. */
+static void bounds_of_pieces_equal_the_whole(void **state)
+{
+    (void)state;
+    for (int t = 0; t < 2; t++) {
+        const select_case *c = &cases[1];
+        rig r = rig_new(c, t ? LAC_DTYPE_BF16 : LAC_DTYPE_F32, 2);
+        const laci_kv whole = r.kv;
+        const size_t n = laci_pages_bytes(laci_backend_act(r.be), &r.kv, c->page);
+        char *one = malloc(n), *many = malloc(n);
+        laci_pages pages;
+        assert_ok(laci_pages_new(r.be, &r.kv, c->page, &pages, NULL));
+        assert_true(c->n_keys[0] > 128);
+        for (size_t first = 0; first < r.n_ctx; first += 64) {
+            assert_ok(laci_kv_new(r.be, N_BATCH, 64, c->n_kv_heads, c->d, &r.kv, NULL));
+            r.kv.first = first;
+            for (size_t batch = 0; batch < N_BATCH; batch++) {
+                const size_t n_keys = c->n_keys[batch];
+                if (first >= n_keys) continue;
+                append(&r, &pages, batch, first, first + 64 < n_keys ? first + 64 : n_keys);
+                laci_backend_page_bounds(r.be, &r.kv, &pages, batch, 0, n_keys);
+            }
+            laci_kv_free(r.be, &r.kv);
+        }
+        r.kv = whole;
+        laci_backend_read(r.be, r.pages.bounds, 0, one, n);
+        laci_backend_read(r.be, pages.bounds, 0, many, n);
+        assert_memory_equal(one, many, n);
+        laci_pages_free(r.be, &pages);
+        free(one), free(many);
+        rig_free(&r);
+    }
+}
+
 static void odd_pages_are_refused(void **state)
 {
     (void)state;
@@ -391,6 +425,7 @@ int main(void)
         cmocka_unit_test(lists_equal_brute_force),
         cmocka_unit_test(lists_make_a_valid_plan),
         cmocka_unit_test(appended_bounds_equal_those_built_at_once),
+        cmocka_unit_test(bounds_of_pieces_equal_the_whole),
         cmocka_unit_test(odd_pages_are_refused),
         cmocka_unit_test(rankings_equal_brute_force),
         cmocka_unit_test(rows_go_there_and_back),

@@ -6,6 +6,7 @@
 #include "backend/attend_rig.h"
 #include "backend/cuda/cu_layout.h"
 #include "backend/cuda/cuda_jobs.h"
+#include "backend/plan_rows.h"
 
 /* n_batch, n_q, n_k, n_heads, n_kv_heads, d, q_block, k_block, n_patterns, alike */
 static const attend_case cases[] = {
@@ -45,8 +46,8 @@ static void check_job(const attend_rig *r, const laci_cu_job *job, size_t most_r
     size_t most = 0;
     for (size_t i = 0; i < (size_t)job->n * job->n_heads; i++) {
         const size_t query = job->begin + i % job->n, head = job->head + i / job->n;
-        const size_t at = laci_cuda_pattern_row(&r->plan.plan, c->n_heads, job->batch, head,
-                                                position_of(r, query) / c->q_block);
+        const size_t at = laci_plan_row_of(&r->plan.plan, c->n_heads, job->batch, head,
+                                           position_of(r, query) / c->q_block);
         const uint32_t first = r->plan.plan.row_ptr[at];
         const size_t n = r->plan.plan.row_ptr[at + 1] - first;
         assert_memory_equal(r->plan.plan.cols + first, r->plan.plan.cols + job->cols,
@@ -82,8 +83,8 @@ static void check_cover(const attend_case *c, size_t most_rows)
     for (size_t i = 0; i < n_lse(r); i++) { /* at least its own limit, at most that of its tile */
         const size_t query = i % r->n_rows, head = i / r->n_rows % c->n_heads;
         const size_t batch = i / r->n_rows / c->n_heads;
-        const size_t at = laci_cuda_pattern_row(&r->plan.plan, c->n_heads, batch, head,
-                                                position_of(r, query) / c->q_block);
+        const size_t at = laci_plan_row_of(&r->plan.plan, c->n_heads, batch, head,
+                                           position_of(r, query) / c->q_block);
         assert_true(lanes[i] >= count_lanes(&r->plan.plan, at, limit_of(r, batch, query)));
     }
     free(jobs.jobs), free(jobs.parts), free(lanes);

@@ -185,6 +185,56 @@ static void run_copy(const rows *r)
     laci_backend_copy(r->be, r->out, 12, r->x, 40, 4 * WIDTH);
 }
 
+/* The last page is shorter; pages are further apart than there are. */
+static void run_pool_columns(const rows *r)
+{
+    laci_backend_pool_columns(r->be, r->x, N, WIDTH, WIDTH - 7, 16, r->out, 11);
+}
+
+static void run_move_rows(const rows *r)
+{
+    const laci_dtype type = laci_backend_act(r->be);
+    static const int32_t places[N] = { 4, 8, 1, 0, 6 };
+    laci_backend_scatter_rows(r->be, type, r->act, places, N, WIDTH, r->out);
+    laci_backend_gather_rows(r->be, type, r->out, places, 2, D, r->x);
+    laci_backend_copy(r->be, r->out, 0, r->x, 0, (size_t)2 * D * (type == LACI_BF16 ? 2 : 4));
+}
+
+static void run_row_changes(const rows *r)
+{
+    double sums[2 * N];
+    float narrow[2 * N];
+    laci_backend_row_changes(r->be, r->act, r->table, N, WIDTH, sums, sums + N);
+    for (size_t i = 0; i < (size_t)2 * N; i++)
+        narrow[i] = (float)sums[i];
+    laci_backend_write(r->be, r->out, 0, narrow, sizeof narrow);
+}
+
+/* Keys and values of a piece of a sequence that begins at position 64, read by attention. */
+static void run_store_in_piece(const rows *r)
+{
+    enum { PIECE = 64, N_STORED = 9, AT = 30 };
+    static const uint32_t row_ptr[2] = { 0, 1 }, cols[1] = { 0 };
+    const laci_plan plan = { N, AT + N_STORED, 1, 1, row_ptr, cols, NULL, 0 };
+    const laci_head_op op = {
+        .n_heads = HEADS, .d_head = D, .cosines = r->cosines, .sines = r->sines, .rope_dim = 8
+    };
+    laci_kv kv;
+    assert_ok(laci_kv_new(r->be, 2, PIECE, HEADS, D, &kv, NULL));
+    kv.first = PIECE;
+    laci_backend_store(r->be, &op, r->x, N_STORED, &kv, LACI_KEYS, 1, PIECE + AT);
+    laci_backend_store(r->be, &op, r->y, N_STORED, &kv, LACI_VALUES, 1, PIECE + AT);
+    const laci_attention a = { .q = r->act,
+                               .kv = &kv,
+                               .out = r->out,
+                               .n_batch = 2,
+                               .n_q = N,
+                               .n_k = AT + N_STORED,
+                               .n_heads = HEADS };
+    laci_backend_attend(r->be, &plan, &a);
+    laci_kv_free(r->be, &kv);
+}
+
 static void read_weights(void *user, size_t row, size_t n_rows, float *out)
 {
     (void)user;
@@ -216,6 +266,10 @@ static const operation operations[] = {
     { "heads", run_heads, true, false },
     { "heads, adjacent pairs", run_heads_adjacent, true, false },
     { "copy", run_copy, false, false },
+    { "columns into pages", run_pool_columns, false, false },
+    { "rows by index", run_move_rows, true, false },
+    { "changes of rows", run_row_changes, false, false },
+    { "a piece of a sequence", run_store_in_piece, true, false },
     { "linear", run_linear, false, false },
 };
 
@@ -318,6 +372,39 @@ static void choices_equal_the_cpus(void **state)
           .top_p = 0.9,
           .draw = LACI_DRAW_CATEGORICAL,
           .confidence = LACI_CONFIDENCE_MARGIN },
+        { .n_vocab = N_VOCAB, .n_allowed = N_VOCAB, .confidence = LACI_CONFIDENCE_MARGIN },
+        { .n_vocab = N_VOCAB, .n_allowed = 990, .bf16_confidence = true, .temperature = 0.3 },
+        { .n_vocab = N_VOCAB,
+          .n_allowed = N_VOCAB,
+          .temperature = 2,
+          .draw = LACI_DRAW_CATEGORICAL,
+          .confidence = LACI_CONFIDENCE_CHOSEN },
+        { .n_vocab = N_VOCAB, .n_allowed = 990, .temperature = 1.5, .top_p = 0.6 },
+        { .n_vocab = N_VOCAB,
+          .n_allowed = N_VOCAB,
+          .forbidden = { 3, 999 },
+          .n_forbidden = 2,
+          .temperature = 0.9,
+          .top_k = 1,
+          .confidence = LACI_CONFIDENCE_CHOSEN },
+        { .n_vocab = N_VOCAB,
+          .n_allowed = N_VOCAB,
+          .temperature = 4,
+          .top_k = 7,
+          .draw = LACI_DRAW_CATEGORICAL,
+          .confidence = LACI_CONFIDENCE_ENTROPY },
+        { .n_vocab = N_VOCAB,
+          .n_allowed = N_VOCAB,
+          .temperature = 3,
+          .top_p = 0.001,
+          .draw = LACI_DRAW_CATEGORICAL,
+          .confidence = LACI_CONFIDENCE_MARGIN },
+        { .n_vocab = N_VOCAB,
+          .n_allowed = N_VOCAB,
+          .temperature = 1,
+          .top_k = 5000,
+          .top_p = 0.9999,
+          .confidence = LACI_CONFIDENCE_CHOSEN },
     };
     for (size_t i = 0; i < sizeof rules / sizeof rules[0]; i++) {
         laci_choice want[N_ROWS], got[N_ROWS];

@@ -25,13 +25,29 @@ namespace emulator
 {
 
 enum { STACK_BYTES = 256 << 10, MOST_THREADS = 1024 };
-enum state { READY, AT_BARRIER, AT_COLLECTIVE, DONE };
+enum state { READY, AT_BARRIER, AT_NAMED, AT_COUNTED, AT_COLLECTIVE, DONE };
 
 struct copy_job {
     void *to;
     const void *from;
     bool there;
     int group;
+};
+
+/* A product of which this lane computes its fragments when it is waited for. */
+struct product_job {
+    float (*c)[4];
+    unsigned n;
+    bool is_held;
+    float left[2][16]; /* rows g and g + 8 of the left factor, if held */
+    uint64_t a, b;
+    int group;
+};
+
+/* What a fragment array held before the products that are under way. */
+struct saved_sums {
+    float (*c)[4];
+    std::vector<float> x;
 };
 
 struct fiber {
@@ -45,6 +61,28 @@ struct fiber {
     unsigned turn;    /* collectives it has reached */
     std::vector<copy_job> copies;
     int group; /* of copies not committed yet */
+    uint32_t named;    /* the barrier of some threads it waits at */
+    uint64_t *counted; /* or the counted one, */
+    uint32_t parity;   /* for this phase */
+    bool fenced;
+    int product_group;
+    unsigned n_products; /* all told: the warps of a group take part in the same ones */
+    std::vector<product_job> products;
+    std::vector<saved_sums> saved;
+};
+
+struct box_copy {
+    char *to;
+    tensor_map map;
+    uint32_t channel, key, head;
+};
+
+/* A counted barrier (mbarrier); it lies in shared memory by its address alone. */
+struct counted_barrier {
+    uint64_t *at;
+    uint32_t count, pending, phase;
+    int64_t bytes; /* still expected */
+    std::vector<box_copy> copies; /* under way */
 };
 
 struct warp_slots {
@@ -55,6 +93,7 @@ static std::vector<fiber> fibers;
 static std::vector<warp_slots> warps;
 static const std::function<void()> *body;
 static std::vector<char> shared_memory;
+static std::vector<counted_barrier> counted;
 #if !defined(__SANITIZE_ADDRESS__)
 static jmp_buf scheduler_jump;
 #endif
@@ -188,6 +227,8 @@ void wait_copies(int n_left)
     f.copies.erase(f.copies.begin(), f.copies.begin() + (ptrdiff_t)n);
 }
 
+#include "emulator/sm90_parts.h"
+
 /* ------------------------------------------------------------------ blocks */
 
 static void run_thread(size_t thread)
@@ -232,7 +273,10 @@ static void run_block(size_t n)
         fiber &f = fibers[i];
         f.started = false, f.at = READY, f.turn = 0, f.group = 0;
         f.copies.clear();
+        f.fenced = false, f.n_products = 0, f.product_group = 0;
+        f.products.clear(), f.saved.clear();
     }
+    counted.clear();
     for (unsigned round = 0;; round++) {
         size_t n_done = 0;
         for (size_t w = 0; w < n / LANES; w++) {
@@ -246,8 +290,12 @@ static void run_block(size_t n)
         }
         for (size_t i = 0; i < n; i++)
             n_done += fibers[i].at == DONE;
-        if (n_done == n) return;
-        if (!release_barrier(n)) stop("threads wait for each other");
+        if (n_done == n) {
+            check_products(n);
+            return;
+        }
+        const bool some = release_named(n), others = release_counted(n);
+        if (!release_barrier(n) && !some && !others) stop("threads wait for each other");
     }
 }
 
@@ -268,7 +316,7 @@ void launch(dim3 grid, dim3 block, size_t shared, const std::function<void()> &k
         for (unsigned y = 0; y < grid.y; y++)
             for (unsigned x = 0; x < grid.x; x++) {
                 blockIdx = dim3(x, y, z);
-                std::vector<char>(shared + 128, (char)0xff).swap(shared_memory);
+                std::vector<char>(shared + 128, (char)0xff).swap(shared_memory); /* NaN */
                 run_block(n);
             }
     allowed_shared = 48 << 10; /* the next kernel asks for itself */
@@ -290,7 +338,9 @@ void emulator_allow_shared(size_t bytes)
 /* ------------------------------------------------------------------ the emulated device */
 
 int laci_emulator_devices = 1;
+int laci_emulator_major = 9;
 int laci_emulator_allocations_left = -1;
+unsigned laci_emulator_boxes;
 
 enum { NO_DEVICE = 100, NO_MEMORY = 2 }; /* CUDA's codes */
 
@@ -304,7 +354,7 @@ static int info(int, laci_cu_info *out)
 {
     *out = laci_cu_info();
     snprintf(out->name, sizeof out->name, "emulator");
-    out->major = 9;
+    out->major = laci_emulator_major;
     out->n_sm = 4;
     out->shared_bytes = 227 << 10;
     out->free_bytes = out->total_bytes = (size_t)1 << 30;

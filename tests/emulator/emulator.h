@@ -3,7 +3,8 @@
  * where hardware is merely undefined: memory starts as NaN, asynchronous copies happen no sooner
  * than they are waited for, a warp whose lanes do not all reach the same collective stops the
  * program, warps take turns in changing order. Instructions follow PTX ISA 9.7.9 (ldmatrix,
- * cp.async) and 9.7.14 (mma) lane by lane. Slow, and no measure of speed. */
+ * cp.async) and 9.7.14 (mma) lane by lane; those of compute capability 9.0 are in sm90.h. Slow, and
+ * no measure of speed. */
 #ifndef LACI_TESTS_EMULATOR_H
 #define LACI_TESTS_EMULATOR_H
 
@@ -217,5 +218,7 @@ static inline uint32_t pack_bf16(float low, float high)
 {
     return emulator::rounded(low) | emulator::rounded(high) << 16;
 }
+
+#include "emulator/sm90.h"
 
 #endif

@@ -1,8 +1,11 @@
-/* test_cuda_generate.c: the bundled model on another backend against the CPU in f32: the same
- * tokens, greedy, with noise and with guidance; logits close. Without LAC_TEST_BACKEND there is
- * nothing to compare. */
+/* test_cuda_generate.c: the bundled models on another backend against the CPU in f32: the same
+ * tokens, greedy, with noise and with guidance, under every policy, with whole passes and behind a
+ * key cache of one piece and of several; logits close. Without LAC_TEST_BACKEND there is nothing to
+ * compare. */
 #include <math.h>
 
+#include "engine/block_memory.h"
+#include "engine/session.h"
 #include "test.h"
 
 static const char prompt[] = "One of the special magic numbers for garden is: 4417. "
@@ -13,13 +16,26 @@ static const char *backend(void)
     return getenv("LAC_TEST_BACKEND");
 }
 
+/* How a model is run. */
+typedef struct {
+    const char *model, *policy;
+    lac_sparse_options sparse;
+    size_t piece; /* keys of the first piece of the cache, 0 = as ever */
+} setting;
+
+static const setting plain = { .model = "models/nano-f", .policy = "off" };
+
 /* Opens the model on a backend; false when it cannot be had. */
-static bool open_on(const char *name, lac_model **model, lac_session **session, lac_error *err)
+static bool open_on(const char *name, const setting *how, lac_model **model, lac_session **session,
+                    lac_error *err)
 {
     const lac_model_options opt = { .dtype = LAC_DTYPE_F32, .n_threads = 2, .backend = name };
-    const lac_session_options room = { .n_ctx = 160, .sparse = "off" };
-    if (lac_model_open(model, test_path("models/nano-f"), &opt, err)) return false;
+    const lac_session_options room = { .n_ctx = 160,
+                                       .sparse = how->policy,
+                                       .sparse_options = &how->sparse };
+    if (lac_model_open(model, test_path(how->model), &opt, err)) return false;
     if (lac_session_create(session, *model, &room, err)) fail_msg("%s", err->message);
+    if (how->piece) (*session)->block->cache.first_end = how->piece;
     return true;
 }
 
@@ -30,14 +46,15 @@ static size_t prompt_ids(int32_t *ids)
     return strlen(prompt);
 }
 
-static size_t generate_on(const char *name, const lac_generate_options *opt, int32_t *out)
+static size_t generate_on(const char *name, const setting *how, const lac_generate_options *opt,
+                          int32_t *out)
 {
     lac_error err = { 0 };
     lac_model *model;
     lac_session *session;
     lac_result result;
     int32_t ids[sizeof prompt];
-    if (!open_on(name, &model, &session, &err)) fail_msg("%s", err.message);
+    if (!open_on(name, how, &model, &session, &err)) fail_msg("%s", err.message);
     if (lac_generate(session, ids, prompt_ids(ids), opt, &result, &err))
         fail_msg("%s", err.message);
     memcpy(out, result.ids, result.n_ids * sizeof *out);
@@ -45,6 +62,18 @@ static size_t generate_on(const char *name, const lac_generate_options *opt, int
     lac_session_free(session);
     lac_model_close(model);
     return n;
+}
+
+static void compare_tokens(const setting *how, const lac_generate_options *opt, size_t i)
+{
+    int32_t want[64], got[64];
+    const size_t n = generate_on("cpu", how, opt, want);
+    assert_int_equal(n, opt->n_tokens);
+    assert_int_equal(generate_on(backend(), how, opt, got), n);
+    for (size_t k = 0; k < n; k++)
+        if (want[k] != got[k])
+            fail_msg("%s, %s, case %zu, token %zu: %d, the CPU has %d", how->model, how->policy, i,
+                     k, got[k], want[k]);
 }
 
 static void tokens_equal_the_cpus(void **state)
@@ -55,13 +84,41 @@ static void tokens_equal_the_cpus(void **state)
         { .n_tokens = 6, .steps = 3, .ignore_eos = true, .temperature = 0.8f, .seed = 5 },
         { .n_tokens = 4, .steps = 2, .ignore_eos = true, .cfg_scale = 1 },
     };
-    for (size_t i = 0; i < sizeof options / sizeof options[0]; i++) {
-        int32_t want[64], got[64];
-        const size_t n = generate_on("cpu", &options[i], want);
-        assert_int_equal(generate_on(backend(), &options[i], got), n);
-        for (size_t k = 0; k < n; k++)
-            if (want[k] != got[k])
-                fail_msg("options %zu, token %zu: %d, the CPU has %d", i, k, got[k], want[k]);
+    for (size_t i = 0; i < sizeof options / sizeof options[0]; i++)
+        compare_tokens(&plain, &options[i], i);
+}
+
+static void policies_equal_the_cpus(void **state)
+{
+    (void)state;
+    static const char *const policies[] = { "sparsed", "fidelity", "window", "streaming",
+                                            "pulsecol" };
+    const lac_generate_options opt = { .n_tokens = 4, .steps = 4, .ignore_eos = true };
+    for (size_t i = 0; i < sizeof policies / sizeof policies[0]; i++) {
+        const setting how = { .model = "models/nano-f",
+                              .policy = policies[i],
+                              .sparse = { .skip = 0.25, .select = 0.4, .block = 16 } };
+        compare_tokens(&how, &opt, i);
+    }
+}
+
+/* Six blocks of prompt, then one and a half are decided; pages of 16 keys, budgets below the
+ * prefix. */
+static void blocks_equal_the_cpus(void **state)
+{
+    (void)state;
+    static const char *const policies[] = {
+        "off", "quest", "losa", "mage", "flashblock", "sparsed"
+    };
+    const lac_generate_options opt = { .n_tokens = 20, .threshold = 0.7f, .ignore_eos = true };
+    for (size_t i = 0; i < sizeof policies / sizeof policies[0]; i++) {
+        setting how = { .model = "models/nano-b",
+                        .policy = policies[i],
+                        .sparse = { .budget = 48, .active = 5, .min_prefix = -1 },
+                        .piece = i % 2 ? 64 : 0 };
+        compare_tokens(&how, &opt, i);
+        how.piece = i % 2 ? 0 : 64;
+        compare_tokens(&how, &opt, i);
     }
 }
 
@@ -78,7 +135,8 @@ static void logits_equal_the_cpus(void **state)
         lac_session *session;
         lac_model_info info;
         int32_t ids[sizeof prompt];
-        if (!open_on(i ? backend() : "cpu", &model, &session, &err)) fail_msg("%s", err.message);
+        if (!open_on(i ? backend() : "cpu", &plain, &model, &session, &err))
+            fail_msg("%s", err.message);
         assert_ok(lac_model_get_info(model, &info, NULL));
         n_vocab = info.n_vocab;
         assert_true(n_vocab <= 1024);
@@ -97,12 +155,14 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(tokens_equal_the_cpus),
+        cmocka_unit_test(policies_equal_the_cpus),
+        cmocka_unit_test(blocks_equal_the_cpus),
         cmocka_unit_test(logits_equal_the_cpus),
     };
     lac_error err = { .message = "no LAC_TEST_BACKEND to compare with" };
     lac_model *model;
     lac_session *session;
-    if (!backend() || !open_on(backend(), &model, &session, &err)) {
+    if (!backend() || !open_on(backend(), &plain, &model, &session, &err)) {
         printf("skipped: %s\n", err.message);
         return 77;
     }

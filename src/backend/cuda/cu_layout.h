@@ -1,6 +1,6 @@
-/* cu_layout.h: index arithmetic of the tensor-core kernel: where a chunk of 16 bytes lies in shared
- * memory, and which row of which matrix a lane names when fragments are loaded. Plain functions,
- * compiled for the device and, by the tests, for the host. */
+/* cu_layout.h: index arithmetic of the tensor-core kernels: where a chunk of 16 bytes lies in
+ * shared memory, and which row of which matrix a lane names when fragments are loaded. Plain
+ * functions, compiled for the device and, by the tests, for the host. */
 #ifndef LACI_BACKEND_CU_LAYOUT_H
 #define LACI_BACKEND_CU_LAYOUT_H
 
@@ -18,6 +18,18 @@
 LACI_CU_INLINE uint32_t chunk_offset(uint32_t row, uint32_t chunk, uint32_t n_chunks)
 {
     return (row * n_chunks + (chunk ^ (row & 7))) * 16;
+}
+
+/* What wgmma reads from shared memory (PTX ISA 9.7.15.5): a matrix in rows of 128 bytes, each in 8
+ * chunks placed by chunk_offset(.., 8); `address` is that of its first element, a multiple of 16.
+ * By rows of channels ("K-major"): `stride` bytes from 8 rows to the next 8; `lead` is not read.
+ * Transposed ("MN-major"): `stride` from 8 rows to the next 8, `lead` from 64 columns to the next
+ * 64. Bits: address 0-13, lead 16-29, stride 32-45, all in units of 16 bytes; 62-63: 1 = a
+ * swizzle of 128 bytes. */
+LACI_CU_INLINE uint64_t matrix_descriptor(uint32_t address, uint32_t lead, uint32_t stride)
+{
+    return (uint64_t)((address & 0x3ffff) >> 4) | (uint64_t)(lead >> 4) << 16 |
+           (uint64_t)(stride >> 4) << 32 | (uint64_t)1 << 62;
 }
 
 /* Four 8 x 8 matrices of a 16 x 16 fragment, lane l naming row l % 8 of matrix l / 8.

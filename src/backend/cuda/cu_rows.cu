@@ -1,15 +1,10 @@
 /* cu_rows.cu: operations on rows on the device: embedding, norm, heads on their way to the cache,
- * activation, sums, copies by index, the choice of tokens, and a plain product for machines without
+ * activation, sums, copies by index, and a plain product for machines without
  * a matrix library. Memory-bound code, one block or one warp a row; each formula is that of
  * kernels_ref.c. */
 #include "backend/cuda/cu_device.h"
 
-/* The generator is plain C that the host shares; here its functions are the device's too. */
-#define inline __host__ __device__ __forceinline__
-#include "base/rng.h"
-#undef inline
-
-enum { ROW_THREADS = 128, CHOICE_THREADS = 256, FLAT_THREADS = 256 };
+enum { ROW_THREADS = 128, FLAT_THREADS = 256 };
 
 static unsigned flat_blocks(size_t n)
 {
@@ -95,7 +90,7 @@ template <typename T>
 static __device__ __forceinline__ T *head_row(const laci_cu_heads &a, uint32_t i, uint32_t head)
 {
     T *out = static_cast<T *>(a.out);
-    if (a.keys) return out + (head * a.ctx + a.first_position + i) * a.stride;
+    if (a.keys) return out + (head * a.ctx + a.first_row + i) * a.stride;
     return out + ((size_t)i * a.n_heads + head) * a.d;
 }
 
@@ -180,6 +175,52 @@ static void move(void *stream, const laci_cu_move *a)
     LACI_LAUNCH(kernel, a->n, ROW_THREADS, 0, stream, *a);
 }
 
+/* ------------------------------------------------------------------ what selection measures */
+
+template <typename T> static __global__ void change_rows(const laci_cu_changes a)
+{
+    __shared__ double shared[32];
+    const T *x = static_cast<const T *>(a.x) + (size_t)blockIdx.x * a.d;
+    const T *ref = static_cast<const T *>(a.ref) + (size_t)blockIdx.x * a.d;
+    double change = 0, size = 0;
+    for (uint32_t c = threadIdx.x; c < a.d; c += blockDim.x) {
+        const float before = get(ref[c]), difference = get(x[c]) - before;
+        change += (double)(difference * difference);
+        size += (double)(before * before);
+    }
+    change = block_sum(change, shared);
+    size = block_sum(size, shared);
+    if (threadIdx.x > 0) return;
+    a.sums[2 * blockIdx.x] = change;
+    a.sums[2 * blockIdx.x + 1] = size;
+}
+
+static void changes(void *stream, const laci_cu_changes *a)
+{
+    const auto kernel = a->bf16 ? change_rows<bf16_t> : change_rows<float>;
+    LACI_LAUNCH(kernel, a->n, ROW_THREADS, 0, stream, *a);
+}
+
+/* One page a thread, its keys in order: the CPU's bits. */
+static __global__ void sum_pages(const laci_cu_page_sums a)
+{
+    const uint32_t page = blockIdx.y * ROW_THREADS + threadIdx.x;
+    const size_t begin = (size_t)page * a.page, left = begin < a.n ? a.n - begin : 0;
+    if (!left) return;
+    const float *x = a.x + blockIdx.x * a.stride + begin;
+    float sum = 0;
+    for (size_t i = 0; i < a.page && i < left; i++)
+        sum += x[i];
+    a.out[blockIdx.x * a.out_stride + page] = sum;
+}
+
+static void page_sums(void *stream, const laci_cu_page_sums *a)
+{
+    const uint32_t n_pages = (a->n + a->page - 1) / a->page;
+    const dim3 grid(a->n_rows, (n_pages + ROW_THREADS - 1) / ROW_THREADS);
+    LACI_LAUNCH(sum_pages, grid, ROW_THREADS, 0, stream, *a);
+}
+
 /* ------------------------------------------------------------------ a plain product */
 
 enum { EDGE = 16 };
@@ -214,91 +255,15 @@ static void product(void *stream, const laci_cu_product *a)
     LACI_LAUNCH(kernel, grid, EDGE * EDGE, 0, stream, *a);
 }
 
-/* ------------------------------------------------------------------ the choice of tokens */
-
-static __device__ bool is_allowed(const laci_cu_choose &a, uint32_t id)
-{
-    bool allowed = id < a.n_allowed;
-    for (uint32_t i = 0; i < a.n_forbidden; i++)
-        allowed = allowed && a.forbidden[i] != (int32_t)id;
-    return allowed;
-}
-
-struct candidate {
-    double score;
-    int32_t id;
-};
-
-/* The better of two: higher score, of equals the lower id; none = -1. */
-static __device__ candidate better(candidate x, candidate y)
-{
-    if (y.id < 0) return x;
-    if (x.id < 0 || y.score > x.score) return y;
-    return y.score == x.score && y.id < x.id ? y : x;
-}
-
-static __device__ candidate best_of_block(candidate x)
-{
-    __shared__ candidate best[CHOICE_THREADS];
-    best[threadIdx.x] = x;
-    __syncthreads();
-    for (unsigned n = CHOICE_THREADS / 2; n > 0; n /= 2) {
-        if (threadIdx.x < n) best[threadIdx.x] = better(best[threadIdx.x], best[threadIdx.x + n]);
-        __syncthreads();
-    }
-    return best[0];
-}
-
-/* One block a row: see laci_choose (kernels/choose.c) for the definition. */
-static __global__ void choose_rows(const laci_cu_choose a)
-{
-    __shared__ float tops[32];
-    __shared__ double sums[32];
-    const float *x = a.logits + (size_t)blockIdx.x * a.n_vocab;
-    float whole_top = NOTHING, top = NOTHING;
-    candidate mine = { 0, -1 };
-    for (uint32_t i = threadIdx.x; i < a.n_vocab; i += CHOICE_THREADS) {
-        whole_top = x[i] > whole_top ? x[i] : whole_top;
-        if (!(x[i] > NOTHING) || !is_allowed(a, i)) continue;
-        top = x[i] > top ? x[i] : top;
-        double score = (double)x[i];
-        if (a.temperature > 0)
-            score += a.temperature * -log(-log(laci_rng_unit(a.keys[blockIdx.x], i)));
-        const candidate c = { score, (int32_t)i };
-        mine = better(mine, c);
-    }
-    whole_top = block_max(whole_top, tops);
-    top = block_max(top, tops);
-    const int32_t id = best_of_block(mine).id;
-    const double temperature = a.own_temperature && a.temperature > 0 ? a.temperature : 1;
-    double whole = 0, allowed = 0;
-    for (uint32_t i = threadIdx.x; i < a.n_vocab; i += CHOICE_THREADS) {
-        whole += exp((double)x[i] - (double)whole_top);
-        if (x[i] > NOTHING && is_allowed(a, i))
-            allowed += exp(((double)x[i] - (double)top) / temperature);
-    }
-    whole = block_sum(whole, sums);
-    allowed = block_sum(allowed, sums);
-    if (threadIdx.x > 0) return;
-    a.ids[blockIdx.x] = id;
-    const double chosen = id < 0 ? 0 : (double)x[id];
-    a.numbers[2 * blockIdx.x] = chosen - (double)whole_top - log(whole);
-    a.numbers[2 * blockIdx.x + 1] = exp((chosen - (double)top) / temperature) / allowed;
-}
-
-static void choose(void *stream, const laci_cu_choose *a)
-{
-    LACI_LAUNCH(choose_rows, a->n, CHOICE_THREADS, 0, stream, *a);
-}
-
 void LACI_CU_NAME(fill_rows)(laci_cu_api *api)
 {
     api->embed = embed;
     api->norm = norm;
     api->move = move;
+    api->changes = changes;
+    api->page_sums = page_sums;
     api->heads = heads;
     api->product = product;
     api->mlp = mlp;
     api->add = add;
-    api->choose = choose;
 }

@@ -20,7 +20,7 @@ template <typename T> static __global__ void bound_pages(const laci_cu_bounds a)
     for (uint32_t c = threadIdx.x; c < a.d; c += blockDim.x) {
         float top = begin < end ? NOTHING : -NO_KEYS, low = -top;
         for (uint32_t j = begin; j < end; j++) {
-            const float key = get(k[(size_t)j * a.d + c]);
+            const float key = get(k[(size_t)(j - a.first_key) * a.d + c]);
             if (key > top || key != key) top = key == key ? key : INFINITY;
             if (key < low || key != key) low = key == key ? key : NOTHING;
         }

@@ -75,7 +75,7 @@ typedef struct {
     float *stats;               /* [rows, n_steps] log2 of the sums of p; NULL = none */
     float scale;                /* log2(e) / sqrt(d) */
     uint32_t n_jobs, most_rows; /* most_rows: of a job */
-    uint32_t n_q, n_heads, n_kv_heads, d, v_stride, words;
+    uint32_t n_batch, n_q, n_k, n_heads, n_kv_heads, d, v_stride, words;
     uint32_t k_block, k_shift; /* k_shift: its logarithm, or LACI_CU_WHOLE */
     uint32_t n_steps, step;    /* keys of a step of statistics: 16, 32 or 64 */
     uint64_t ctx;              /* keys there is room for */
@@ -151,8 +151,24 @@ typedef struct {
     bool scatter;
 } laci_cu_move;
 
+/* sums [n, 2]: of the squared difference of rows x and ref act [n, d], and of the squared ref. */
+typedef struct {
+    const void *x, *ref;
+    double *sums;
+    uint32_t n, d;
+    bool bf16;
+} laci_cu_changes;
+
+/* out [n_rows, out_stride] = sums of every `page` neighbours of x [n_rows, stride], n of a row. */
+typedef struct {
+    const float *x;
+    float *out;
+    size_t stride, out_stride;
+    uint32_t n_rows, n, page;
+} laci_cu_page_sums;
+
 /* Bias, norm, rotation of x in place, then as act to out [n, n_heads, d]; or with `keys`, to rows
- * [first_position, +n) of the cache of one sequence [n_heads, ctx, stride]. */
+ * [first_row, +n) of the cache of one sequence [n_heads, ctx, stride]. */
 typedef struct {
     float *x;
     const float *bias, *weight, *cosines, *sines;
@@ -160,7 +176,7 @@ typedef struct {
     void *out;
     float eps;
     uint32_t n, n_heads, d, rope_dim, stride;
-    uint64_t first_position, ctx;
+    uint64_t first_position, first_row, ctx;
     bool norm_before, norm_after, adjacent, keys, bf16;
 } laci_cu_heads;
 
@@ -188,26 +204,30 @@ typedef struct {
     bool guide;
 } laci_cu_add;
 
-/* Greedy or Gumbel choice without filters; host logic takes other rules to the CPU. */
+/* What a choice's confidence is; laci_confidence has the same order. */
+enum { LACI_CU_MODEL, LACI_CU_CHOSEN, LACI_CU_MARGIN, LACI_CU_ENTROPY };
+
+/* Choices by rule (laci_choice_rule), a row each. */
 typedef struct {
     const float *logits; /* [n, n_vocab] */
     const uint64_t *keys;
     int32_t *ids;    /* [n]; -1 = nothing to choose from */
     double *numbers; /* [n, 2]: log-probability, confidence */
-    double temperature;
-    uint32_t n, n_vocab, n_allowed, n_forbidden;
+    double temperature, top_p;
+    uint32_t n, n_vocab, n_allowed, n_forbidden, top_k, confidence;
     int32_t forbidden[LACI_CU_FORBIDDEN];
-    bool own_temperature; /* confidence under the temperature, not the model's */
+    bool categorical, bf16_confidence;
 } laci_cu_choose;
 
 /* ---- selection ---- */
 
 /* Bounds of pages [first, end): act [n_kv_heads, n_pages, 2, d], largest then smallest. k and
- * bounds are those of one sequence. */
+ * bounds are those of one sequence; its keys before first_key are not in k, those from n_keys on do
+ * not count. */
 typedef struct {
     const void *k;
     void *bounds;
-    uint32_t n_kv_heads, d, page, first, end, n_keys, n_pages;
+    uint32_t n_kv_heads, d, page, first, end, first_key, n_keys, n_pages;
     uint64_t ctx;
     bool bf16;
 } laci_cu_bounds;
@@ -276,6 +296,8 @@ typedef struct {
     void (*embed)(void *stream, const laci_cu_embed *a);
     void (*norm)(void *stream, const laci_cu_norm *a);
     void (*move)(void *stream, const laci_cu_move *a);
+    void (*changes)(void *stream, const laci_cu_changes *a);
+    void (*page_sums)(void *stream, const laci_cu_page_sums *a);
     void (*heads)(void *stream, const laci_cu_heads *a);
     void (*product)(void *stream, const laci_cu_product *a);
     void (*mlp)(void *stream, const laci_cu_mlp *a);
@@ -284,6 +306,11 @@ typedef struct {
     void (*attend_plain)(void *stream, const laci_cu_attend *a);
     void (*attend_mma)(void *stream, const laci_cu_attend *a); /* bf16, d <= LACI_CU_MMA_D */
     size_t (*mma_shared)(uint32_t d, uint32_t most_rows);      /* bytes it needs of a block */
+    /* bf16, d <= LACI_CU_MMA_D, lanes in runs of 64 neighbouring keys that begin at multiples of
+     * 64; compute capability 9.0 and has_wgmma only. Returns 0 or an error code. */
+    int (*attend_wgmma)(void *stream, const laci_cu_attend *a);
+    bool (*has_wgmma)(void); /* the driver has what it needs */
+    size_t (*wgmma_shared)(uint32_t d);
     void (*combine)(void *stream, const laci_cu_attend *a, const laci_cu_parts *parts, uint32_t n);
     void (*mass)(void *stream, const laci_cu_mass *a);
     void (*columns)(void *stream, const laci_cu_columns *a);
@@ -298,7 +325,9 @@ typedef struct {
 /* Each .cu file fills its part. */
 void LACI_CU_NAME(fill_runtime)(laci_cu_api *api);
 void LACI_CU_NAME(fill_rows)(laci_cu_api *api);
+void LACI_CU_NAME(fill_choose)(laci_cu_api *api);
 void LACI_CU_NAME(fill_attend)(laci_cu_api *api);
+void LACI_CU_NAME(fill_attend_sm90)(laci_cu_api *api);
 void LACI_CU_NAME(fill_select)(laci_cu_api *api);
 
 #ifdef __cplusplus

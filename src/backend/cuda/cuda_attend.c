@@ -40,9 +40,21 @@ static bool takes_mma(const cuda_backend *cuda, size_t d)
            cuda->api.mma_shared((uint32_t)d, LACI_CU_ROWS) <= cuda->info.shared_bytes;
 }
 
-static size_t tile_rows(const cuda_backend *cuda, size_t d)
+/* Whether the kernel of compute capability 9.0 does: runs of keys are whole tiles of 64. */
+static bool takes_wgmma(const attend_call *c)
 {
-    return takes_mma(cuda, d) && d > 128 ? LACI_CU_ROWS / 2 : LACI_CU_ROWS;
+    const cuda_backend *cuda = c->cuda;
+    const size_t d = c->a->kv->d_head, k_block = c->plan->k_block;
+    return cuda->wgmma && is_bf16(&cuda->base) && d <= LACI_CU_MMA_D &&
+           (k_block % LACI_CU_TILE == 0 || k_block >= c->a->n_k) &&
+           cuda->api.wgmma_shared((uint32_t)d) <= cuda->info.shared_bytes;
+}
+
+static size_t tile_rows(const attend_call *c)
+{
+    const size_t d = c->a->kv->d_head;
+    const bool is_half = d > 128 && takes_mma(c->cuda, d) && !takes_wgmma(c);
+    return is_half ? LACI_CU_ROWS / 2 : LACI_CU_ROWS;
 }
 
 /* ------------------------------------------------------------------ jobs */
@@ -63,7 +75,7 @@ static size_t steps_of(const laci_attention *a)
 static bool make_jobs(attend_call *c)
 {
     const laci_attention *a = c->a;
-    const size_t rows = tile_rows(c->cuda, a->kv->d_head);
+    const size_t rows = tile_rows(c);
     laci_cuda_jobs(c->plan, a, rows, &c->jobs);
     const size_t jobs_bytes = c->jobs.n_jobs * sizeof *c->jobs.jobs;
     const size_t parts_bytes = c->jobs.n_parts * sizeof *c->jobs.parts;
@@ -115,7 +127,9 @@ static void put_arguments(attend_call *c)
         .scale = 1.44269504088896341f / sqrtf((float)d),
         .n_jobs = (uint32_t)c->jobs.n_jobs,
         .most_rows = c->jobs.most_rows,
+        .n_batch = (uint32_t)a->kv->n_batch,
         .n_q = (uint32_t)a->n_q,
+        .n_k = (uint32_t)a->n_k,
         .n_heads = (uint32_t)a->n_heads,
         .n_kv_heads = (uint32_t)a->kv->n_kv_heads,
         .d = (uint32_t)d,
@@ -157,7 +171,10 @@ static void make_room(const attend_call *c)
 static void launch(const attend_call *c, const laci_cu_attend *args)
 {
     const laci_cu_api *api = &c->cuda->api;
-    (takes_mma(c->cuda, args->d) ? api->attend_mma : api->attend_plain)(NULL, args);
+    if (takes_wgmma(c))
+        laci_cuda_note(c->cuda, api->attend_wgmma(NULL, args));
+    else
+        (takes_mma(c->cuda, args->d) ? api->attend_mma : api->attend_plain)(NULL, args);
     laci_cuda_note(c->cuda, api->last_error());
 }
 

@@ -8,6 +8,7 @@
  * Device memory for arguments and scratch grows in the first steps of a new shape and not after. */
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "backend/cuda/cuda_state.h"
 #include "base/error.h"
@@ -153,7 +154,6 @@ static void cuda_close(laci_backend *be)
     if (cuda->results.data) cuda->api.host_release(cuda->results.data);
     laci_cu_blas_close(cuda->blas, &mem);
     laci_release(&mem, cuda->jobs);
-    laci_release(&mem, cuda->row);
     laci_release(&mem, cuda);
 }
 
@@ -414,6 +414,7 @@ static void cuda_store(laci_backend *be, const laci_head_op *op, const laci_buf 
     const laci_buf *to = part == LACI_KEYS ? kv->k : kv->v;
     const size_t stride = part == LACI_KEYS ? op->d_head : v_stride(op->d_head);
     a.first_position = row;
+    a.first_row = row - kv->first;
     a.ctx = kv_room(kv);
     a.stride = (uint32_t)stride;
     a.keys = true;
@@ -455,21 +456,16 @@ static void cuda_guide(laci_backend *be, laci_buf *cond, const laci_buf *uncond,
 
 /* ------------------------------------------------------------------ opening */
 
-/* Host memory of one choice made on the CPU: a row of logits and as many ids. */
+/* Nothing is computed on the host. */
 static size_t cuda_scratch_need(const laci_backend *weights, const laci_scratch_dims *dims)
 {
-    (void)weights;
-    return dims->n_vocab * (sizeof(float) + sizeof(int32_t));
+    (void)weights, (void)dims;
+    return 0;
 }
 
 static lac_status cuda_reserve(laci_backend *be, size_t bytes_per_thread, lac_error *err)
 {
-    cuda_backend *cuda = cuda_of(be);
-    float *row = laci_alloc(&be->mem, bytes_per_thread);
-    if (!row) return laci_fail_memory(err, "a row of logits", bytes_per_thread);
-    laci_release(&be->mem, cuda->row);
-    cuda->row = row;
-    cuda->row_size = bytes_per_thread;
+    (void)be, (void)bytes_per_thread, (void)err;
     return LAC_OK;
 }
 
@@ -525,12 +521,32 @@ static const laci_backend_ops cuda_ops = {
     .top_k = laci_cuda_top_k,
     .gather_rows = cuda_gather_rows,
     .scatter_rows = cuda_scatter_rows,
+    .row_changes = laci_cuda_row_changes,
+    .pool_columns = laci_cuda_pool_columns,
     .scratch_need = cuda_scratch_need,
     .reserve = cuda_reserve,
     .mark = cuda_mark,
     .between = cuda_between,
     .runtime_bytes = cuda_runtime_bytes,
 };
+
+/* Which kernel bf16 attention runs: LAC_CUDA_ATTEND is "mma" (as when it is not set) or "wgmma". */
+static lac_status choose_kernel(cuda_backend *cuda, lac_error *err)
+{
+    const char *name = getenv("LAC_CUDA_ATTEND");
+    if (!name || !*name || !strcmp(name, "mma")) return LAC_OK;
+    if (strcmp(name, "wgmma") != 0)
+        return laci_fail(err, LAC_EINVAL, 0, "LAC_CUDA_ATTEND is \"%s\": it is mma or wgmma", name);
+    if (cuda->info.major != 9)
+        return laci_fail(err, LAC_EINVAL, 0,
+                         "LAC_CUDA_ATTEND=wgmma needs compute capability 9.0: device %d has %d.%d",
+                         cuda->device, cuda->info.major, cuda->info.minor);
+    if (!cuda->api.has_wgmma())
+        return laci_fail(err, LAC_EINVAL, 0,
+                         "LAC_CUDA_ATTEND=wgmma needs a driver with tensor maps (CUDA 12)");
+    cuda->wgmma = true;
+    return LAC_OK;
+}
 
 lac_status laci_cuda_open_on(laci_backend **out, const laci_cu_api *api, int device,
                              lac_dtype dtype, const lac_allocator *mem, lac_error *err)
@@ -562,6 +578,11 @@ lac_status laci_cuda_open_on(laci_backend **out, const laci_cu_api *api, int dev
         return laci_fail(err, LAC_EINVAL, 0,
                          "CUDA device %d, %s, has compute capability %d.%d: 8.0 or later is needed",
                          device, info.name, info.major, info.minor);
+    }
+    const lac_status st = choose_kernel(cuda, err);
+    if (st) {
+        laci_release(&from, cuda);
+        return st;
     }
     if (!cuda->info.emulated) cuda->blas = laci_cu_blas_open(&from);
     *out = &cuda->base;

@@ -1,6 +1,8 @@
 /* cuda_jobs.c: see cuda_jobs.h. */
 #include "backend/cuda/cuda_jobs.h"
 
+#include "backend/plan_rows.h"
+
 enum { SHORTEST_PART = 256 };
 
 size_t laci_cuda_lanes(const laci_plan *plan, size_t at, size_t end)
@@ -25,14 +27,6 @@ size_t laci_cuda_part(size_t n_lanes)
     const size_t even = (n_lanes + LACI_CU_MOST_PARTS - 1) / LACI_CU_MOST_PARTS;
     const size_t whole = (even + LACI_CU_TILE - 1) / LACI_CU_TILE * LACI_CU_TILE;
     return whole < SHORTEST_PART ? SHORTEST_PART : whole;
-}
-
-size_t laci_cuda_pattern_row(const laci_plan *plan, size_t n_heads, size_t batch, size_t head,
-                             size_t row)
-{
-    size_t pattern = 0;
-    if (plan->n_heads > 1) pattern = plan->n_heads > n_heads ? batch * n_heads + head : head;
-    return pattern * plan->n_rows + row;
 }
 
 /* ------------------------------------------------------------------ tiles */
@@ -118,53 +112,21 @@ static void add_tile(const maker *m, const tile *t, size_t at)
 
 /* ------------------------------------------------------------------ from rows to tiles */
 
-static bool same_keys(const laci_plan *plan, size_t a, size_t b)
-{
-    const size_t n = plan->row_ptr[a + 1] - plan->row_ptr[a];
-    return a == b || (plan->row_ptr[b + 1] - plan->row_ptr[b] == n &&
-                      !memcmp(plan->cols + plan->row_ptr[a], plan->cols + plan->row_ptr[b],
-                              n * sizeof *plan->cols));
-}
-
 /* `whole` names heads of a KV group; those in a run with the same keys share a tile. */
 static void add_heads(const maker *m, const tile *whole)
 {
     const size_t n_heads = m->a->n_heads, end = whole->head + whole->n_heads;
     tile t = *whole;
     for (; t.head < end; t.head += t.n_heads) {
-        const size_t at = laci_cuda_pattern_row(m->plan, n_heads, t.batch, t.head, t.row);
+        const size_t at = laci_plan_row_of(m->plan, n_heads, t.batch, t.head, t.row);
         t.n_heads = 1;
-        while (
-            t.head + t.n_heads < end &&
-            same_keys(m->plan, at,
-                      laci_cuda_pattern_row(m->plan, n_heads, t.batch, t.head + t.n_heads, t.row)))
+        while (t.head + t.n_heads < end &&
+               laci_plan_same_keys(
+                   m->plan, at,
+                   laci_plan_row_of(m->plan, n_heads, t.batch, t.head + t.n_heads, t.row)))
             t.n_heads++;
         add_tile(m, &t, at);
     }
-}
-
-/* Index of the first query at or after a position. */
-static size_t first_query(const laci_plan *plan, size_t n_q, size_t position)
-{
-    if (!plan->active) return position < n_q ? position : n_q;
-    size_t begin = 0, end = plan->n_active;
-    while (begin < end) {
-        const size_t middle = begin + (end - begin) / 2;
-        if ((size_t)plan->active[middle] < position)
-            begin = middle + 1;
-        else
-            end = middle;
-    }
-    return begin;
-}
-
-/* Heads of a KV group that fit one tile with n queries each: a divisor of the group. */
-static size_t heads_per_tile(const laci_attention *a, size_t n, size_t most_rows)
-{
-    const size_t group = a->n_heads / a->kv->n_kv_heads;
-    for (size_t heads = a->stats ? 1 : group; heads > 1; heads--)
-        if (group % heads == 0 && heads * n <= most_rows) return heads;
-    return 1;
 }
 
 /* The longest plan row, counted in queries that are computed. */
@@ -173,8 +135,8 @@ static size_t longest_row(const laci_plan *plan, size_t n_q)
     size_t longest = 1;
     if (!plan->active) return plan->q_block < n_q ? plan->q_block : n_q;
     for (size_t row = 0; row < plan->n_rows; row++) {
-        const size_t begin = first_query(plan, n_q, row * plan->q_block);
-        const size_t n = first_query(plan, n_q, (row + 1) * plan->q_block) - begin;
+        const size_t begin = laci_plan_first_query(plan, n_q, row * plan->q_block);
+        const size_t n = laci_plan_first_query(plan, n_q, (row + 1) * plan->q_block) - begin;
         if (n > longest) longest = n;
     }
     return longest;
@@ -184,7 +146,8 @@ void laci_cuda_jobs(const laci_plan *plan, const laci_attention *a, size_t most_
                     laci_cu_jobs *out)
 {
     const maker m = { plan, a, out };
-    const size_t heads = heads_per_tile(a, longest_row(plan, a->n_q), most_rows);
+    const size_t longest = longest_row(plan, a->n_q);
+    const size_t heads = a->stats ? 1 : laci_heads_per_tile(a, longest, most_rows);
     const size_t n_batch = a->n_batch ? a->n_batch : 1, rows = most_rows / heads;
     out->n_jobs = out->n_parts = out->n_slots = 0;
     out->most_rows = 0;
@@ -194,8 +157,8 @@ void laci_cuda_jobs(const laci_plan *plan, const laci_attention *a, size_t most_
                        .head = group % (a->n_heads / heads) * heads,
                        .n_heads = heads,
                        .row = row };
-            const size_t end = first_query(plan, a->n_q, (row + 1) * plan->q_block);
-            t.begin = first_query(plan, a->n_q, row * plan->q_block);
+            const size_t end = laci_plan_first_query(plan, a->n_q, (row + 1) * plan->q_block);
+            t.begin = laci_plan_first_query(plan, a->n_q, row * plan->q_block);
             for (; t.begin < end; t.begin = t.end) {
                 t.end = t.begin + rows < end ? t.begin + rows : end;
                 add_heads(&m, &t);

@@ -48,8 +48,4 @@ size_t laci_cuda_lanes(const laci_plan *plan, size_t at, size_t end);
 /* Lanes of a part of a tile of n lanes: a multiple of LACI_CU_TILE. */
 size_t laci_cuda_part(size_t n_lanes);
 
-/* Row of the pattern of a head of a sequence; n_heads is the layer's. */
-size_t laci_cuda_pattern_row(const laci_plan *plan, size_t n_heads, size_t batch, size_t head,
-                             size_t row);
-
 #endif

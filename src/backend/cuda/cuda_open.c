@@ -14,7 +14,9 @@ static laci_cu_api api_of_build(void)
     laci_cu_api api = { 0 };
     LACI_CU_NAME(fill_runtime)(&api);
     LACI_CU_NAME(fill_rows)(&api);
+    LACI_CU_NAME(fill_choose)(&api);
     LACI_CU_NAME(fill_attend)(&api);
+    LACI_CU_NAME(fill_attend_sm90)(&api);
     LACI_CU_NAME(fill_select)(&api);
     return api;
 }

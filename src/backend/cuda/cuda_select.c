@@ -32,6 +32,10 @@ void laci_cuda_page_bounds(laci_backend *be, const laci_kv *kv, const laci_pages
 {
     cuda_backend *cuda = laci_cuda_enter(be);
     const size_t d = pages->d_head, room = page_room(pages);
+    if (from < kv->first) from = kv->first;
+    if (n_keys > kv->first + kv->n_ctx) n_keys = kv->first + kv->n_ctx;
+    if (from >= n_keys) return;
+    assert(n_keys <= pages->n_ctx);
     const laci_cu_bounds a = {
         .k = acts_at(be, kv->k, kv_at(kv, batch) * d),
         .bounds = acts_at(be, pages->bounds, batch * pages->n_kv_heads * room * 2 * d),
@@ -40,13 +44,12 @@ void laci_cuda_page_bounds(laci_backend *be, const laci_kv *kv, const laci_pages
         .page = (uint32_t)pages->page,
         .first = (uint32_t)(from / pages->page),
         .end = (uint32_t)((n_keys + pages->page - 1) / pages->page),
+        .first_key = (uint32_t)kv->first,
         .n_keys = (uint32_t)n_keys,
         .n_pages = (uint32_t)room,
         .ctx = kv_room(kv),
         .bf16 = is_bf16(be),
     };
-    assert(from <= n_keys && n_keys <= pages->n_ctx);
-    if (a.first >= a.end) return;
     cuda->api.bounds(NULL, &a);
     laci_cuda_note(cuda, cuda->api.last_error());
 }
@@ -232,31 +235,49 @@ void laci_cuda_top_k(laci_backend *be, const laci_ranking *ranking, const laci_i
     deliver(cuda, &s, lists);
 }
 
-/* ------------------------------------------------------------------ tokens */
+/* ------------------------------------------------------------------ changes, columns */
 
-/* Rules the device knows: the most probable or a Gumbel draw, without filters. */
-static bool on_device(const laci_choice_rule *rule)
-{
-    const bool filtered = (rule->top_p > 0 && rule->top_p < 1) || rule->top_k > 0;
-    const bool known = rule->confidence == LACI_CONFIDENCE_MODEL
-                           ? !rule->bf16_confidence
-                           : rule->confidence == LACI_CONFIDENCE_CHOSEN;
-    return known && !filtered && (rule->temperature <= 0 || rule->draw == LACI_DRAW_GUMBEL);
-}
-
-/* Any rule: rows come to the host one by one. */
-static void choose_on_host(laci_backend *be, const laci_choice_rule *rule, const laci_buf *logits,
-                           size_t row, size_t n, const uint64_t *keys, laci_choice *out)
+void laci_cuda_row_changes(laci_backend *be, const laci_buf *x, const laci_buf *ref, size_t n,
+                           size_t d, double *change, double *size)
 {
     cuda_backend *cuda = laci_cuda_enter(be);
-    const size_t n_vocab = (size_t)rule->n_vocab;
-    assert(cuda->row_size >= n_vocab * (sizeof(float) + sizeof(int32_t)));
+    const size_t bytes = n * 2 * sizeof(double);
+    if (!n) return;
+    const laci_cu_changes a = {
+        x->data,     ref->data,   (void *)laci_cuda_scratch(cuda, &cuda->scratch, bytes),
+        (uint32_t)n, (uint32_t)d, is_bf16(be)
+    };
+    double *sums = (void *)laci_cuda_scratch(cuda, &cuda->results, bytes);
+    if (a.sums && sums) {
+        cuda->api.changes(NULL, &a);
+        laci_cuda_note(cuda, cuda->api.last_error());
+        laci_cuda_get(cuda, sums, a.sums, bytes);
+    }
+    const bool is_known = sums && !cuda->failed;
     for (size_t i = 0; i < n; i++) {
-        laci_cuda_get(cuda, cuda->row, floats_at(logits, (row + i) * n_vocab),
-                      n_vocab * sizeof(float));
-        out[i] = laci_choose(rule, cuda->row, keys[i], (int32_t *)(void *)(cuda->row + n_vocab));
+        change[i] = is_known ? sums[2 * i] : NAN;
+        size[i] = is_known ? sums[2 * i + 1] : NAN;
     }
 }
+
+void laci_cuda_pool_columns(laci_backend *be, const laci_buf *x, size_t n_rows, size_t stride,
+                            size_t n, size_t page, laci_buf *out, size_t out_stride)
+{
+    cuda_backend *cuda = laci_cuda_enter(be);
+    const laci_cu_page_sums a = { floats_at(x, 0),  floats_at(out, 0), stride,        out_stride,
+                                  (uint32_t)n_rows, (uint32_t)n,       (uint32_t)page };
+    if (!n_rows || !n) return;
+    cuda->api.page_sums(NULL, &a);
+    laci_cuda_note(cuda, cuda->api.last_error());
+}
+
+/* ------------------------------------------------------------------ tokens */
+
+_Static_assert((int)LACI_CU_MODEL == (int)LACI_CONFIDENCE_MODEL &&
+                   (int)LACI_CU_CHOSEN == (int)LACI_CONFIDENCE_CHOSEN &&
+                   (int)LACI_CU_MARGIN == (int)LACI_CONFIDENCE_MARGIN &&
+                   (int)LACI_CU_ENTROPY == (int)LACI_CONFIDENCE_ENTROPY,
+               "kinds of confidence cross the border as numbers");
 
 /* The device's answers to the caller's. */
 static void take_choices(cuda_backend *cuda, const char *device, size_t n, laci_choice *out)
@@ -281,22 +302,23 @@ void laci_cuda_choose(laci_backend *be, const laci_choice_rule *rule, laci_buf *
 {
     cuda_backend *cuda = laci_cuda_enter(be);
     const size_t n_vocab = (size_t)rule->n_vocab;
+    assert(n_vocab < 1 << 24); /* the device compares ids as floats */
     if (!n) return;
-    if (!on_device(rule)) {
-        choose_on_host(be, rule, logits, row, n, keys, out);
-        return;
-    }
     char *answers = laci_cuda_scratch(cuda, &cuda->scratch, n * 24);
     laci_cu_choose a = {
         .logits = floats_at(logits, row * n_vocab),
         .keys = laci_cuda_put_one(cuda, keys, n * sizeof *keys),
         .numbers = (void *)answers,
         .temperature = rule->temperature,
+        .top_p = rule->top_p,
         .n = (uint32_t)n,
         .n_vocab = (uint32_t)n_vocab,
         .n_allowed = (uint32_t)(rule->n_allowed > 0 ? rule->n_allowed : 0),
         .n_forbidden = (uint32_t)rule->n_forbidden,
-        .own_temperature = rule->confidence == LACI_CONFIDENCE_CHOSEN,
+        .top_k = (uint32_t)(rule->top_k > 0 ? rule->top_k : 0),
+        .confidence = (uint32_t)rule->confidence,
+        .categorical = rule->draw == LACI_DRAW_CATEGORICAL,
+        .bf16_confidence = rule->bf16_confidence,
     };
     for (int i = 0; i < rule->n_forbidden; i++)
         a.forbidden[i] = rule->forbidden[i];

@@ -31,6 +31,7 @@ typedef struct {
     laci_cu_api api;
     laci_cu_info info;
     int device;
+    bool wgmma;         /* attention by wgmma where it can (LAC_CUDA_ATTEND) */
     laci_cu_blas *blas; /* NULL: the plain product */
     laci_cu_ring ring;
     laci_cu_scratch scratch; /* of one operation */
@@ -38,9 +39,7 @@ typedef struct {
     laci_cu_scratch results; /* pinned: lists and choices on their way to the host */
     void *jobs;              /* host memory for lists of jobs, owned */
     size_t jobs_size;
-    size_t stats_bytes; /* statistics gathered at once take about so much */
-    float *row;         /* host memory for choices made on the CPU [n_vocab], then ids; owned */
-    size_t row_size;
+    size_t stats_bytes;        /* statistics gathered at once take about so much */
     void *marks[LACI_N_MARKS]; /* events, made when first used */
     int failed;                /* first error of the device; results are NaN from then on */
 } cuda_backend;
@@ -117,6 +116,10 @@ void laci_cuda_page_bounds(laci_backend *be, const laci_kv *kv, const laci_pages
 void laci_cuda_select_pages(laci_backend *be, const laci_page_query *query,
                             const laci_id_lists *lists);
 void laci_cuda_top_k(laci_backend *be, const laci_ranking *ranking, const laci_id_lists *lists);
+void laci_cuda_row_changes(laci_backend *be, const laci_buf *x, const laci_buf *ref, size_t n,
+                           size_t d, double *change, double *size);
+void laci_cuda_pool_columns(laci_backend *be, const laci_buf *x, size_t n_rows, size_t stride,
+                            size_t n, size_t page, laci_buf *out, size_t out_stride);
 void laci_cuda_choose(laci_backend *be, const laci_choice_rule *rule, laci_buf *logits, size_t row,
                       size_t n, const uint64_t *keys, laci_choice *out);
 
