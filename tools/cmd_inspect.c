@@ -206,13 +206,18 @@ static int inspect_masks(const inspect_options *opt, double select)
 {
     masks_request how = { .path = opt->output, .step = opt->step, .select = select };
     masks m;
+    cache_view cache;
+    char title[256];
     lac_error err = { .message = "" };
     const int code = masks_check_path(opt->output);
     if (code) return code;
-    const lac_status st = trace_masks_read(opt->masks, &m, &how.facts, &err);
+    const lac_status st = trace_masks_read(opt->masks, &m, &cache, &how.facts, &err);
     if (st) return console_fail(st == LAC_ENOMEM ? EXIT_MEMORY : EXIT_RUN, "%s", err.message);
-    const int drawn = masks_write(&m, &how);
+    snprintf(title, sizeof title, "%s, %s", how.facts.model, how.facts.sparse);
+    const int drawn =
+        cache.block ? cache_view_write(&cache, opt->output, title) : masks_write(&m, &how);
     masks_free(&m);
+    cache_view_free(&cache);
     return drawn;
 }
 

@@ -306,6 +306,9 @@ static void judge(const eval_run *r, const lac_result *result, const eval_text *
     f->ms_per_step =
         result->steps ? 1e3 * (result->seconds - r->seconds_outside) / result->steps : NAN;
     f->tokens_per_forward = result->forwards ? (double)n_fixed / result->forwards : NAN;
+    if (r->info.mask != LAC_MASK_BLOCK_CAUSAL) return;
+    f->union_inflation = result->union_inflation;
+    f->bytes_read = result->steps ? (double)result->bytes_read / result->steps : NAN;
 }
 
 /* Keeps what the other policies are compared with. */
@@ -326,7 +329,7 @@ static void read_fidelity(const eval_run *r, eval_figures *f)
 
 int eval_run_policy(eval_run *r, size_t p, eval_figures *figures, eval_text *output)
 {
-    eval_figures f = { NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN };
+    eval_figures f = { NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN };
     lac_result result = { .n_ids = 0 };
     lac_generate_options how = r->generate;
     int code = p == 0 ? reserve(r) : EXIT_OK;
