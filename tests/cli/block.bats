@@ -87,6 +87,15 @@ keys() {
     grep -q '"union_inflation":null,"bytes_read":null' "$SCRATCH/out" || show "not null"
 }
 
+@test "auto reads everything in a short context and says why" {
+    lacuna run -m "$BLOCKWISE" -p "Once" -n 8
+    expect_ok
+    [[ $ERR == *"sparse dense (auto: a context of 16, and losa pays behind more than 8192)"* ]] || show "no reason"
+    lacuna run -m "$BLOCKWISE" -p "Once" -n 8 -c 9000
+    expect_ok
+    [[ $ERR == *"sparse losa (auto: a context of 9000"* ]] || show "not losa"
+}
+
 @test "another block length is refused with both numbers" {
     lacuna run -m "$BLOCKWISE" -p "Once" -n 8 --block-length 8
     expect_error 2 "block_length is 8" 16
