@@ -514,7 +514,7 @@ static int make_model(lac_model **out, const block_lists *l, const block_options
 
 static int block(block_options *opt)
 {
-    block_lists l;
+    block_lists l = { .shape = 0 };
     rows_out out = { .n = 0 };
     lac_model *model = NULL;
     int code = read_lists(&l, opt);
