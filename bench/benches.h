@@ -9,5 +9,6 @@ int bench_decode(int argc, char **argv);
 int bench_gemm(int argc, char **argv);
 int bench_step(int argc, char **argv);
 int bench_generate(int argc, char **argv);
+int bench_block(int argc, char **argv);
 
 #endif

@@ -23,6 +23,7 @@ static const benchmark benchmarks[] = {
     { "step", "lacuna bench step", "a whole forward pass of a model's shape", bench_step },
     { "generate", "lacuna bench generate", "whole generations, composed of measured steps",
       bench_generate },
+    { "block", "lacuna bench block", "steps of a decoding block behind a key cache", bench_block },
 };
 enum { N_BENCHMARKS = sizeof benchmarks / sizeof *benchmarks };
 

@@ -139,20 +139,6 @@ static lac_status run_step(generate_run *r, lac_session *s, size_t n, int kind, 
     return LAC_OK;
 }
 
-/* Logits of the rows of a step, for the whole vocabulary of the shape. */
-static void run_head(generate_run *r)
-{
-    lac_session *s = r->session;
-    size_t n = (size_t)r->opt->block_length;
-    if (n > s->layout.logit_rows) n = s->layout.logit_rows;
-    laci_backend_mark(s->be, STEP_BEGIN);
-    laci_forward_logits(s, s->buf[LACI_BUF_X], 0, n, s->buf[LACI_BUF_LOGITS]);
-    laci_backend_mark(s->be, STEP_DONE);
-    const double ms = 1e3 * laci_backend_between(s->be, STEP_BEGIN, STEP_DONE);
-    r->head[r->n] = ms * (double)r->opt->block_length / (double)n *
-                    (double)made_shape_vocab(r->shape) / r->model->config.n_vocab;
-}
-
 /* Memory that no pass has seen yet must not cost the first one, which is the dense one. */
 static lac_status warm_up(generate_run *r, lac_session *s, lac_error *err)
 {
@@ -183,7 +169,7 @@ static lac_status run_repeat(generate_run *r, lac_error *err)
     if (!st && r->policy != OFF) st = run_step(r, s, r->ctx, SPARSE_STEP, err);
     if (st) return st;
     r->density = s->density;
-    run_head(r);
+    r->head[r->n] = made_time_head(s, r->shape, (size_t)r->opt->block_length);
     r->n++;
     return LAC_OK;
 }

@@ -7,7 +7,7 @@
 #include "base/rng.h"
 
 /* Streams of one seed. */
-enum { INPUT_Q = 101, INPUT_K, INPUT_V, INPUT_X, INPUT_WEIGHT, INPUT_PLAN, INPUT_IDS };
+enum { INPUT_Q = 101, INPUT_K, INPUT_V, INPUT_X, INPUT_WEIGHT, INPUT_PLAN, INPUT_IDS, INPUT_SCALE };
 
 /* Mean 0, variance 1: the sum of four uniform numbers, near enough to normal and far cheaper. */
 static inline float input_normal(uint64_t key, uint64_t i)

@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "inputs.h"
+#include "measure.h"
 
 enum { FEW_ROWS = 256 };
 
@@ -57,7 +58,8 @@ static laci_config config_of(const made_options *opt)
                           .mlp = LACI_MLP_SWIGLU,
                           .qkv_bias = s->qkv_bias,
                           .norm_weights = true,
-                          .mask = LAC_MASK_FULL,
+                          .mask = opt->block_size ? LAC_MASK_BLOCK_CAUSAL : LAC_MASK_FULL,
+                          .block_size = opt->block_size,
                           .sampler = LACI_SAMPLER_LLADA,
                           .mask_id = 0,
                           .bos_id = -1,
@@ -178,6 +180,16 @@ void made_canvas(lac_session *s, uint64_t seed)
     const uint64_t key = laci_rng_key(seed, INPUT_IDS, 0, 0);
     for (size_t i = 0; i < s->layout.n_ctx; i++)
         s->input[i] = (int32_t)(laci_rng_u64(key, i) % (uint64_t)s->model->config.n_vocab);
+}
+
+double made_time_head(lac_session *s, int shape, size_t n_rows)
+{
+    const size_t n = n_rows < s->layout.logit_rows ? n_rows : s->layout.logit_rows;
+    laci_backend_mark(s->be, 0);
+    laci_forward_logits(s, s->buf[LACI_BUF_X], 0, n, s->buf[LACI_BUF_LOGITS]);
+    laci_backend_mark(s->be, 1);
+    return 1e3 * laci_backend_between(s->be, 0, 1) * (double)n_rows / (double)n *
+           (double)made_shape_vocab(shape) / s->model->config.n_vocab;
 }
 
 lac_status made_drop_rows(void *user, size_t first, size_t n, lac_error *err)

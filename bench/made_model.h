@@ -16,6 +16,7 @@ typedef struct {
     laci_dtype dtype;
     const char *backend; /* NULL = cpu */
     int n_vocab;         /* rows of embedding and head; 0 = 256 */
+    int block_size;      /* block-causal, in decoding blocks of this; 0 = every key is seen */
 } made_options;
 
 /* What the published model of a shape has, and random weights need not. */
@@ -33,6 +34,10 @@ lac_status made_model_fill(lac_model *model, uint64_t seed, lac_error *err);
 
 /* Random ids on the whole canvas of a session. */
 void made_canvas(lac_session *session, uint64_t seed);
+
+/* Milliseconds of the logits of n_rows rows, for the whole vocabulary of the shape: as many rows
+ * and ids as there is room for, scaled. What is in LACI_BUF_X does not matter. */
+double made_time_head(lac_session *session, int shape, size_t n_rows);
 
 /* The sink of a pass whose logits nobody wants. */
 lac_status made_drop_rows(void *user, size_t first, size_t n, lac_error *err);

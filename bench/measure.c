@@ -23,12 +23,17 @@ instant instant_now(void)
     return (instant){ seconds_of(CLOCK_MONOTONIC), seconds_of(CLOCK_PROCESS_CPUTIME_ID) };
 }
 
+void samples_put(samples *s, instant duration)
+{
+    if (s->n >= MAX_REPEATS) return;
+    s->wall[s->n] = duration.wall;
+    s->cpu[s->n++] = duration.cpu;
+}
+
 void samples_add(samples *s, instant start)
 {
     const instant end = instant_now();
-    if (s->n >= MAX_REPEATS) return;
-    s->wall[s->n] = end.wall - start.wall;
-    s->cpu[s->n++] = end.cpu - start.cpu;
+    samples_put(s, (instant){ end.wall - start.wall, end.cpu - start.cpu });
 }
 
 /* ------------------------------------------------------------------ statistics */

@@ -21,7 +21,8 @@ typedef struct {
     size_t n;
 } samples;
 
-/* Adds the time since `start`. */
+/* Adds a duration, or the time since `start`. */
+void samples_put(samples *s, instant duration);
 void samples_add(samples *s, instant start);
 
 /* Of the wall clock; NaN when there are none. */

@@ -163,8 +163,12 @@ static void cell_text(const bench_row *row, const char *key, char out[VALUE_TEXT
 /* Left to JSON and CSV, so that the table fits a screen. */
 static bool is_for_machines(const char *key)
 {
-    static const char *const keys[] = { "test",        "seconds_best", "seconds_max",
-                                        "cpu_seconds", "max_abs",      "peak_gflops" };
+    static const char *const keys[] = {
+        "test",          "seconds_best",       "seconds_max",        "cpu_seconds",
+        "max_abs",       "peak_gflops",        "ms_attention_best",  "ms_step_best",
+        "ms_step_dense", "ms_attention_dense", "ms_attention_first", "ms_step_first",
+        "cache_bytes",   "policy_bytes",       "peak_memory_bytes",  "composed",
+    };
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
         if (!strcmp(key, keys[i])) return true;
     return false;

@@ -13,7 +13,7 @@
 
 #include "measure.h"
 
-enum { MAX_FIELDS = 48 };
+enum { MAX_FIELDS = 64 };
 
 typedef struct {
     const char *key; /* static */

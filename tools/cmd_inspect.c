@@ -210,10 +210,10 @@ static int check_masks(const inspect_options *opt, double *select)
     return EXIT_OK;
 }
 
-static int read_trace(const char *path, masks *out, masks_request *how)
+static int read_trace(const char *path, masks *out, cache_view *cache, masks_request *how)
 {
     lac_error err = { .message = "" };
-    const lac_status st = trace_masks_read(path, out, &how->facts, &err);
+    const lac_status st = trace_masks_read(path, out, cache, &how->facts, &err);
     return st ? console_fail(st == LAC_ENOMEM ? EXIT_MEMORY : EXIT_RUN, "%s", err.message)
               : EXIT_OK;
 }
@@ -221,19 +221,24 @@ static int read_trace(const char *path, masks *out, masks_request *how)
 static int inspect_masks(const inspect_options *opt, double select)
 {
     masks_request how = { .path = opt->output, .step = opt->step, .select = select };
-    masks m, other = { 0 };
-    const int bad = masks_check_path(opt->output);
-    if (bad) return bad;
-    int code = read_trace(opt->masks, &m, &how);
+    masks m = { 0 }, other = { 0 };
+    cache_view cache = { 0 }, other_cache = { 0 };
+    char title[256];
+    int code = masks_check_path(opt->output);
     if (code) return code;
-    if (opt->against) {
-        code = read_trace(opt->against, &other, &how);
-        if (!code) code = masks_write_cross(&m, &other, &how);
-        masks_free(&other);
-    } else {
-        code = masks_write(&m, &how);
-    }
+    code = read_trace(opt->masks, &m, &cache, &how);
+    if (!code && opt->against) code = read_trace(opt->against, &other, &other_cache, &how);
+    snprintf(title, sizeof title, "%s, %s", how.facts.model, how.facts.sparse);
+    if (!code && opt->against && (cache.block || other_cache.block))
+        code = console_fail(EXIT_USAGE, "--against compares runs without a key cache");
+    else if (!code && opt->against)
+        code = masks_write_cross(&m, &other, &how);
+    else if (!code)
+        code = cache.block ? cache_view_write(&cache, opt->output, title) : masks_write(&m, &how);
     masks_free(&m);
+    masks_free(&other);
+    cache_view_free(&cache);
+    cache_view_free(&other_cache);
     return code;
 }
 

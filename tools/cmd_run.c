@@ -1,6 +1,7 @@
 /* cmd_run.c: `lacuna run`. Everything that can be refused is refused with the model's card alone,
  * before weights are loaded; then one session, one generation, and what came out of it. */
 #define _POSIX_C_SOURCE 200809L
+#include "cache_view.h"
 #include "canvas_view.h"
 #include "commands.h"
 #include "console.h"
@@ -28,7 +29,8 @@ typedef struct {
     int n_ctx;
     canvas_view *view;
     trace *trace;
-    masks masks; /* of --masks */
+    masks masks;      /* of --masks */
+    cache_view cache; /* in its place, of a block-wise model */
     lac_error masks_error;
     report_progress progress;
     bool show_progress;
@@ -192,6 +194,19 @@ static double now(void)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
+/* What a step read of the key cache, for the picture. */
+static void see_cache(run_state *s, const lac_step *step)
+{
+    const cache_view_step seen = { .step = step->step,
+                                   .begin =
+                                       step->block_begin / s->info.block_size * s->info.block_size,
+                                   .union_inflation = step->union_inflation,
+                                   .n_active = step->n_active,
+                                   .density = step->density,
+                                   .bytes_read = (double)step->bytes_read };
+    cache_view_add_step(&s->cache, &seen, &s->masks_error);
+}
+
 static int on_step(void *user, const lac_step *step)
 {
     run_state *s = user;
@@ -199,6 +214,7 @@ static int on_step(void *user, const lac_step *step)
     s->n_fixed += step->n_fixed;
     s->n_blocks = step->n_blocks;
     if (s->trace) trace_step(s->trace, step);
+    if (s->opt.masks && step->bytes_read && !s->masks_error.code) see_cache(s, step);
     if (s->view)
         canvas_view_step(s->view, step);
     else if (s->show_progress)
@@ -212,7 +228,10 @@ static void on_plan(void *user, const lac_plan_view *plan)
     run_state *s = user;
     const double begin = now();
     if (s->opt.trace_masks) trace_plan(s->trace, plan);
-    if (s->opt.masks && !s->masks_error.code) masks_add(&s->masks, plan, &s->masks_error);
+    if (s->opt.masks && !s->masks_error.code && plan->active)
+        cache_view_add_plan(&s->cache, plan, &s->masks_error);
+    else if (s->opt.masks && !s->masks_error.code)
+        masks_add(&s->masks, plan, &s->masks_error);
     s->seconds_outside += now() - begin;
 }
 
@@ -247,6 +266,7 @@ static void trace_header(const run_state *s)
         { "n_heads", s->info.n_heads },
         { "steps", g->steps },
         { "block_length", g->block_length },
+        { "block_size", s->info.block_size },
         { "top_k", g->top_k },
         { "quirks", g->quirks },
         { "ignore_eos", g->ignore_eos },
@@ -290,6 +310,14 @@ static void trace_summary(const run_state *s, const lac_result *r)
     json_double(j, r->seconds_forward);
     json_key(j, "density");
     json_double(j, r->density);
+    if (s->info.mask == LAC_MASK_BLOCK_CAUSAL) {
+        json_key(j, "union_inflation");
+        json_double(j, r->union_inflation);
+        json_key(j, "n_active");
+        json_double(j, r->n_active);
+        json_key(j, "bytes_read");
+        json_uint(j, r->bytes_read);
+    }
     json_key(j, "text");
     json_text(j, s->text, s->n_text);
     trace_end_line(s->trace);
@@ -388,6 +416,12 @@ static int draw_masks(const run_state *s)
 {
     if (s->masks_error.code) return console_fail_status(s->masks_error.code, &s->masks_error);
     masks_request how = { .path = s->opt.masks, .step = -1 };
+    if (s->info.mask == LAC_MASK_BLOCK_CAUSAL) {
+        char title[256];
+        snprintf(title, sizeof title, "%s, %s", report_model_name(&s->opt, &s->info),
+                 lac_session_sparse(s->session));
+        return cache_view_write(&s->cache, s->opt.masks, title);
+    }
     snprintf(how.facts.model, sizeof how.facts.model, "%s", report_model_name(&s->opt, &s->info));
     snprintf(how.facts.sparse, sizeof how.facts.sparse, "%s", lac_session_sparse(s->session));
     how.facts.n_prompt = (int)(s->prompt.n - s->prompt.n_holes);
@@ -435,6 +469,25 @@ static bool wants_color(const run_options *opt)
     return !opt->no_color && !(no_color && *no_color);
 }
 
+/* The record that --masks draws. */
+static int open_picture(run_state *s)
+{
+    const int n_steps = s->generate.steps, n_prompt = (int)(s->prompt.n - s->prompt.n_holes);
+    const cache_view sizes = { .n_layers = s->info.n_layers,
+                               .n_heads = s->info.n_heads,
+                               .n_canvas = (int)s->prompt.n + s->generate.n_tokens,
+                               .block = s->info.block_size };
+    lac_status st;
+    if (s->info.mask == LAC_MASK_BLOCK_CAUSAL) {
+        const int code = cache_view_check_name(s->opt.masks);
+        if (code) return code;
+        st = cache_view_open(&s->cache, &sizes, n_prompt, n_steps, &s->masks_error);
+    } else {
+        st = masks_open(&s->masks, sizes.n_layers, sizes.n_heads, n_steps, &s->masks_error);
+    }
+    return st ? console_fail_status(st, &s->masks_error) : EXIT_OK;
+}
+
 static int start(run_state *s)
 {
     if (s->opt.visual) {
@@ -446,12 +499,8 @@ static int start(run_state *s)
         if (!s->view) return console_fail(EXIT_MEMORY, "out of memory for the view");
     }
     int code = EXIT_OK;
-    if (s->opt.masks) {
-        const int n_steps = s->generate.steps;
-        const lac_status st =
-            masks_open(&s->masks, s->info.n_layers, s->info.n_heads, n_steps, &s->masks_error);
-        if (st) return console_fail_status(st, &s->masks_error);
-    }
+    if (s->opt.masks) code = open_picture(s);
+    if (code) return code;
     if (!s->opt.trace) return EXIT_OK;
     code = trace_open(&s->trace, s->opt.trace);
     if (!code && s->opt.trace_masks)
@@ -492,6 +541,7 @@ static void run_end(run_state *s)
     canvas_view_close(s->view);
     if (s->trace) trace_close(s->trace, false);
     masks_free(&s->masks);
+    cache_view_free(&s->cache);
     lac_session_free(s->session);
     lac_model_close(s->model);
     lac_model_close(s->card);

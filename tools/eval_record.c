@@ -16,8 +16,9 @@
 #include "json_out.h"
 
 const char *const eval_figure_names[EVAL_N_FIGURES] = {
-    "score",     "exact",       "agree",   "kl",          "kl_worst",           "top1",
-    "kept_mass", "needle_kept", "density", "ms_per_step", "tokens_per_forward",
+    "score",      "exact",       "agree",   "kl",          "kl_worst",           "top1",
+    "kept_mass",  "needle_kept", "density", "ms_per_step", "tokens_per_forward", "union_inflation",
+    "bytes_read",
 };
 
 static int fail_path(const char *what, const char *path)

@@ -107,7 +107,7 @@ typedef struct {
     double value;
     int digits; /* behind the point, in tables */
 } column;
-enum { N_COLUMNS = 17 };
+enum { N_COLUMNS = 19 };
 
 static void columns_of(const eval_row *row, column out[N_COLUMNS])
 {
@@ -131,6 +131,8 @@ static void columns_of(const eval_row *row, column out[N_COLUMNS])
         { "wins", d->n_up, 0 },
         { "losses", d->n_down, 0 },
         { "p", d->p, 3 },
+        { "union_inflation", f->union_inflation, 2 },
+        { "bytes_read", f->bytes_read, 0 },
     };
     memcpy(out, columns, sizeof columns);
 }
@@ -197,16 +199,17 @@ static void write_csv(const eval_table *table, FILE *out)
     }
 }
 
-enum { N_SHOWN = 15, CELL = 48 };
+enum { N_SHOWN = 17, FIRST_CACHE = 14, END_CACHE = 16, CELL = 48 };
 
 /* The cells of one line of a table; row NULL = the head. */
 static void cells_of(const eval_row *row, char cells[N_SHOWN][CELL])
 {
-    static const char *const head[N_SHOWN] = { "task",    "ctx",     "depth",         "policy",
-                                               "n",       "score",   "exact",         "agree",
-                                               "kl",      "kept",    "needle",        "density",
-                                               "ms/step", "tok/fwd", "vs dense (95%)" };
-    static const size_t shown[] = { 0, 1, 2, 3, 4, 7, 5, 6, 10 };
+    static const char *const head[N_SHOWN] = {
+        "task",  "ctx",        "depth",         "policy", "n",       "score",   "exact",
+        "agree", "kl",         "kept",          "needle", "density", "ms/step", "tok/fwd",
+        "union", "bytes/step", "vs dense (95%)"
+    };
+    static const size_t shown[] = { 0, 1, 2, 3, 4, 7, 5, 6, 10, 17, 18 };
     if (!row) {
         for (size_t i = 0; i < N_SHOWN; i++)
             snprintf(cells[i], CELL, "%s", head[i]);
@@ -231,15 +234,24 @@ static void cells_of(const eval_row *row, char cells[N_SHOWN][CELL])
     }
     const eval_paired *d = &row->paired;
     if (d->low == 0 && d->high == 0)
-        snprintf(cells[14], CELL, "-");
+        snprintf(cells[END_CACHE], CELL, "-");
     else
-        snprintf(cells[14], CELL, "%+.1f [%+.1f, %+.1f]", POINTS * d->mean, POINTS * d->low,
+        snprintf(cells[END_CACHE], CELL, "%+.1f [%+.1f, %+.1f]", POINTS * d->mean, POINTS * d->low,
                  POINTS * d->high);
 }
 
 static bool is_word_column(size_t i)
 {
     return i == 0 || i == 3;
+}
+
+/* Columns that only models behind a key cache fill. */
+static bool is_left_out(const eval_table *table, size_t i)
+{
+    bool is_known = i < FIRST_CACHE || i >= END_CACHE;
+    for (size_t k = 0; k < table->n && !is_known; k++)
+        is_known = !isnan(table->rows[k].mean.bytes_read);
+    return !is_known;
 }
 
 static void write_lines(const eval_table *table, bool markdown, FILE *out)
@@ -255,13 +267,14 @@ static void write_lines(const eval_table *table, bool markdown, FILE *out)
         cells_of(i ? &table->rows[i - 1] : NULL, cells);
         fputs(markdown ? "| " : "", out);
         for (size_t k = 0; k < N_SHOWN; k++) {
+            if (is_left_out(table, k)) continue;
             fprintf(out, is_word_column(k) ? "%-*s" : "%*s", width[k], cells[k]);
             if (k + 1 < N_SHOWN) fputs(markdown ? " | " : "  ", out);
         }
         fputs(markdown ? " |\n" : "\n", out);
         if (i || !markdown) continue;
         for (size_t k = 0; k < N_SHOWN; k++)
-            fputs(is_word_column(k) ? "| --- " : "| ---: ", out);
+            if (!is_left_out(table, k)) fputs(is_word_column(k) ? "| --- " : "| ---: ", out);
         fputs("|\n", out);
     }
 }

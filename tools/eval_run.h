@@ -18,6 +18,9 @@ typedef struct {
     double density;            /* visited over total pairs */
     double ms_per_step;        /* without what the comparison itself takes */
     double tokens_per_forward; /* response tokens fixed over forward passes */
+    /* behind a key cache, else NAN */
+    double union_inflation; /* keys read for the rows of a KV head over the budget of one row */
+    double bytes_read;      /* keys, values and page bounds that attention read in a step */
 } eval_figures;
 enum { EVAL_N_FIGURES = sizeof(eval_figures) / sizeof(double) };
 

@@ -69,6 +69,17 @@ static void put_token(json_out *j, int position, int32_t id, float confidence)
     json_end_object(j);
 }
 
+/* What was read behind a key cache. */
+static void put_cache(json_out *j, const lac_step *step)
+{
+    json_key(j, "union_inflation");
+    json_double(j, step->union_inflation);
+    json_key(j, "n_active");
+    json_double(j, step->n_active);
+    json_key(j, "bytes_read");
+    json_uint(j, step->bytes_read);
+}
+
 void trace_step(trace *t, const lac_step *step)
 {
     json_out *j = trace_begin_line(t, "step");
@@ -101,6 +112,7 @@ void trace_step(trace *t, const lac_step *step)
     json_double(j, 1e3 * step->seconds);
     json_key(j, "density");
     json_double(j, step->density);
+    if (step->bytes_read) put_cache(j, step);
     trace_end_line(t);
 }
 

@@ -122,6 +122,15 @@ void trace_plan_put(trace_plans *t, json_out *j, const lac_plan_view *v)
     } else {
         json_string(j, NULL);
     }
+    if (v->active) {
+        json_key(j, "first");
+        json_int(j, v->first);
+        json_key(j, "active");
+        json_begin_array(j);
+        for (int i = 0; i < v->n_q; i++)
+            json_int(j, v->active[i]);
+        json_end_array(j);
+    }
     uint64_t *last = &t->hashes[(v->pass ? t->n_layers : 0) + v->layer];
     const uint64_t hash = hash_of(v);
     json_key(j, "kept");

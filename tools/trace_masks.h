@@ -3,6 +3,7 @@
 #ifndef LACUNA_TOOLS_TRACE_MASKS_H
 #define LACUNA_TOOLS_TRACE_MASKS_H
 
+#include "cache_view.h"
 #include "json_out.h"
 #include "masks.h"
 
@@ -25,8 +26,10 @@ typedef struct {
     int n_prompt, steps;
 } trace_facts;
 
-/* Reads the plans of a trace. Errors: EIO, EFORMAT naming file, line and what is wrong with it,
- * ENOMEM. */
-lac_status trace_masks_read(const char *path, masks *out, trace_facts *facts, lac_error *err);
+/* Reads the plans of a trace: into `cache`, whose block is then above 0, if the run was block-wise,
+ * else into `out`. Both are to be freed. Errors: EIO, EFORMAT naming file, line and what is wrong
+ * with it, ENOMEM. */
+lac_status trace_masks_read(const char *path, masks *out, cache_view *cache, trace_facts *facts,
+                            lac_error *err);
 
 #endif

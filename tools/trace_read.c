@@ -15,6 +15,7 @@ enum {
         256 << 20, /* bytes; a layer of 128 heads with masses at 1,024 x 1,024 blocks is less */
     MAX_SIZE = 1 << 24,   /* positions, steps */
     MAX_BLOCKS = 1 << 28, /* of one line, over all heads */
+    MAX_BLOCK = 1 << 16,  /* positions of a decoding block */
 };
 
 /* One plan as it was last given for a layer, in CSR form. */
@@ -28,10 +29,12 @@ typedef struct {
     FILE *file;
     char *line;
     size_t n_line, capacity;
-    size_t number; /* of the line, from 1 */
-    masks *out;
+    size_t number;      /* of the line, from 1 */
+    masks *out;         /* sizes; the record, unless the run was block-wise */
+    cache_view *cache;  /* block > 0: the record of a block-wise run */
     stored_plan *plans; /* [n_layers] */
     float *mass, *kept; /* of the line at hand */
+    int32_t *active;    /* [block] likewise */
     size_t n_mass;
     bool has_summary;
     char what[96]; /* "line 17" */
@@ -228,6 +231,31 @@ static lac_status read_kept_mass(const reader *r, const laci_jval *line, bool *k
     return LAC_OK;
 }
 
+/* ------------------------------------------------------------------ behind a key cache */
+
+/* Rows of a block that the plan is of. */
+static lac_status read_active(const reader *r, const laci_jval *line, lac_plan_view *view,
+                              lac_error *err)
+{
+    const laci_jval *list = laci_json_get(line, "active");
+    const size_t n = (size_t)view->n_q;
+    lac_status st = laci_json_get_int(line, "first", true, 0, MAX_SIZE, &view->first, r->what, err);
+    if (st) return st;
+    if (!laci_json_is_array(list) || laci_json_count(list) != n || n > (size_t)r->cache->block)
+        return laci_fail(err, LAC_EFORMAT, 0, "%s: \"active\" is not a list of %zu rows of %d",
+                         r->what, n, r->cache->block);
+    size_t i = 0;
+    for (const laci_jval *v = laci_json_first(list); v; v = laci_json_next(v)) {
+        int64_t row = -1;
+        if (!laci_json_integer(v, &row) || row < 0 || row >= r->cache->block)
+            return laci_fail(err, LAC_EFORMAT, 0, "%s: \"active\" names a row outside 0 to %d",
+                             r->what, r->cache->block - 1);
+        r->active[i++] = (int32_t)row;
+    }
+    view->active = r->active;
+    return LAC_OK;
+}
+
 /* ------------------------------------------------------------------ lines by type */
 
 /* What a record of masks refuses is a fault of the line. */
@@ -271,8 +299,9 @@ static lac_status read_plan_line(reader *r, const laci_jval *line, lac_error *er
     if (!is_same) st = read_plan(r, &sizes, kept, plan, err);
     if (!st) st = read_mass(r, line, plan, &view.mass_block, err);
     if (!st) st = read_kept_mass(r, line, &knows_kept, err);
-    if (st) return st;
     view.n_q = plan->n_q;
+    if (!st && r->cache->block) st = read_active(r, line, &view, err);
+    if (st) return st;
     view.n_k = plan->n_k;
     view.q_block = plan->q_block;
     view.k_block = plan->k_block;
@@ -282,7 +311,38 @@ static lac_status read_plan_line(reader *r, const laci_jval *line, lac_error *er
     view.cols = plan->cols;
     view.kept_mass = knows_kept ? r->kept : NULL;
     view.mass = view.mass_block ? r->mass : NULL;
-    return place_fault(r, masks_add(r->out, &view, err), err);
+    st =
+        r->cache->block ? cache_view_add_plan(r->cache, &view, err) : masks_add(r->out, &view, err);
+    return place_fault(r, st, err);
+}
+
+static lac_status read_real(const reader *r, const laci_jval *line, const char *key, double *out,
+                            lac_error *err)
+{
+    const laci_jval *v = laci_json_get(line, key);
+    *out = v && laci_json_is_number(v) ? laci_json_number(v) : NAN;
+    if (*out >= 0 && *out < 1e18) return LAC_OK;
+    return laci_fail(err, LAC_EFORMAT, 0, "%s: \"%s\" is no number from 0 to 1e18", r->what, key);
+}
+
+/* A step of a block-wise run. */
+static lac_status read_step_line(const reader *r, const laci_jval *line, lac_error *err)
+{
+    cache_view_step step = { .step = 0 };
+    int64_t begin = -1;
+    lac_status st = laci_json_get_int(line, "step", true, 0, MAX_SIZE, &step.step, r->what, err);
+    if (!st) st = read_real(r, line, "density", &step.density, err);
+    if (!laci_json_get(line, "bytes_read")) return st; /* it read nothing */
+    if (!st) st = read_real(r, line, "union_inflation", &step.union_inflation, err);
+    if (!st) st = read_real(r, line, "n_active", &step.n_active, err);
+    if (!st) st = read_real(r, line, "bytes_read", &step.bytes_read, err);
+    if (st) return st;
+    const laci_jval *span = laci_json_get(line, "span");
+    if (!laci_json_is_array(span) || !laci_json_integer(laci_json_first(span), &begin) ||
+        begin < 0 || begin > MAX_SIZE)
+        return laci_fail(err, LAC_EFORMAT, 0, "%s: \"span\" is no list of positions", r->what);
+    step.begin = (int)begin / r->cache->block * r->cache->block;
+    return place_fault(r, cache_view_add_step(r->cache, &step, err), err);
 }
 
 static lac_status read_header(reader *r, const laci_jval *line, trace_facts *facts, lac_error *err)
@@ -301,11 +361,22 @@ static lac_status read_header(reader *r, const laci_jval *line, trace_facts *fac
     if (st) return st;
     snprintf(facts->model, sizeof facts->model, "%s", model);
     snprintf(facts->sparse, sizeof facts->sparse, "%s", sparse);
-    st = place_fault(r, masks_open(r->out, n_layers, n_heads, facts->steps, err), err);
+    const bool is_blockwise = laci_json_get(line, "block_size") != NULL;
+    cache_view sizes = { .n_layers = n_layers, .n_heads = n_heads };
+    if (is_blockwise)
+        st = laci_json_get_int(line, "block_size", true, 0, MAX_BLOCK, &sizes.block, r->what, err);
+    if (!st && sizes.block)
+        st = laci_json_get_int(line, "n_canvas", true, 1, MAX_SIZE, &sizes.n_canvas, r->what, err);
+    if (!st) st = place_fault(r, masks_open(r->out, n_layers, n_heads, facts->steps, err), err);
+    if (!st && sizes.block)
+        st = place_fault(r, cache_view_open(r->cache, &sizes, facts->n_prompt, facts->steps, err),
+                         err);
     if (st) return st;
+    r->active = calloc((size_t)sizes.block + 1, sizeof *r->active);
     r->plans = calloc((size_t)n_layers, sizeof *r->plans);
     r->kept = calloc((size_t)n_heads, sizeof *r->kept);
-    return r->plans && r->kept ? LAC_OK : laci_fail_memory(err, "a trace", (size_t)n_layers);
+    return r->plans && r->kept && r->active ? LAC_OK
+                                            : laci_fail_memory(err, "a trace", (size_t)n_layers);
 }
 
 static lac_status read_line(reader *r, trace_facts *facts, lac_error *err)
@@ -325,6 +396,8 @@ static lac_status read_line(reader *r, trace_facts *facts, lac_error *err)
         st = read_header(r, line, facts, err);
     else if (!st && !strcmp(type, "plan"))
         st = read_plan_line(r, line, err);
+    else if (!st && !strcmp(type, "step") && r->cache->block)
+        st = read_step_line(r, line, err);
     r->has_summary = !strcmp(type, "summary");
     laci_json_free(doc);
     return st;
@@ -342,17 +415,19 @@ static lac_status read_all(reader *r, trace_facts *facts, lac_error *err)
     if (!r->has_summary)
         return laci_fail(err, LAC_EFORMAT, 0, "ends after line %zu without a summary",
                          r->number - 1);
-    if (!r->out->n_frames)
+    if (r->cache->block ? !r->cache->n_steps : !r->out->n_frames)
         return laci_fail(err, LAC_EFORMAT, 0,
                          "holds no plans; record it with --trace FILE --trace-masks");
     return LAC_OK;
 }
 
-lac_status trace_masks_read(const char *path, masks *out, trace_facts *facts, lac_error *err)
+lac_status trace_masks_read(const char *path, masks *out, cache_view *cache, trace_facts *facts,
+                            lac_error *err)
 {
     masks m = { 0 };
+    cache_view c = { 0 };
     trace_facts f = { .steps = 0 };
-    reader r = { .path = path, .out = &m };
+    reader r = { .path = path, .out = &m, .cache = &c };
     errno = 0;
     r.file = fopen(path, "rb");
     if (!r.file) return laci_fail(err, LAC_EIO, 0, "cannot read %s: %s", path, strerror(errno));
@@ -363,13 +438,16 @@ lac_status trace_masks_read(const char *path, masks *out, trace_facts *facts, la
         free_plan(&r.plans[i]);
     free(r.plans);
     free(r.kept);
+    free(r.active);
     free(r.mass);
     free(r.line);
     if (st) {
         masks_free(&m);
+        cache_view_free(&c);
         return st;
     }
     *out = m;
+    *cache = c;
     *facts = f;
     return LAC_OK;
 }

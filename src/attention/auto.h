@@ -8,4 +8,7 @@
  * that measure included; see the table in auto.c. SIZE_MAX = never seen to be. */
 size_t laci_auto_crossover(const char *family);
 
+/* The same behind a key cache: a prefix longer than this is cheaper to read with losa. */
+size_t laci_auto_prefix(const char *family);
+
 #endif

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "attention/auto.h"
 #include "base/error.h"
 
 enum { MIN_PREFIX = 1024, MAX_COUNT = 1 << 24, FLASHBLOCK_TOKENS = 3 };
@@ -113,25 +114,40 @@ static void resolve(laci_prefix *p, const lac_sparse_options *o)
                                  twice > MIN_PREFIX && twice < MAX_COUNT ? (int)twice : MIN_PREFIX);
 }
 
+/* Dense up to the prefix behind which losa was measured to pay, losa in contexts that pass it. */
+static const char *choose_auto(const laci_prefix_model *model, char *reason, size_t size)
+{
+    const size_t from = laci_auto_prefix(model->family);
+    const bool is_long = from < model->n_ctx;
+    if (from == SIZE_MAX)
+        (void)snprintf(reason, size, "auto: losa was not measured on %s models", model->family);
+    else
+        (void)snprintf(reason, size, "auto: a context of %zu, and losa pays behind more than %zu",
+                       model->n_ctx, from);
+    return is_long ? "losa" : "dense";
+}
+
 lac_status laci_prefix_choose(laci_prefix *out, const char *request, const lac_sparse_options *opt,
-                              const char *family, size_t block, char *reason, size_t reason_size,
+                              const laci_prefix_model *model, char *reason, size_t reason_size,
                               lac_error *err)
 {
     const lac_sparse_options none = { 0 };
     const bool is_auto = !request || !strcmp(request, "auto");
-    const laci_prefix *policy = find(is_auto ? "dense" : request);
+    char why[LAC_ERROR_MAX] = "as asked";
+    const laci_prefix *policy = find(is_auto ? choose_auto(model, why, sizeof why) : request);
     if (!policy)
         return laci_fail(
             err, LAC_EINVAL, 0,
             "attention policy \"%s\": %s decodes blocks of %zu behind a key cache, for "
             "which this version has %s",
-            request, family, block, laci_prefix_names());
+            request, model->family, model->block, laci_prefix_names());
     laci_prefix p = *policy;
     lac_status st = check_numbers(opt ? opt : &none, err);
     if (st) return st;
     resolve(&p, opt ? opt : &none);
-    (void)snprintf(reason, reason_size, "%s",
-                   is_auto ? "auto: reads the whole key cache" : "as asked");
+    const size_t from = is_auto ? laci_auto_prefix(model->family) : 0;
+    if (is_auto && !(opt && opt->min_prefix) && p.min_prefix < from) p.min_prefix = from;
+    (void)snprintf(reason, reason_size, "%s", why);
     *out = p;
     return LAC_OK;
 }

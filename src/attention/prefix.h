@@ -43,11 +43,18 @@ typedef struct {
                              never */
 } laci_prefix;
 
-/* The policy for a request (NULL or "auto", or a name) with `opt` (NULL = defaults) resolved for a
- * model of this family and block. Errors: EINVAL naming the policies there are, or an option, its
- * value and its range. */
+/* What a policy is chosen for. */
+typedef struct {
+    const char *family;
+    size_t block; /* positions of a decoding block */
+    size_t n_ctx; /* most positions of a sequence */
+} laci_prefix_model;
+
+/* The policy for a request (NULL or "auto", or a name) with `opt` (NULL = defaults) resolved, and
+ * one line why. Errors: EINVAL naming the policies there are, or an option, its value and its
+ * range. */
 lac_status laci_prefix_choose(laci_prefix *out, const char *request, const lac_sparse_options *opt,
-                              const char *family, size_t block, char *reason, size_t reason_size,
+                              const laci_prefix_model *model, char *reason, size_t reason_size,
                               lac_error *err);
 
 /* Comma-separated names. Static string. */

@@ -161,6 +161,7 @@ lac_status laci_block_run(laci_generation *g, laci_row_sink sink, lac_error *err
                                    .n_rows = (size_t)g->n_candidates,
                                    .sink = sink,
                                    .is_draft = true,
+                                   .clock = g->clock,
                                    .on_plan = g->opt.on_plan,
                                    .user = g->opt.user,
                                    .step = g->step };

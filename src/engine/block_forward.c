@@ -22,15 +22,26 @@ static void store_rows(const context *c, bool is_draft)
     if (!is_draft) laci_block_update_pages(c);
 }
 
+/* n queries in Q, of positions or (NULL) of all rows of the active block, into O. */
+static lac_status attend(const context *c, const int32_t *positions, size_t n, lac_error *err)
+{
+    const double start = laci_layer_now(&c->run);
+    lac_status st = LAC_OK;
+    if (positions)
+        laci_block_attend_whole(c, positions, n);
+    else
+        st = laci_block_attend_draft(c, err);
+    if (c->run.clock) c->run.clock->behind_cache += laci_layer_now(&c->run) - start;
+    return st;
+}
+
 /* Attention of all rows into O. */
 static lac_status attend_all(const context *c, bool is_draft, lac_error *err)
 {
     laci_layer_queries(&c->run, c->n_pass, NULL, c->first, 0);
-    if (is_draft) return laci_block_attend_draft(c, err);
-    for (size_t i = 0; i < c->n_pass; i++)
+    for (size_t i = 0; i < c->n_pass && !is_draft; i++)
         c->m->rows[i] = (int32_t)(c->first + i);
-    laci_block_attend_whole(c, c->m->rows, c->n_pass);
-    return LAC_OK;
+    return attend(c, is_draft ? NULL : c->m->rows, c->n_pass, err);
 }
 
 /* Attention of n wanted rows, whose residual is in TAIL; returns the buffer it is in. */
@@ -48,7 +59,7 @@ static const laci_buf *attend_wanted(const context *c, bool is_done, const int32
     }
     laci_backend_norm(be, r->buf[LACI_BUF_TAIL], 0, NULL, n, r->d, &norm, r->buf[LACI_BUF_X], 0);
     laci_layer_queries(r, n, positions, 0, 0);
-    laci_block_attend_whole(c, positions, n);
+    (void)attend(c, positions, n, NULL); /* reads everything: cannot fail */
     return r->buf[LACI_BUF_O];
 }
 

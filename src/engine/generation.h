@@ -22,6 +22,7 @@ typedef struct {
     int forwards;
     double seconds_forward;
     double density_sum; /* over forward passes */
+    laci_clock *clock;  /* of block-wise steps, added to; NULL = not timed */
     /* block-wise */
     bool is_blockwise;
     int sub_block; /* positions decided together inside a block; 0 = the block */

@@ -9,6 +9,7 @@
 /* Seconds a pass spent by part, until the calls returned; for benchmarks. */
 typedef struct {
     double linear, attention; /* products of weights; attention without packing its keys */
+    double behind_cache;      /* of rows behind a key cache: choosing, reading, merging, together */
 } laci_clock;
 
 /* What every step of a layer needs at hand. */

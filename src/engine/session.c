@@ -99,8 +99,9 @@ static lac_status choose_policy(laci_chosen *chosen, const laci_config *c, int n
     lac_status st = laci_policy_choose(&chosen->policy, &chosen->sparse, "dense", NULL, &model,
                                        chosen->reason, err);
     if (st) return st;
-    return laci_prefix_choose(&chosen->prefix, opt->sparse, opt->sparse_options, c->family,
-                              (size_t)c->block_size, chosen->reason, LACI_REASON, err);
+    const laci_prefix_model behind = { c->family, (size_t)c->block_size, (size_t)n_ctx };
+    return laci_prefix_choose(&chosen->prefix, opt->sparse, opt->sparse_options, &behind,
+                              chosen->reason, LACI_REASON, err);
 }
 
 lac_status laci_session_plan(const laci_config *config, laci_dtype act, int n_ctx,

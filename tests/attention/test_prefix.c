@@ -6,12 +6,14 @@
 
 #include "attention/prefix.h"
 
+static const laci_prefix_model model = { "sdar", 16, 4096 };
+
 static laci_prefix make(const char *name, const lac_sparse_options *opt)
 {
     laci_prefix p;
     char reason[64];
     lac_error err = { 0 };
-    if (laci_prefix_choose(&p, name, opt, "sdar", 16, reason, sizeof reason, &err))
+    if (laci_prefix_choose(&p, name, opt, &model, reason, sizeof reason, &err))
         fail_msg("%s", err.message);
     return p;
 }
@@ -21,7 +23,7 @@ static void refuse(const char *name, const lac_sparse_options *opt, const char *
     laci_prefix p;
     char reason[64];
     lac_error err = { 0 };
-    assert_int_equal(laci_prefix_choose(&p, name, opt, "sdar", 16, reason, sizeof reason, &err),
+    assert_int_equal(laci_prefix_choose(&p, name, opt, &model, reason, sizeof reason, &err),
                      LAC_EINVAL);
     if (!strstr(err.message, words)) fail_msg("\"%s\" lacks \"%s\"", err.message, words);
 }
@@ -54,6 +56,36 @@ static void options_mean_what_they_say(void **state)
     refuse("losa", &(lac_sparse_options){ .refresh_drift = -1 }, "refresh_drift is -1");
     refuse("losa", &(lac_sparse_options){ .first_layers = -2 }, "first_layers is -2");
     refuse("losa", &(lac_sparse_options){ .selector = (lac_selector)9 }, "selector 9");
+}
+
+/* auto on a family and context. */
+static laci_prefix choose(const char *family, size_t n_ctx, const lac_sparse_options *opt,
+                          const char *words)
+{
+    const laci_prefix_model of = { family, 16, n_ctx };
+    laci_prefix p;
+    char reason[128];
+    assert_ok(laci_prefix_choose(&p, "auto", opt, &of, reason, sizeof reason, NULL));
+    if (!strstr(reason, words)) fail_msg("\"%s\" lacks \"%s\"", reason, words);
+    return p;
+}
+
+static void auto_takes_losa_where_it_pays(void **state)
+{
+    (void)state;
+    const lac_sparse_options from_100 = { .min_prefix = 100 }, large = { .budget = 6000 };
+    assert_true(choose("sdar", 8192, NULL, "context of 8192, and losa pays").is_dense);
+    const laci_prefix p = choose("sdar", 8193, NULL, "behind more than 8192");
+    assert_string_equal(p.name, "losa");
+    assert_int_equal(p.min_prefix, 8192);
+    const laci_prefix_moment at = { .step = 1, .n_keys = 8192 },
+                             later = { .step = 1, .n_keys = 8208 };
+    assert_int_equal(laci_prefix_decide(&p, &at), LACI_PREFIX_WHOLE);
+    assert_int_equal(laci_prefix_decide(&p, &later), LACI_PREFIX_SPARSE);
+    /* what is asked for counts, and twice the budget where that is more */
+    assert_int_equal(choose("sdar", 65536, &from_100, "auto").min_prefix, 100);
+    assert_int_equal(choose("sdar", 65536, &large, "auto").min_prefix, 12000);
+    assert_true(choose("other", 65536, NULL, "not measured on other models").is_dense);
 }
 
 static void budgets_are_counts_or_shares(void **state)
@@ -152,6 +184,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(options_mean_what_they_say),
+        cmocka_unit_test(auto_takes_losa_where_it_pays),
         cmocka_unit_test(budgets_are_counts_or_shares),
         cmocka_unit_test(when_everything_is_read),
         cmocka_unit_test(rows_that_moved_and_new_ids_are_active),

@@ -33,7 +33,7 @@ is_between() {
     lacuna bench --help
     expect_ok
     help=$OUT
-    for name in peak attn decode gemm step generate; do
+    for name in peak attn decode gemm step generate block; do
         [[ $help == *"  $name "* ]] || show "no $name"
         lacuna bench "$name" --help
         expect_ok
@@ -168,6 +168,125 @@ is_between() {
     expect_rows 1
     is_between 0.2 "$(row_value 1 density)" 0.3 || show "density"
     [ "$(row_value 1 policy),$(row_value 1 density_from)" = '"fidelity","imposed"' ] || show "names"
+}
+
+BLOCK="--shape nano --layers 2 -t 1 --repeat 2 --json -q"
+
+@test "block: a row for each prefix, batch and policy, beside dense of the same run" {
+    # shellcheck disable=SC2086 # words on purpose
+    lacuna bench block $BLOCK --prefix 1024,2048 --block-length 16 --active 5 --budget 0.1 --batch 1,2 \
+        --sparse losa,quest,off
+    expect_rows 12
+    [ "$(row_value 1 policy),$(row_value 2 policy),$(row_value 3 policy)" = '"losa","quest","off"' ] || show "order"
+    [ "$(row_value 1 shape),$(row_value 1 prefix),$(row_value 1 batch)" = '"nano",1024,1' ] || show "names"
+    [ "$(row_value 12 prefix),$(row_value 12 batch),$(row_value 12 policy)" = '2048,2,"off"' ] || show "order"
+    [ "$(row_value 1 rows_read),$(row_value 2 rows_read),$(row_value 3 rows_read)" = 5,16,16 ] || show "rows"
+    [ "$(row_value 3 density),$(row_value 3 vs_dense_attention),$(row_value 3 rel_l2)" = 1,1,0 ] || show "off"
+    [ "$(row_value 3 union_inflation),$(row_value 3 policy_bytes)" = null,0 ] || show "off selects nothing"
+    [ "$(row_value 1 layers_measured),$(row_value 1 layers)" = 2,4 ] || show "layers"
+    for row in 1 2 4 5 7 8 10 11; do
+        is_between 1 "$(row_value "$row" union_inflation)" 10 || show "union of row $row"
+        is_between 0.02 "$(row_value "$row" density)" 0.95 || show "density of row $row"
+        is_between 1e-6 "$(row_value "$row" rel_l2)" 0.9 || show "error of row $row"
+        is_between 1e-6 "$(row_value "$row" ms_attention)" "$(row_value "$row" ms_step)" || show "times of row $row"
+        want=$(awk -v d="$(row_value "$row" ms_attention_dense)" -v s="$(row_value "$row" ms_attention)" \
+            'BEGIN { printf "%.9g", d / s }')
+        is_between "$(awk "BEGIN { print $want * 0.999 }")" "$(row_value "$row" vs_dense_attention)" \
+            "$(awk "BEGIN { print $want * 1.001 }")" || show "ratio of row $row is not $want"
+        [[ $(row_value "$row" composed) == *"one after another"* ]] || show "row $row does not say so"
+    done
+}
+
+@test "block: what every policy reads, in rows, keys and bytes" {
+    # shellcheck disable=SC2086 # words on purpose
+    lacuna bench block $BLOCK --prefix 2048 --active 0.25 --budget 256 --page 32 --dtype f32 \
+        --sparse losa,quest,mage,sparsed,flashblock,off
+    expect_rows 6
+    [ "$(row_value 1 active),$(row_value 1 rows_read),$(row_value 1 budget),$(row_value 1 block)" = 4,4,256,32 ] ||
+        show "losa"
+    [ "$(row_value 3 union_inflation)" = 1 ] || show "mage chooses once for all rows"
+    is_between 0.12 "$(row_value 4 density)" 0.16 || show "sparsed reads its budget"
+    [ "$(row_value 5 rows_read)" = 16 ] || show "flashblock: four new tokens, everything is read again"
+    for row in 1 2 3 4; do
+        is_between 1 "$(row_value "$row" bytes_read)" "$(row_value 6 bytes_read)" || show "bytes of row $row"
+        is_between 1 "$(row_value "$row" policy_bytes)" 1e9 || show "memory of row $row"
+    done
+    # keys and values of 4 heads of 32 in f32: 1 KiB a position and layer
+    [ "$(row_value 6 bytes_read)" = $(((2048 + 16) * 1024 * 4)) ] || show "bytes of dense"
+    # shellcheck disable=SC2086 # words on purpose
+    lacuna bench block $BLOCK --prefix 2048 --sparse flashblock --refresh-tokens 0
+    expect_rows 1
+    [ "$(row_value 1 rows_read),$(row_value 1 union_inflation)" = 0,null ] || show "flashblock reads nothing"
+}
+
+@test "block: queries that agree read fewer keys together" {
+    # shellcheck disable=SC2086 # words on purpose
+    lacuna bench block $BLOCK --prefix 4096 --budget 0.1 --sparse quest --agreement 0
+    expect_rows 1
+    apart=$(row_value 1 union_inflation)
+    # shellcheck disable=SC2086 # words on purpose
+    lacuna bench block $BLOCK --prefix 4096 --budget 0.1 --sparse quest --agreement 1
+    expect_rows 1
+    is_between 1 "$(row_value 1 union_inflation)" "$(awk "BEGIN { print $apart / 2 }")" || show "$apart apart"
+}
+
+@test "block: what makes no sense is refused by flag and value" {
+    for value in 0 -16 x 1.5 "" 32,; do
+        lacuna bench block --prefix "$value"
+        expect_error 2 "--prefix: '$value'"
+        lacuna bench block --batch "$value"
+        expect_error 2 "--batch: '$value'"
+    done
+    lacuna bench block --prefix 8192,1000 --block-length 16
+    expect_error 2 "--prefix: 1000" "--block-length 16"
+    lacuna bench block --batch 257
+    expect_error 2 "--batch: '257'" "256"
+    for value in 0 -1 x 2.5 nan; do
+        lacuna bench block --budget "$value"
+        expect_error 2 "--budget: '$value'"
+        lacuna bench block --active "$value"
+        expect_error 2 "--active: '$value'"
+    done
+    lacuna bench block --active 17
+    expect_error 2 "--active 17" "--block-length 16"
+    lacuna bench block --prefix 4096 --budget 4096
+    expect_error 2 "--budget: 4096" "4096"
+    lacuna bench block --prefix 256
+    expect_error 2 "--budget: 512" "256"
+    for value in 0 513 x; do
+        lacuna bench block --block-length "$value"
+        expect_error 2 "--block-length: '$value'"
+    done
+    for value in 0 65 x; do
+        lacuna bench block --layers "$value"
+        expect_error 2 "--layers: '$value'"
+    done
+    for value in -1 5 x; do
+        lacuna bench block --agreement "$value"
+        expect_error 2 "--agreement: '$value'"
+    done
+    lacuna bench block --page 48
+    expect_error 2 "--page: '48'" "16, 32 or 64"
+    lacuna bench block --selector rows
+    expect_error 2 "--selector: 'rows'" "columns"
+    lacuna bench block --plan-group row
+    expect_error 2 "--plan-group: 'row'"
+    lacuna bench block --refresh-tokens -1
+    expect_error 2 "--refresh-tokens: '-1'"
+    lacuna bench block --sparse losa,window
+    expect_error 2 "--sparse: 'window'" "flashblock"
+    lacuna bench block --sparse losa,
+    expect_error 2 "--sparse: ''"
+    lacuna bench block --shape sdar
+    expect_error 2 "--shape: 'sdar'" "sdar-8b"
+    lacuna bench block --dtype f32,bf16
+    expect_error 2 "--dtype"
+    lacuna bench block -t 0
+    expect_error 2 "--threads: '0'"
+    lacuna bench block --json --csv
+    expect_error 2 "--json and --csv"
+    lacuna bench block --prefix 8388608 --batch 64 -t 1 -q
+    expect_error 4 "MiB"
 }
 
 @test "bench: CSV has one header, a table is Markdown, progress is on stderr" {

@@ -27,6 +27,75 @@ keys() {
     expect_ok
 }
 
+@test "--json and the trace say what was read of the key cache, other models say nothing of it" {
+    keys
+    lacuna run -m "$BLOCKWISE" -f "$SCRATCH/keys" -p "What is river? " -n 20 --forbid-eos --sparse losa \
+        --budget 16 --min-prefix 0 --json -q --trace "$SCRATCH/t"
+    expect_ok
+    for key in density union_inflation n_active bytes_read seconds_prefill; do
+        grep -qE "\"$key\":[0-9.e+-]+[,}]" "$SCRATCH/out" || show "no $key"
+    done
+    steps=$(grep -c '"type":"step"' "$SCRATCH/t")
+    [ "$(grep -cE '"type":"step".*"union_inflation":[0-9.]+,"n_active":[0-9.]+,"bytes_read":[0-9]+}$' "$SCRATCH/t")" \
+        -eq "$steps" ] || show "steps"
+    sum=$(grep '"type":"step"' "$SCRATCH/t" | grep -o '"bytes_read":[0-9]*' | cut -d: -f2 |
+        awk '{ n += $1 } END { print n }')
+    [ "$(json_value bytes_read)" = "$sum" ] || show "the steps read $sum bytes"
+    tail -n 1 "$SCRATCH/t" | grep -q "\"bytes_read\":$sum," || show "summary"
+    lacuna run -m "$MODEL" -p "Once" -n 4 --json -q --trace "$SCRATCH/t"
+    expect_ok
+    ! grep -q bytes_read "$SCRATCH/out" "$SCRATCH/t" || show "bytes of a model without a key cache"
+}
+
+@test "inspect draws which rows read, which keys, and how far their choices lay apart" {
+    keys
+    lacuna run -m "$BLOCKWISE" -f "$SCRATCH/keys" -p "What is river? " -n 40 --forbid-eos --sparse losa \
+        --budget 16 --min-prefix 0 -q --trace "$SCRATCH/t" --trace-masks --masks "$SCRATCH/live.csv"
+    expect_ok
+    lacuna inspect --masks "$SCRATCH/t" -o "$SCRATCH/m.csv"
+    expect_ok
+    cmp "$SCRATCH/m.csv" "$SCRATCH/live.csv" || show "the trace shows another run"
+    # the prompt has 52 tokens: the first block is 48 to 63, and its first step reads everything
+    [ "$(grep -c '^active,0,[0-9]*,1$' "$SCRATCH/m.csv")" -eq 16 ] || show "rows of the first step"
+    grep -q '^active,0,48,1$' "$SCRATCH/m.csv" || show "where the first block begins"
+    [ "$(grep -c '^read,0,' "$SCRATCH/m.csv")" -eq 48 ] || show "keys of the first step"
+    awk -F, '$1 == "read" && $2 == 1 { n += $4 } END { exit !(n >= 4 && n < 40) }' "$SCRATCH/m.csv" ||
+        show "keys of the second step"
+    [ "$(grep -c '^union_inflation,' "$SCRATCH/m.csv")" -eq "$(grep -c '"type":"step"' "$SCRATCH/t")" ]
+    for end in html svg; do
+        lacuna inspect --masks "$SCRATCH/t" -o "$SCRATCH/m.$end"
+        expect_ok
+        grep -q '<polyline' "$SCRATCH/m.$end" || show "no curve in $end"
+    done
+    lacuna inspect --masks "$SCRATCH/t" -o "$SCRATCH/m.png"
+    expect_error 2 m.png html
+    lacuna run -m "$BLOCKWISE" -p "Once" -n 8 --masks "$SCRATCH/m.png"
+    expect_error 2 m.png html
+}
+
+@test "eval has the union and the bytes of a step, and leaves them out elsewhere" {
+    lacuna eval -m "$BLOCKWISE" --tasks kv --ctx 256 --samples 2 --sparse off,quest,losa --budget 32 \
+        --min-prefix 0 --seed 1 --json -q -t 1
+    expect_ok
+    [ "$(wc -l <"$SCRATCH/out")" -eq 3 ] || show "expected 3 rows"
+    [ "$(grep -cE '"union_inflation":[1-9][0-9.]*,"bytes_read":[1-9][0-9.e+]*,' "$SCRATCH/out")" -eq 3 ] || show "keys"
+    lacuna eval -m "$BLOCKWISE" --tasks kv --ctx 256 --samples 1 --sparse losa --seed 1 --markdown -q -t 1
+    [[ $OUT == *"| union | bytes/step |"* ]] || show "columns"
+    lacuna eval -m "$MODEL" --tasks kv --ctx 256 --samples 1 --steps 2 --sparse off --seed 1 --markdown -q -t 1
+    [[ $OUT != *union* ]] || show "columns of a model without a key cache"
+    lacuna eval -m "$MODEL" --tasks kv --ctx 256 --samples 1 --steps 2 --sparse off --seed 1 --json -q -t 1
+    grep -q '"union_inflation":null,"bytes_read":null' "$SCRATCH/out" || show "not null"
+}
+
+@test "auto reads everything in a short context and says why" {
+    lacuna run -m "$BLOCKWISE" -p "Once" -n 8
+    expect_ok
+    [[ $ERR == *"sparse dense (auto: a context of 16, and losa pays behind more than 8192)"* ]] || show "no reason"
+    lacuna run -m "$BLOCKWISE" -p "Once" -n 8 -c 9000
+    expect_ok
+    [[ $ERR == *"sparse losa (auto: a context of 9000"* ]] || show "not losa"
+}
+
 @test "another block length is refused with both numbers" {
     lacuna run -m "$BLOCKWISE" -p "Once" -n 8 --block-length 8
     expect_error 2 "block_length is 8" 16

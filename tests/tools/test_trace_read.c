@@ -34,10 +34,13 @@ static void write_file(const char *text, size_t n)
 static lac_status read_file(lac_error *err)
 {
     masks m;
+    cache_view cache;
     trace_facts facts;
-    const lac_status st = trace_masks_read(path, &m, &facts, err);
-    if (!st) masks_free(&m);
-    return st;
+    const lac_status st = trace_masks_read(path, &m, &cache, &facts, err);
+    if (st) return st;
+    masks_free(&m);
+    cache_view_free(&cache);
+    return LAC_OK;
 }
 
 #define HEADER                                                                                 \
@@ -69,6 +72,7 @@ static void what_is_written_is_read(void **state)
     trace_plans plans = { 0 };
     json_out j = { .data = NULL };
     masks want, got;
+    cache_view cache;
     trace_facts facts;
     assert_true(trace_plans_open(&plans, 1, 2));
     assert_ok(masks_open(&want, 1, 2, 4, NULL));
@@ -106,7 +110,8 @@ static void what_is_written_is_read(void **state)
     }
     fputs(SUMMARY, file);
     assert_int_equal(fclose(file), 0);
-    assert_ok(trace_masks_read(path, &got, &facts, NULL));
+    assert_ok(trace_masks_read(path, &got, &cache, &facts, NULL));
+    assert_int_equal(cache.block, 0);
     assert_string_equal(facts.sparse, "sparsed");
     assert_int_equal(facts.n_prompt, 20);
     assert_int_equal(got.n_frames, 3);
@@ -183,9 +188,89 @@ static void a_made_up_trace_is_refused(void **state)
     }
     lac_error err = { 0 };
     masks m;
+    cache_view cache;
     trace_facts facts;
-    assert_int_equal(trace_masks_read("/no/such/file", &m, &facts, &err), LAC_EIO);
-    assert_int_equal(trace_masks_read("/tmp", &m, &facts, &err), LAC_EIO);
+    assert_int_equal(trace_masks_read("/no/such/file", &m, &cache, &facts, &err), LAC_EIO);
+    assert_int_equal(trace_masks_read("/tmp", &m, &cache, &facts, &err), LAC_EIO);
+}
+
+/* ------------------------------------------------------------------ behind a key cache */
+
+#define BLOCK_HEADER(block)                                                                     \
+    "{\"type\":\"header\",\"model\":\"m\",\"sparse\":\"losa\",\"n_prompt\":36,\"steps\":4,\"n_" \
+    "canvas\":70,"                                                                              \
+    "\"block_size\":" block ",\"n_layers\":2,\"n_heads\":2}\n"
+#define BLOCK_PLAN(layer, n_q, first, active)                                               \
+    "{\"type\":\"plan\",\"step\":1,\"pass\":0,\"layer\":" layer ",\"n_q\":" n_q             \
+    ",\"n_k\":32,\"q_block\":" n_q ",\"k_block\":16,\"first\":" first ",\"active\":" active \
+    ",\"kept\":[\"4\",\"c\"]}\n"
+#define BLOCK_STEP(step, span, rows, bytes)               \
+    "{\"type\":\"step\",\"step\":" step ",\"span\":" span \
+    ",\"density\":0.5,\"union_inflation\":1.5,"           \
+    "\"n_active\":" rows ",\"bytes_read\":" bytes "}\n"
+
+/* Step 0 reads everything in both layers; in step 1 layer 0 reads some keys for rows 4 and 6 and
+ * layer 1 nothing, which the mean of one row says. */
+static void what_was_read_of_a_cache_comes_back(void **state)
+{
+    (void)state;
+    static const char text[] = BLOCK_HEADER("16") BLOCK_STEP("0", "[36,48]", "16", "4096")
+        BLOCK_PLAN("0", "2", "32", "[4,6]") BLOCK_STEP("1", "[36,48]", "1", "100") SUMMARY;
+    masks m;
+    cache_view v;
+    trace_facts facts;
+    write_file(text, sizeof text - 1);
+    assert_ok(trace_masks_read(path, &m, &v, &facts, NULL));
+    assert_int_equal(v.block, 16);
+    assert_int_equal(v.n_steps, 2);
+    assert_int_equal(v.first, 32);
+    assert_int_equal(v.cell, 1);
+    assert_int_equal(v.n_columns, 48); /* to the end of the block that holds position 69 */
+    assert_int_equal(v.steps[0].begin, 32);
+    assert_true(v.steps[1].union_inflation == 1.5 && v.steps[1].bytes_read == 100);
+    for (int c = 0; c < v.n_columns; c++) {
+        const float second = v.active[CACHE_VIEW_COLUMNS + c];
+        assert_true(v.active[c] == (c < 16 ? 1 : 0));
+        assert_true(second == (c == 4 || c == 6 ? 0.5F : 0));
+    }
+    assert_int_equal(v.key_cell, 1);
+    for (int c = 0; c < v.n_key_columns; c++) {
+        const float second = v.read[CACHE_VIEW_COLUMNS + c];
+        assert_true(v.read[c] == (c < 32 ? 1 : 0));
+        assert_true(second == (c < 16 ? 0.25F : c < 32 ? 0.5F : 0));
+    }
+    masks_free(&m);
+    cache_view_free(&v);
+}
+
+static void a_bad_trace_of_a_cache_is_refused_with_its_line(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text, *says;
+    } cases[] = {
+        { BLOCK_HEADER("-1") SUMMARY, "block_size" },
+        { BLOCK_HEADER("70000") SUMMARY, "block_size" },
+        { BLOCK_HEADER("16") SUMMARY, "no plans" },
+        { BLOCK_HEADER("16") BLOCK_PLAN("0", "2", "32", "[4]") SUMMARY, "line 2: \"active\"" },
+        { BLOCK_HEADER("16") BLOCK_PLAN("0", "2", "32", "[4,16]") SUMMARY, "outside 0 to 15" },
+        { BLOCK_HEADER("16") BLOCK_PLAN("0", "2", "32", "[4,-1]") SUMMARY, "outside 0 to 15" },
+        { BLOCK_HEADER("16") BLOCK_PLAN("0", "1", "32", "5") SUMMARY, "\"active\"" },
+        { BLOCK_HEADER("16") BLOCK_PLAN("0", "1", "16", "[5]") SUMMARY, "position 16" },
+        { BLOCK_HEADER("16") BLOCK_PLAN("0", "1", "72", "[15]") SUMMARY, "position 72" },
+        { BLOCK_HEADER("16") BLOCK_STEP("0", "[36,48]", "-1", "5") SUMMARY, "\"n_active\"" },
+        { BLOCK_HEADER("16") BLOCK_STEP("0", "[36,48]", "1", "\"x\"") SUMMARY, "\"bytes_read\"" },
+        { BLOCK_HEADER("16") BLOCK_STEP("0", "7", "1", "5") SUMMARY, "\"span\"" },
+        { BLOCK_HEADER("16") BLOCK_STEP("0", "[700,710]", "1", "5") SUMMARY, "position 688" },
+        { BLOCK_HEADER("16") BLOCK_STEP("0", "[3,10]", "1", "5") SUMMARY, "position 0" },
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        lac_error err = { 0 };
+        write_file(cases[i].text, strlen(cases[i].text));
+        const lac_status st = read_file(&err);
+        if (st != LAC_EFORMAT || !strstr(err.message, cases[i].says))
+            fail_msg("case %zu: %s: wanted \"%s\"", i, err.message, cases[i].says);
+    }
 }
 
 static const char good[] =
@@ -229,6 +314,8 @@ int main(void)
         cmocka_unit_test(a_made_up_trace_is_refused),
         cmocka_unit_test(a_trace_cut_short_is_refused),
         cmocka_unit_test(an_altered_trace_does_no_harm),
+        cmocka_unit_test(what_was_read_of_a_cache_comes_back),
+        cmocka_unit_test(a_bad_trace_of_a_cache_is_refused_with_its_line),
     };
     return cmocka_run_group_tests(tests, make_path, remove_path);
 }
