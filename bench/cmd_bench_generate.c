@@ -118,16 +118,16 @@ static lac_status run_step(generate_run *r, lac_session *s, size_t n, int kind, 
     const size_t n_new = (size_t)opt->n_generated < n ? (size_t)opt->n_generated : n / 2;
     const size_t n_rows = (size_t)opt->block_length < n_new ? (size_t)opt->block_length : n_new;
     layer_clock clock = { .n_layers = opt->n_layers };
-    const laci_pass pass = { .ids = s->input,
+    const laci_pass pass = { .ids = s->seq->input,
                              .n = n,
-                             .rows = s->rows,
+                             .rows = s->seq->rows,
                              .n_rows = n_rows,
                              .moment = { .step = kind, .n_steps = 4, .prompt_end = n - n_new },
                              .sink = { made_drop_rows, NULL },
                              .on_plan = see_plan,
                              .user = &clock };
     for (size_t i = 0; i < n_rows; i++)
-        s->rows[i] = (int32_t)(n - n_new + i);
+        s->seq->rows[i] = (int32_t)(n - n_new + i);
     const instant start = instant_now();
     const lac_status st = laci_forward(s, &pass, err);
     const double end = instant_now().wall;

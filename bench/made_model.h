@@ -35,6 +35,6 @@ lac_status made_model_fill(lac_model *model, uint64_t seed, lac_error *err);
 void made_canvas(lac_session *session, uint64_t seed);
 
 /* The sink of a pass whose logits nobody wants. */
-lac_status made_drop_rows(void *user, size_t first, size_t n, lac_error *err);
+lac_status made_drop_rows(void *user, const laci_row_part *parts, size_t n_parts, lac_error *err);
 
 #endif
