@@ -234,9 +234,12 @@ static void small_models_give_the_same_in_company(void **state)
     (void)state;
     static const char *const paths[] = { "tests/golden/sdar", "tests/golden/fast-dllm" };
     static const share cases[] = { { 1, 1 }, { 2, 2 }, { 5, 5 }, { 5, 2 } };
+    const lac_sparse_options sparse = { .budget = 16, .min_prefix = -1, .active = 2 };
     for (int i = 0; i < 4; i++) {
         lac_model *model;
-        const lac_session_options room = { .n_ctx = 128 };
+        const lac_session_options room = { .n_ctx = 128,
+                                           .sparse = i % 2 ? "losa" : "off",
+                                           .sparse_options = i % 2 ? &sparse : NULL };
         open_model(&model, paths[i / 2], LAC_DTYPE_F32, i % 2 + 1);
         compare(model, &room, small, cases, 4, paths[i / 2]);
         lac_model_close(model);
