@@ -528,9 +528,9 @@ LAC_API lac_status lac_generate(lac_session *session, const int32_t *ids, size_t
  * forward pass over the rows of all of them, so that the weights are read once for all. For models
  * that decode block by block (lac_model_info.mask is LAC_MASK_BLOCK_CAUSAL).
  *
- * What a sequence comes to does not depend on its company: ids, steps, log-probabilities, logits and
- * statistics are bit for bit what lac_generate gives for the same request in a session of the same
- * options. Seconds are those of the shared passes, from lac_batch_add on.
+ * What a sequence comes to does not depend on its company: ids, steps, log-probabilities, logits
+ * and statistics are bit for bit what lac_generate gives for the same request in a session of the
+ * same options. Seconds are those of the shared passes, from lac_batch_add on.
  *
  * One thread at a time per batch; several batches may share a model. */
 typedef struct lac_batch lac_batch;
@@ -551,9 +551,9 @@ LAC_API lac_status lac_batch_plan_memory(const lac_model *model, const lac_sessi
 
 /* Adds a request, between any two steps. On failure the batch is as before.
  *
- *   ids, opt   as for lac_generate; copied, but the arrays of a replay, which are borrowed until the
- *              sequence is done. The callbacks' user pointer is opt->user
- *   sequence   receives its number, from 0 on and below max_sequences, until it is removed
+ *   ids, opt   as for lac_generate; copied, but the arrays of a replay, which are borrowed until
+ * the sequence is done. The callbacks' user pointer is opt->user sequence   receives its number,
+ * from 0 on and below max_sequences, until it is removed
  *
  * Errors: EINVAL (also: the batch is full), ECONTEXT, ENOMEM (its key cache). */
 LAC_API lac_status lac_batch_add(lac_batch *batch, const int32_t *ids, size_t n_ids,
@@ -566,8 +566,8 @@ LAC_API lac_status lac_batch_add(lac_batch *batch, const int32_t *ids, size_t n_
  *
  *   n_running   NULL, or receives how many sequences are not done afterwards
  *
- * A sequence that fails is done, with its error as its result; the others go on. Errors: EINVAL (from
- * a callback). */
+ * A sequence that fails is done, with its error as its result; the others go on. Errors: EINVAL
+ * (from a callback). */
 LAC_API lac_status lac_batch_step(lac_batch *batch, int *n_running, lac_error *err);
 
 /* Whether a sequence has ended: its text is whole, it was stopped, or it failed. */
