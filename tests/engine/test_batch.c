@@ -72,7 +72,7 @@ static void make_prompt(int32_t *ids, size_t n, unsigned variant)
 {
     static const char text[] = "lamp: 3141\ngarden: 2718\nriver: 1618\nIt was a cold morning. ";
     for (size_t i = 0; i < n; i++)
-        ids[i] = text[(i + variant * 17 + i / 97) % (sizeof text - 1)] % 100;
+        ids[i] = text[(i + (size_t)variant * 17 + i / 97) % (sizeof text - 1)] % 100;
 }
 
 static lac_generate_options watch(const request *q, outcome *o)
@@ -125,34 +125,50 @@ static int add(lac_batch *batch, const request *q, outcome *o)
     return sequence;
 }
 
+/* A batch and the number each request has in it, -1 once its outcome is kept. */
+typedef struct {
+    lac_batch *batch;
+    outcome *o; /* of the requests */
+    int number[N_REQUESTS];
+    size_t n_added;
+    int held;
+} crowd;
+
+/* Keeps the outcome of who is done and removes it; returns how many were. */
+static size_t take_done(crowd *c)
+{
+    size_t n_done = 0;
+    for (size_t i = 0; i < c->n_added; i++) {
+        lac_result r;
+        if (c->number[i] < 0 || !lac_batch_is_done(c->batch, c->number[i])) continue;
+        const lac_status st = lac_batch_result(c->batch, c->number[i], &r, NULL);
+        keep(&c->o[i], st, &r);
+        assert_ok(lac_batch_remove(c->batch, c->number[i], NULL));
+        c->number[i] = -1;
+        c->held--;
+        n_done++;
+    }
+    return n_done;
+}
+
 /* All requests through a batch with room for `width`, each as soon as it may join and there is
  * room; returns the steps it took. */
 static int run_together(const lac_model *model, const lac_session_options *room, const request *q,
                         size_t n, int width, outcome *o)
 {
-    int number[N_REQUESTS], held = 0, running = 0, t = 0;
-    size_t n_added = 0;
-    lac_batch *batch;
+    int running = 0, t = 0;
+    crowd c = { .o = o };
     lac_error err = { 0 };
-    if (lac_batch_create(&batch, model, room, width, &err)) fail_msg("%s", err.message);
+    if (lac_batch_create(&c.batch, model, room, width, &err)) fail_msg("%s", err.message);
     for (size_t n_done = 0; n_done < n; t++) {
-        for (; n_added < n && q[n_added].join <= t && held < width; n_added++, held++)
-            number[n_added] = add(batch, &q[n_added], &o[n_added]);
-        assert_ok(lac_batch_step(batch, &running, &err));
-        for (size_t i = 0; i < n_added; i++) {
-            lac_result r;
-            if (number[i] < 0 || !lac_batch_is_done(batch, number[i])) continue;
-            const lac_status st = lac_batch_result(batch, number[i], &r, &err);
-            keep(&o[i], st, &r);
-            assert_ok(lac_batch_remove(batch, number[i], &err));
-            number[i] = -1;
-            held--;
-            n_done++;
-        }
-        assert_int_equal(held, running);
+        for (; c.n_added < n && q[c.n_added].join <= t && c.held < width; c.n_added++, c.held++)
+            c.number[c.n_added] = add(c.batch, &q[c.n_added], &o[c.n_added]);
+        assert_ok(lac_batch_step(c.batch, &running, &err));
+        n_done += take_done(&c);
+        assert_int_equal(c.held, running);
         assert_true(t < 2000);
     }
-    lac_batch_free(batch);
+    lac_batch_free(c.batch);
     return t;
 }
 
