@@ -28,7 +28,7 @@ lac_status block_rig_begin(block_rig *rig, lac_error *err);
 /* The id at a position of every block becomes another, `by` further on, 1 to n_vocab - 1. */
 void block_rig_change(block_rig *rig, size_t position, int32_t by);
 
-/* One step of every sequence: sums over the batch of time and reading, means of the rest. */
+/* One step of every sequence, in one pass: bytes of all together, means of the rest. */
 typedef struct {
     instant time;     /* seconds */
     double attention; /* seconds between queries and attention output */
@@ -37,12 +37,12 @@ typedef struct {
     double bytes;
 } block_rig_step;
 
-/* Calls `before` ahead of every forward pass, not timed. Final rows are kept when `rows` is not
+/* Calls `before` ahead of the forward pass, not timed. Final rows are kept when `rows` is not
  * NULL: f32 [batch, block, d_model]. */
 lac_status block_rig_run(block_rig *rig, void (*before)(void *user), void *user, float *rows,
                          block_rig_step *out, lac_error *err);
 
-/* Of the first sequence: what time and memory of other parts can be asked of. */
+/* What time and memory of other parts can be asked of. */
 lac_session *block_rig_session(const block_rig *rig);
 const laci_prefix *block_rig_policy(const block_rig *rig);
 

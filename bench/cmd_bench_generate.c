@@ -119,16 +119,16 @@ static lac_status run_step(generate_run *r, lac_session *s, size_t n, int kind, 
     const size_t n_new = (size_t)opt->n_generated < n ? (size_t)opt->n_generated : n / 2;
     const size_t n_rows = (size_t)opt->block_length < n_new ? (size_t)opt->block_length : n_new;
     r->marked = s->be;
-    const laci_pass pass = { .ids = s->input,
+    const laci_pass pass = { .ids = s->seq->input,
                              .n = n,
-                             .rows = s->rows,
+                             .rows = s->seq->rows,
                              .n_rows = n_rows,
                              .moment = { .step = kind, .n_steps = 4, .prompt_end = n - n_new },
                              .sink = { made_drop_rows, NULL },
                              .on_plan = see_plan,
                              .user = r };
     for (size_t i = 0; i < n_rows; i++)
-        s->rows[i] = (int32_t)(n - n_new + i);
+        s->seq->rows[i] = (int32_t)(n - n_new + i);
     laci_backend_mark(s->be, STEP_BEGIN);
     const lac_status st = laci_forward(s, &pass, err);
     if (st) return st;
@@ -151,7 +151,7 @@ static lac_status warm_up(generate_run *r, lac_session *s, lac_error *err)
                                left < sizeof zeros ? left : sizeof zeros);
         }
     }
-    made_canvas(s, r->opt->common.seed);
+    made_canvas(s, s->seq, r->opt->common.seed);
     lac_status st = laci_session_begin(s, 1, err);
     if (!st) st = run_step(r, s, r->ctx < WARM_ROWS ? r->ctx : WARM_ROWS, DENSE_STEP, err);
     return st;

@@ -53,9 +53,9 @@ static lac_status run_step(step_run *r, bool counts, lac_error *err)
 {
     lac_session *s = r->session;
     laci_clock clock = { 0 };
-    const laci_pass pass = { .ids = s->input,
+    const laci_pass pass = { .ids = s->seq->input,
                              .n = s->layout.n_ctx,
-                             .rows = s->rows,
+                             .rows = s->seq->rows,
                              .n_rows = s->layout.n_ctx,
                              .moment = { .n_steps = 1 },
                              .sink = { made_drop_rows, NULL },
@@ -86,9 +86,9 @@ static lac_status measure(step_run *r, lac_error *err)
     const bench_options *opt = &r->opt->common;
     lac_session *s = r->session;
     lac_status st = LAC_OK;
-    made_canvas(s, opt->seed);
+    made_canvas(s, s->seq, opt->seed);
     for (size_t i = 0; i < s->layout.n_ctx; i++)
-        s->rows[i] = (int32_t)i;
+        s->seq->rows[i] = (int32_t)i;
     r->linear_peak = r->attention_peak = 0;
     measure_peaks(r);
     for (int i = -opt->warmup; i < opt->repeat && !st; i++)

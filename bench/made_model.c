@@ -175,11 +175,11 @@ lac_status made_model_fill(lac_model *m, uint64_t seed, lac_error *err)
 
 /* ------------------------------------------------------------------ running */
 
-void made_canvas(lac_session *s, uint64_t seed)
+void made_canvas(const lac_session *s, laci_sequence *seq, uint64_t seed)
 {
     const uint64_t key = laci_rng_key(seed, INPUT_IDS, 0, 0);
     for (size_t i = 0; i < s->layout.n_ctx; i++)
-        s->input[i] = (int32_t)(laci_rng_u64(key, i) % (uint64_t)s->model->config.n_vocab);
+        seq->input[i] = (int32_t)(laci_rng_u64(key, i) % (uint64_t)s->model->config.n_vocab);
 }
 
 double made_time_head(lac_session *s, int shape, size_t n_rows)
@@ -192,8 +192,8 @@ double made_time_head(lac_session *s, int shape, size_t n_rows)
            (double)made_shape_vocab(shape) / s->model->config.n_vocab;
 }
 
-lac_status made_drop_rows(void *user, size_t first, size_t n, lac_error *err)
+lac_status made_drop_rows(void *user, const laci_row_part *parts, size_t n_parts, lac_error *err)
 {
-    (void)user, (void)first, (void)n, (void)err;
+    (void)user, (void)parts, (void)n_parts, (void)err;
     return LAC_OK;
 }

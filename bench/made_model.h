@@ -32,14 +32,14 @@ lac_status made_model_new(lac_model **out, const made_options *opt, lac_error *e
  * Errors: ENOMEM, EINTERNAL. */
 lac_status made_model_fill(lac_model *model, uint64_t seed, lac_error *err);
 
-/* Random ids on the whole canvas of a session. */
-void made_canvas(lac_session *session, uint64_t seed);
+/* Random ids on the whole canvas of a sequence of a session. */
+void made_canvas(const lac_session *session, laci_sequence *seq, uint64_t seed);
 
 /* Milliseconds of the logits of n_rows rows, for the whole vocabulary of the shape: as many rows
  * and ids as there is room for, scaled. What is in LACI_BUF_X does not matter. */
 double made_time_head(lac_session *session, int shape, size_t n_rows);
 
 /* The sink of a pass whose logits nobody wants. */
-lac_status made_drop_rows(void *user, size_t first, size_t n, lac_error *err);
+lac_status made_drop_rows(void *user, const laci_row_part *parts, size_t n_parts, lac_error *err);
 
 #endif

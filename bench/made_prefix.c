@@ -11,6 +11,7 @@ enum { POOL = 1 << 20, UNIT = 64 };
 
 typedef struct {
     lac_session *s;
+    laci_sequence *seq;
     const float *pool; /* [POOL + width] */
     float *rows;       /* [chunk_rows, width] */
     size_t n_heads, d_head;
@@ -44,7 +45,7 @@ static void make_rows(const prefix_maker *m, size_t layer, laci_kv_part part, si
 static void fill_layer(const prefix_maker *m, size_t layer, size_t n)
 {
     lac_session *s = m->s;
-    laci_kv_cache *cache = &s->block->cache;
+    laci_kv_cache *cache = &m->seq->block->cache;
     const laci_head_op plain = { .n_heads = m->n_heads, .d_head = m->d_head };
     laci_buf *y = s->buf[LACI_BUF_Y];
     for (size_t first = 0, n_now; first < n; first += n_now) {
@@ -61,17 +62,18 @@ static void fill_layer(const prefix_maker *m, size_t layer, size_t n)
     }
 }
 
-lac_status made_prefix_fill(lac_session *s, size_t n, double agreement, uint64_t seed,
-                            lac_error *err)
+lac_status made_prefix_fill(lac_session *s, laci_sequence *seq, size_t n, double agreement,
+                            uint64_t seed, lac_error *err)
 {
     const laci_config *c = &s->model->config;
     const size_t width = (size_t)c->n_kv_heads * (size_t)c->d_head;
     const uint64_t key = laci_rng_key(seed, INPUT_X, 0, 0);
-    lac_status st = laci_kv_cache_reserve(&s->block->cache, s->layout.n_ctx, err);
+    lac_status st = laci_kv_cache_reserve(&seq->block->cache, s->layout.n_ctx, err);
     if (st) return st;
     float *pool = laci_alloc_array(&s->mem, POOL + width, sizeof *pool);
     float *rows = laci_alloc_array(&s->mem, s->layout.chunk_rows * width, sizeof *rows);
     const prefix_maker m = { .s = s,
+                             .seq = seq,
                              .pool = pool,
                              .rows = rows,
                              .n_heads = (size_t)c->n_kv_heads,
@@ -91,19 +93,19 @@ lac_status made_prefix_fill(lac_session *s, size_t n, double agreement, uint64_t
     return st;
 }
 
-void made_prefix_lend(lac_session *s, const lac_session *owner, size_t n)
+void made_prefix_lend(lac_session *s, laci_sequence *seq, const laci_sequence *owner, size_t n)
 {
-    laci_block_memory *m = s->block;
-    m->cache = owner->block->cache;
-    for (size_t i = 0; m->pages && i < m->cache.n_pieces; i++)
-        for (size_t layer = 0; layer < m->cache.n_layers; layer++)
-            laci_backend_page_bounds(s->be, &m->cache.pieces[i].kv[layer], &m->pages[layer], 0, 0,
+    laci_block_state *b = seq->block;
+    b->cache = owner->block->cache;
+    for (size_t i = 0; b->pages && i < b->cache.n_pieces; i++)
+        for (size_t layer = 0; layer < b->cache.n_layers; layer++)
+            laci_backend_page_bounds(s->be, &b->cache.pieces[i].kv[layer], &b->pages[layer], 0, 0,
                                      n);
 }
 
-void made_prefix_return(lac_session *s)
+void made_prefix_return(laci_sequence *seq)
 {
-    if (!s || !s->block) return;
-    s->block->cache.pieces = NULL;
-    s->block->cache.n_pieces = 0;
+    if (!seq->block) return;
+    seq->block->cache.pieces = NULL;
+    seq->block->cache.n_pieces = 0;
 }

@@ -8,7 +8,8 @@
  *   lac_generate   runs the denoising loop: canvas in, filled canvas out
  *   lac_result     what came out: ids, the step that fixed each one, log-probabilities
  *
- * and, for programs that run a model themselves, lac_attention and lac_plan: attention alone.
+ * beside them lac_batch, which runs several generations at once, and, for programs that run a model
+ * themselves, lac_attention and lac_plan: attention alone.
  *
  * Conventions. Every struct of options may be zeroed: zero means "the default" and new fields
  * are only ever appended. What can fail returns lac_status; on failure no output parameter is
@@ -522,6 +523,73 @@ typedef struct {
 LAC_API lac_status lac_generate(lac_session *session, const int32_t *ids, size_t n_ids,
                                 const lac_generate_options *opt, lac_result *result,
                                 lac_error *err);
+
+/* ------------------------------------------------------------------ batches */
+
+/* Several generations side by side, each at its own block and step: every lac_batch_step is one
+ * forward pass over the rows of all of them, so that the weights are read once for all. For models
+ * that decode block by block (lac_model_info.mask is LAC_MASK_BLOCK_CAUSAL).
+ *
+ * What a sequence comes to does not depend on its company: ids, steps, log-probabilities, logits
+ * and statistics are bit for bit what lac_generate gives for the same request in a session of the
+ * same options. Seconds are those of the shared passes, from lac_batch_add on.
+ *
+ * One thread at a time per batch; several batches may share a model. */
+typedef struct lac_batch lac_batch;
+
+/* Creates a batch with room for max_sequences (1 to 1024) of opt->n_ctx positions each; all of them
+ * run opt's policy. Takes all memory but the key caches, which lac_batch_add takes; a step takes
+ * none. The model must outlive the batch. Free with lac_batch_free().
+ * Errors: EINVAL, ENOMEM, ECONTEXT, EUNSUPPORTED (a model that sees whole canvases). */
+LAC_API lac_status lac_batch_create(lac_batch **out, const lac_model *model,
+                                    const lac_session_options *opt, int max_sequences,
+                                    lac_error *err);
+LAC_API void lac_batch_free(lac_batch *batch);
+
+/* Predicts memory like lac_session_plan_memory, with every cache at its longest. Any thread.
+ * Errors: EINVAL, ECONTEXT, EUNSUPPORTED. */
+LAC_API lac_status lac_batch_plan_memory(const lac_model *model, const lac_session_options *opt,
+                                         int max_sequences, lac_memory_plan *out, lac_error *err);
+
+/* Adds a request, between any two steps. On failure the batch is as before.
+ *
+ *   ids, opt   as for lac_generate; copied, but the arrays of a replay, which are borrowed until
+ * the sequence is done. The callbacks' user pointer is opt->user sequence   receives its number,
+ * from 0 on and below max_sequences, until it is removed
+ *
+ * Errors: EINVAL (also: the batch is full), ECONTEXT, ENOMEM (its key cache). */
+LAC_API lac_status lac_batch_add(lac_batch *batch, const int32_t *ids, size_t n_ids,
+                                 const lac_generate_options *opt, int *sequence, lac_error *err);
+
+/* One forward pass for each sequence that is not done: a denoising step, the pass that puts a
+ * finished block into its key cache, or a chunk of its prompt; where several prompts are on their
+ * way, as many chunks as fit, oldest first. Calls the callbacks of each sequence, on this thread;
+ * they cannot change the batch, and one that asks to stop ends its own sequence only.
+ *
+ *   n_running   NULL, or receives how many sequences are not done afterwards
+ *
+ * A sequence that fails is done, with its error as its result; the others go on. Errors: EINVAL
+ * (from a callback). */
+LAC_API lac_status lac_batch_step(lac_batch *batch, int *n_running, lac_error *err);
+
+/* Whether a sequence has ended: its text is whole, it was stopped, or it failed. */
+LAC_API bool lac_batch_is_done(const lac_batch *batch, int sequence);
+
+/* Outcome of a sequence that is done: the status, result and error that lac_generate would have
+ * given. The result's arrays live until the sequence is removed or the batch freed.
+ * Errors: as lac_generate; EINVAL (no such sequence, or it is not done). */
+LAC_API lac_status lac_batch_result(const lac_batch *batch, int sequence, lac_result *result,
+                                    lac_error *err);
+
+/* Ends a sequence where it stands: it is done, with ECANCELLED and what was fixed so far. One that
+ * was done already stays as it is. Errors: EINVAL. */
+LAC_API lac_status lac_batch_cancel(lac_batch *batch, int sequence, lac_error *err);
+
+/* Forgets a sequence, done or not, and makes room for another. Its key cache is kept for the next.
+ * Errors: EINVAL. */
+LAC_API lac_status lac_batch_remove(lac_batch *batch, int sequence, lac_error *err);
+
+/* ------------------------------------------------------------------ parts of generation */
 
 /* Fills in what zero fields mean for this model, as lac_generate will. `n_holes` is the number of
  * holes in the ids. Useful to print what will run. Errors: EINVAL. */

@@ -64,6 +64,16 @@ void laci_buf_free(laci_backend *be, laci_buf *buf)
     if (buf) be->ops->buf_free(be, buf);
 }
 
+lac_status laci_view_new(laci_backend *be, laci_buf **out, lac_error *err)
+{
+    return be->ops->view_new(be, out, err);
+}
+
+void laci_view_set(laci_backend *be, laci_buf *view, const laci_buf *of, size_t offset)
+{
+    be->ops->view_set(be, view, of, offset);
+}
+
 void laci_backend_write(laci_backend *be, laci_buf *buf, size_t offset, const void *src, size_t n)
 {
     be->ops->write(be, buf, offset, src, n);

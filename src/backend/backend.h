@@ -126,6 +126,11 @@ void laci_backend_read(laci_backend *be, const laci_buf *buf, size_t offset, voi
 void laci_backend_copy(laci_backend *be, laci_buf *out, size_t out_offset, const laci_buf *in,
                        size_t in_offset, size_t n);
 
+/* A buffer without memory of its own: once set it is what `of` holds from byte `offset` on. Free it
+ * with laci_buf_free. Errors: ENOMEM. */
+lac_status laci_view_new(laci_backend *be, laci_buf **out, lac_error *err);
+void laci_view_set(laci_backend *be, laci_buf *view, const laci_buf *of, size_t offset);
+
 /* Room for the keys and values of n_batch sequences of n_ctx positions. Errors: ENOMEM. */
 lac_status laci_kv_new(laci_backend *be, size_t n_batch, size_t n_ctx, size_t n_kv_heads,
                        size_t d_head, laci_kv *out, lac_error *err);

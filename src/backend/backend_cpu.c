@@ -32,15 +32,31 @@ static lac_status cpu_buf_new(laci_backend *be, size_t n_bytes, const char *what
         return laci_fail_memory(err, what, n_bytes);
     }
     memset(data, 0, n_bytes); /* rows that pad a product must hold numbers */
-    *buf = (laci_buf){ data, n_bytes };
+    *buf = (laci_buf){ .data = data, .n_bytes = n_bytes };
     *out = buf;
     return LAC_OK;
 }
 
 static void cpu_buf_free(laci_backend *be, laci_buf *buf)
 {
-    laci_release_aligned(&be->mem, buf->data);
+    if (!buf->is_view) laci_release_aligned(&be->mem, buf->data);
     laci_release(&be->mem, buf);
+}
+
+static lac_status cpu_view_new(laci_backend *be, laci_buf **out, lac_error *err)
+{
+    laci_buf *view = laci_alloc(&be->mem, sizeof *view);
+    if (!view) return laci_fail_memory(err, "a view", sizeof *view);
+    *view = (laci_buf){ .is_view = true };
+    *out = view;
+    return LAC_OK;
+}
+
+static void cpu_view_set(laci_backend *be, laci_buf *view, const laci_buf *of, size_t offset)
+{
+    (void)be;
+    view->data = (char *)of->data + offset;
+    view->n_bytes = of->n_bytes - offset;
 }
 
 static lac_status cpu_kv_new(laci_backend *be, size_t n_batch, size_t n_ctx, size_t n_kv_heads,
@@ -320,6 +336,8 @@ static const laci_backend_ops cpu_ops = {
     .close = cpu_close,
     .buf_new = cpu_buf_new,
     .buf_free = cpu_buf_free,
+    .view_new = cpu_view_new,
+    .view_set = cpu_view_set,
     .write = cpu_write,
     .read = cpu_read,
     .copy = cpu_copy,

@@ -10,6 +10,8 @@ typedef struct {
     lac_status (*buf_new)(laci_backend *be, size_t n_bytes, const char *what, laci_buf **out,
                           lac_error *err);
     void (*buf_free)(laci_backend *be, laci_buf *buf);
+    lac_status (*view_new)(laci_backend *be, laci_buf **out, lac_error *err);
+    void (*view_set)(laci_backend *be, laci_buf *view, const laci_buf *of, size_t offset);
     void (*write)(laci_backend *be, laci_buf *buf, size_t offset, const void *src, size_t n);
     void (*read)(laci_backend *be, const laci_buf *buf, size_t offset, void *dst, size_t n);
     void (*copy)(laci_backend *be, laci_buf *out, size_t out_offset, const laci_buf *in,

@@ -13,8 +13,9 @@
 enum { PARALLEL_MIN = 8192 };
 
 struct laci_buf {
-    void *data; /* aligned, owned */
+    void *data; /* aligned, owned unless this is a view */
     size_t n_bytes;
+    bool is_view;
 };
 
 typedef struct {

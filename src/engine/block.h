@@ -10,19 +10,22 @@
  * Errors: EINVAL. */
 lac_status laci_block_check(const laci_generation *g, lac_error *err);
 
-/* Puts the complete blocks of the prompt into the cache. Errors: ENOMEM. */
-lac_status laci_block_prefill(laci_generation *g, lac_error *err);
+/* Takes the cache for the complete blocks of the prompt. Errors: ENOMEM. */
+lac_status laci_block_begin(laci_generation *g, lac_error *err);
 
-/* Makes holes [begin, end) of the list the active block. Where the model's first row of a block
- * predicts its second token, the first token came with the block before; it is fixed here, as a
- * step of its own. Errors: ENOMEM. */
-lac_status laci_block_enter(laci_generation *g, int block, int begin, int end, lac_error *err);
+/* Makes the block under way the active one. Where the model's first row of a block predicts its
+ * second token, the first token came with the block before; it is fixed here, as a step of its own.
+ * Errors: ENOMEM. */
+lac_status laci_block_enter(laci_generation *g, lac_error *err);
 
-/* Logits of s->rows over the active block, into `sink`. */
-lac_status laci_block_run(laci_generation *g, laci_row_sink sink, lac_error *err);
+/* Rows of the pass of the next turn. */
+size_t laci_block_next_rows(const laci_generation *g);
 
-/* Puts the finished block into the cache. */
-lac_status laci_block_commit(laci_generation *g, lac_error *err);
+/* The pass of the next turn; a step's rows are chosen already. */
+laci_block_pass laci_block_next(laci_generation *g);
+
+/* Takes note of what the pass of a step read. */
+void laci_block_take(laci_generation *g);
 
 /* Every position of `ids` under the block-causal mask, for rows wanted anywhere. */
 lac_status laci_block_logits(lac_session *s, const int32_t *ids, size_t n, const int32_t *rows,

@@ -55,7 +55,7 @@ static void to_activations(const laci_block_run_state *c, const laci_buf *x, siz
 {
     const laci_head_op plain = { .n_heads = n_heads_of(c),
                                  .d_head = (size_t)c->run.config->d_head };
-    laci_backend_heads(c->run.s->be, &plain, x, n, NULL, 0, c->run.buf[LACI_BUF_O], 0);
+    laci_backend_heads(c->run.s->be, &plain, x, n, NULL, 0, c->m->o, 0);
 }
 
 /* The part of the plan that lies in a piece. */
@@ -86,7 +86,7 @@ typedef struct {
 
 static lac_status attend_part(const laci_block_run_state *c, const partial *p, lac_error *err)
 {
-    const laci_kv_cache *cache = &c->m->cache;
+    const laci_kv_cache *cache = &c->seq->cache;
     const size_t n_pieces = count_pieces(cache, p->n_k);
     lac_status st = LAC_OK;
     for (size_t i = 0; i < n_pieces && !st; i++) {
@@ -123,7 +123,7 @@ static uint64_t kv_bytes(const laci_block_run_state *c, size_t n)
 /* Adds a layer in which n_rows rows read all n_k keys. */
 static void account_whole(const laci_block_run_state *c, size_t n_rows, size_t n_k)
 {
-    laci_block_stats *s = &c->m->stats;
+    laci_block_stats *s = &c->seq->stats;
     s->density += 1;
     s->active += (double)n_rows;
     s->n_layers++;
@@ -144,19 +144,19 @@ static bool set_limits(const laci_block_run_state *c, const int32_t *positions, 
 void laci_block_attend_whole(const laci_block_run_state *c, const int32_t *positions, size_t n)
 {
     laci_block_memory *m = c->m;
-    const size_t n_k = c->first + c->n_pass, n_pieces = count_pieces(&m->cache, n_k);
+    const size_t n_k = c->first + c->n_pass, n_pieces = count_pieces(&c->seq->cache, n_k);
     const bool is_limited = set_limits(c, positions, n), is_split = n_pieces > 1;
     for (size_t i = 0; i < n_pieces; i++) {
-        const laci_cache_piece *piece = &m->cache.pieces[i];
+        const laci_cache_piece *piece = &c->seq->cache.pieces[i];
         const size_t n_in = keys_in(piece, n_k), slot = i > 0;
         const laci_plan plan = whole_plan(n, n_in);
         for (size_t r = 0; r < n && is_limited; r++)
             m->in_piece[r] =
                 m->limits[r] > piece->first ? m->limits[r] - (uint32_t)piece->first : 0;
         const laci_attention a = {
-            .q = c->run.buf[LACI_BUF_Q],
+            .q = c->m->q,
             .kv = &piece->kv[c->layer],
-            .out = is_split ? m->part[slot] : c->run.buf[LACI_BUF_O],
+            .out = is_split ? m->part[slot] : c->m->o,
             .out_f32 = is_split,
             .lse = is_split ? m->part_lse[slot] : NULL,
             .n_q = n,
@@ -180,12 +180,12 @@ static void measure_columns(const laci_block_run_state *c, const laci_block_laye
 {
     laci_block_memory *m = c->m;
     laci_backend *be = c->run.s->be;
-    const size_t n_keys = c->first, n_pieces = count_pieces(&m->cache, n_keys);
+    const size_t n_keys = c->first, n_pieces = count_pieces(&c->seq->cache, n_keys);
     for (size_t i = 0; i < n_pieces; i++) {
-        const laci_cache_piece *piece = &m->cache.pieces[i];
+        const laci_cache_piece *piece = &c->seq->cache.pieces[i];
         const size_t n_in = keys_in(piece, n_keys);
         laci_buf *const out = n_pieces > 1 ? m->piece_columns : m->columns;
-        const laci_attention a = { .q = c->run.buf[LACI_BUF_Q],
+        const laci_attention a = { .q = c->m->q,
                                    .kv = &piece->kv[c->layer],
                                    .lse = kept->lse,
                                    .n_q = c->n_pass,
@@ -227,16 +227,16 @@ static void select_by_mass(const laci_block_run_state *c, laci_block_layer *own,
 
 static laci_block_layer *kept_of(const laci_block_run_state *c)
 {
-    return &c->m->layer[laci_prefix_keeps(&c->m->how) ? c->layer : 0];
+    return &c->seq->layer[laci_prefix_keeps(&c->m->how) ? c->layer : 0];
 }
 
 /* All rows read the whole prefix; queries and results are kept. */
 static lac_status read_all(const laci_block_run_state *c, lac_error *err)
 {
     laci_block_memory *m = c->m;
-    laci_block_layer *own = &m->layer[c->layer], *kept = kept_of(c);
+    laci_block_layer *own = &c->seq->layer[c->layer], *kept = kept_of(c);
     const size_t act = laci_backend_act(c->run.s->be) == LACI_BF16 ? 2 : 4;
-    const partial p = { .q = c->run.buf[LACI_BUF_Q],
+    const partial p = { .q = c->m->q,
                         .n = c->n_pass,
                         .n_k = c->first,
                         .out = kept->o,
@@ -246,11 +246,10 @@ static lac_status read_all(const laci_block_run_state *c, lac_error *err)
     lac_status st = attend_part(c, &p, err);
     if (st) return st;
     if (kept->q)
-        laci_backend_copy(c->run.s->be, kept->q, 0, c->run.buf[LACI_BUF_Q], 0,
-                          c->n_pass * width_of(c) * act);
+        laci_backend_copy(c->run.s->be, kept->q, 0, c->m->q, 0, c->n_pass * width_of(c) * act);
     if (laci_prefix_measures(&m->how)) select_by_mass(c, own, kept);
-    own->step_read = m->step;
-    own->tokens_read = m->n_tokens;
+    own->step_read = c->seq->step;
+    own->tokens_read = c->seq->n_tokens;
     account_whole(c, c->n_pass, c->first + c->n_pass);
     return LAC_OK;
 }
@@ -287,7 +286,7 @@ static void account_lists(const laci_block_run_state *c, const laci_id_lists *li
                           size_t n_active, size_t k_block)
 {
     laci_block_memory *m = c->m;
-    laci_block_stats *s = &m->stats;
+    laci_block_stats *s = &c->seq->stats;
     const size_t n_keys = c->first, n_kv_heads = (size_t)c->run.config->n_kv_heads;
     const size_t per_group = m->n_lists ? m->n_lists / n_kv_heads : 0;
     double pairs = 0;
@@ -375,7 +374,7 @@ static lac_status read_some(const laci_block_run_state *c, size_t n_active, lac_
 {
     laci_block_memory *m = c->m;
     laci_backend *be = c->run.s->be;
-    laci_block_layer *own = &m->layer[c->layer], *kept = kept_of(c);
+    laci_block_layer *own = &c->seq->layer[c->layer], *kept = kept_of(c);
     const bool is_all = n_active == c->n_pass;
     const size_t k_block = m->how.selector == LACI_SELECT_COLUMNS ? 1 : m->how.page;
     if (!n_active) {
@@ -383,14 +382,14 @@ static lac_status read_some(const laci_block_run_state *c, size_t n_active, lac_
         return LAC_OK;
     }
     if (!is_all)
-        laci_backend_gather_rows(be, laci_backend_act(be), c->run.buf[LACI_BUF_Q], m->active,
-                                 n_active, width_of(c), m->active_q);
-    const laci_buf *q = is_all ? c->run.buf[LACI_BUF_Q] : m->active_q;
+        laci_backend_gather_rows(be, laci_backend_act(be), c->m->q, m->active, n_active,
+                                 width_of(c), m->active_q);
+    const laci_buf *q = is_all ? c->m->q : m->active_q;
     if (m->how.selector == LACI_SELECT_PAGES) {
         const uint32_t n_keys = (uint32_t)c->first;
         const size_t n_pages = laci_prefix_budget(&m->how, c->first, m->how.page);
         const laci_page_query query = { .q = q,
-                                        .pages = &m->pages[c->layer],
+                                        .pages = &c->seq->pages[c->layer],
                                         .n_batch = 1,
                                         .n_q = n_active,
                                         .n_heads = n_heads_of(c),
@@ -427,10 +426,10 @@ static size_t pick_rows(const laci_block_run_state *c)
     laci_block_memory *m = c->m;
     const laci_block_layer *kept = kept_of(c);
     if (m->how.rows == LACI_ROWS_CHANGED)
-        laci_backend_row_changes(c->run.s->be, c->run.buf[LACI_BUF_Q], kept->q, c->n_pass,
-                                 width_of(c), m->change, m->size);
+        laci_backend_row_changes(c->run.s->be, c->m->q, kept->q, c->n_pass, width_of(c), m->change,
+                                 m->size);
     for (size_t i = 0; i < c->n_pass; i++)
-        m->drift[i] = (laci_row_drift){ .is_new = m->is_new[i] };
+        m->drift[i] = (laci_row_drift){ .is_new = c->seq->is_new[i] };
     for (size_t i = 0; m->how.rows == LACI_ROWS_CHANGED && i < c->n_pass; i++) {
         m->drift[i].change = m->change[i];
         m->drift[i].size = m->size[i];
@@ -446,14 +445,14 @@ static lac_status add_block(const laci_block_run_state *c, lac_error *err)
 {
     laci_block_memory *m = c->m;
     const laci_block_layer *kept = kept_of(c);
-    const laci_kv_cache *cache = &m->cache;
+    const laci_kv_cache *cache = &c->seq->cache;
     const laci_cache_piece *piece = &cache->pieces[count_pieces(cache, c->first + 1) - 1];
     const size_t block = (size_t)c->run.config->block_size, n = c->n_pass;
     const uint32_t row_ptr[2] = { 0, 1 }, col = (uint32_t)((c->first - piece->first) / block);
     const laci_plan plan = {
         .q_block = n, .k_block = block, .n_heads = 1, .n_rows = 1, .row_ptr = row_ptr, .cols = &col
     };
-    const laci_attention a = { .q = c->run.buf[LACI_BUF_Q],
+    const laci_attention a = { .q = c->m->q,
                                .kv = &piece->kv[c->layer],
                                .out = m->part[0],
                                .out_f32 = true,
@@ -471,12 +470,12 @@ static lac_status add_block(const laci_block_run_state *c, lac_error *err)
 lac_status laci_block_attend_draft(const laci_block_run_state *c, lac_error *err)
 {
     laci_block_memory *m = c->m;
-    const laci_block_layer *own = m->how.is_dense ? NULL : &m->layer[c->layer];
+    const laci_block_layer *own = m->how.is_dense ? NULL : &c->seq->layer[c->layer];
     const laci_prefix_moment at = { .layer = c->layer,
-                                    .step = m->step,
+                                    .step = c->seq->step,
                                     .n_keys = c->first,
-                                    .steps_since = own ? m->step - own->step_read : 0,
-                                    .tokens_since = own ? m->n_tokens - own->tokens_read : 0 };
+                                    .steps_since = own ? c->seq->step - own->step_read : 0,
+                                    .tokens_since = own ? c->seq->n_tokens - own->tokens_read : 0 };
     const laci_prefix_mode mode = laci_prefix_decide(&m->how, &at);
     if (mode == LACI_PREFIX_WHOLE) {
         for (size_t i = 0; i < c->n_pass; i++)
@@ -491,9 +490,9 @@ lac_status laci_block_attend_draft(const laci_block_run_state *c, lac_error *err
 
 void laci_block_update_pages(const laci_block_run_state *c)
 {
-    const laci_kv_cache *cache = &c->m->cache;
-    if (!c->m->pages) return;
+    const laci_kv_cache *cache = &c->seq->cache;
+    if (!c->seq->pages) return;
     const laci_cache_piece *piece = &cache->pieces[count_pieces(cache, c->first + 1) - 1];
-    laci_backend_page_bounds(c->run.s->be, &piece->kv[c->layer], &c->m->pages[c->layer], 0,
+    laci_backend_page_bounds(c->run.s->be, &piece->kv[c->layer], &c->seq->pages[c->layer], 0,
                              c->first, c->first + c->n_pass);
 }

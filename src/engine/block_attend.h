@@ -6,11 +6,12 @@
 #include "engine/block_memory.h"
 #include "engine/layer.h"
 
-/* Rows of Q at positions [first, first + n_pass) or some of them; keys up to first + n_pass are
- * stored. */
+/* One sequence in one layer: rows at positions [first, first + n_pass) or some of them; keys up to
+ * first + n_pass are stored. Queries are in the view m->q, what comes out goes into m->o. */
 typedef struct {
     laci_layer_run run;
     laci_block_memory *m;
+    laci_block_state *seq;
     size_t layer;
     size_t first, n_pass;
     lac_plan_fn on_plan; /* sees what a policy selects; NULL = none */
@@ -18,10 +19,10 @@ typedef struct {
     int gen_step; /* of the generation, for on_plan */
 } laci_block_run_state;
 
-/* n queries in Q, at `positions` (host), over everything up to the end of their blocks; into O. */
+/* n queries at `positions` (host), over everything up to the end of their blocks. */
 void laci_block_attend_whole(const laci_block_run_state *c, const int32_t *positions, size_t n);
 
-/* All rows of the active block, as the policy decides; into O. Errors: EINTERNAL. */
+/* All rows of the active block, as the policy decides. Errors: EINTERNAL. */
 lac_status laci_block_attend_draft(const laci_block_run_state *c, lac_error *err);
 
 /* Bounds of the pages that final keys of this pass are in. */

@@ -1,13 +1,13 @@
-/* block_memory.h: what the session of a block-causal model holds beside its buffers: the key cache,
- * partial attention, and what a policy that reads part of the prefix remembers. Sized once; only
- * the cache grows. */
+/* block_memory.h: what the session of a block-causal model holds beside its buffers: for each
+ * sequence the key cache and what a policy that reads part of the prefix remembers, and once what a
+ * pass needs while it runs. Sized once; only the caches grow. */
 #ifndef LACI_ENGINE_BLOCK_MEMORY_H
 #define LACI_ENGINE_BLOCK_MEMORY_H
 
+#include "engine/forward.h"
 #include "engine/kv_cache.h"
-#include "engine/session.h"
 
-/* What the attention of one pass read. */
+/* What the attention of one pass over a sequence read. */
 typedef struct {
     double density;   /* sum over layers of visited over total (query, key) pairs */
     double inflation; /* sum over lists of the union's size over a row's own budget */
@@ -25,21 +25,37 @@ typedef struct {
     int tokens_read;     /* n_tokens then */
 } laci_block_layer;
 
+/* Of one sequence. */
+struct laci_block_state {
+    laci_kv_cache cache;
+    laci_block_stats stats; /* of the last pass */
+    void *host;             /* owned, holds the arrays below that do not say otherwise */
+    /* Of a policy that reads part of the prefix. */
+    laci_pages *pages;       /* [n_layers] bounds of the final keys, owned, or NULL */
+    laci_block_layer *layer; /* [n_layers] */
+    int32_t *last_ids;       /* [block] input of the step before */
+    bool *is_new;            /* [block] ids that differ from it */
+    int step, n_tokens;      /* of the active block: steps run, ids that changed */
+};
+
+/* Of all sequences together: nothing here outlives a pass. */
 struct laci_block_memory {
     laci_prefix how;
-    laci_kv_cache cache;
-    size_t pass_rows; /* most rows of a pass: whole decoding blocks */
-    /* Partial attention: f32 [pass_rows, n_heads * d_head], f32 [n_heads, pass_rows] */
+    size_t pass_rows; /* most rows of a pass over one sequence: whole decoding blocks */
+    size_t n_rows;    /* most rows of passes over several that run as one */
+    /* Partial attention: f32 [n_rows, n_heads * d_head], f32 [n_heads, n_rows] */
     laci_buf *part[2], *part_lse[2];
-    void *host;         /* owned, holds the arrays below */
-    uint32_t *limits;   /* [pass_rows] keys a row reads, of the sequence */
-    uint32_t *in_piece; /* [pass_rows] the same, of a piece */
-    int32_t *rows;      /* [pass_rows] rows of a pass, or their positions */
+    laci_buf *q, *o, *y;      /* views: rows of the sequence under way in the session's buffers */
+    void *host;               /* owned, holds the arrays below */
+    uint32_t *limits;         /* [n_rows] keys a row reads, of the sequence */
+    uint32_t *in_piece;       /* [n_rows] the same, of a piece */
+    int32_t *rows;            /* [n_rows] rows of a pass, or their positions */
+    int32_t *ids, *positions; /* [n_rows] of the rows that run as one */
+    int32_t *wanted;          /* [n_rows] positions of the rows the last layer is run for */
+    laci_row_part *parts;     /* [n_sequences] whose rows these are */
 
     /* Of a policy that reads part of the prefix; a block is at most `block` rows. */
     size_t block, list_size, n_lists;
-    laci_pages *pages;                          /* [n_layers] bounds of the final keys, or NULL */
-    laci_block_layer *layer;                    /* [n_layers] */
     laci_buf *active_q;                         /* act [block, n_heads * d_head] */
     laci_buf *columns, *piece_columns, *pooled; /* mass of keys and of pages, measured */
     laci_plan_store plan, piece_plan;
@@ -47,21 +63,21 @@ struct laci_block_memory {
     int32_t *lse_at;       /* [n_heads * block] where rows of a partial log-sum-exp belong */
     laci_row_drift *drift; /* [block] */
     double *change, *size; /* [block] */
-    int32_t *last_ids;     /* [block] input of the step before */
-    bool *is_new;          /* [block] ids that differ from it */
     bool *marks;           /* [list_size] */
-    int step, n_tokens;    /* of the active block: steps run, ids that changed */
-    laci_block_stats stats;
 };
 
-/* Rows of a pass, bytes of the whole cache, and of the memory above without it. */
+/* Most rows of a pass over one sequence, and of passes over so many that run as one: one that may
+ * be a chunk of a prompt, the others a block each. */
 size_t laci_block_pass_rows(const laci_config *config, size_t n_ctx);
+size_t laci_block_all_rows(const laci_config *config, size_t n_ctx, size_t n_sequences);
+
+/* Bytes of a whole cache, and of the memory above without the caches. */
 size_t laci_block_cache_need(const laci_config *config, laci_dtype act, size_t n_ctx);
-size_t laci_block_bytes(const laci_config *config, laci_dtype act, size_t n_ctx,
+size_t laci_block_bytes(const laci_config *config, laci_dtype act, size_t n_ctx, size_t n_sequences,
                         const laci_prefix *how);
 
-/* Takes the memory, not yet the cache's pieces, for s->chosen.prefix. Errors: ENOMEM; then what was
- * taken is freed with the session. */
+/* Takes the memory, not yet the caches' pieces, for s->chosen.prefix and the session's sequences.
+ * Errors: ENOMEM; then what was taken is freed with the session. */
 lac_status laci_block_memory_new(lac_session *s, lac_error *err);
 void laci_block_memory_free(lac_session *s);
 

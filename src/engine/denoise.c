@@ -1,7 +1,8 @@
-/* denoise.c: the loop that turns a canvas with holes into text. For each block of holes, for each
- * step: a forward pass for the rows of the block's open holes, a candidate for each, a decision
- * which of them are fixed, a commit, the callback. Nothing is allocated between the first step and
- * the last. Sources: LLaDA (arXiv 2502.09992), Dream (2508.15487). */
+/* denoise.c: turns a canvas with holes into text. For each block of holes, for each step: a forward
+ * pass for the rows of the block's open holes, a candidate for each, a decision which of them are
+ * fixed, a commit, the callback. A turn is what lies between two forward passes, so that several
+ * generations can share them; alone they follow each other in a loop. Nothing is allocated between
+ * the first step and the last. Sources: LLaDA (arXiv 2502.09992), Dream (2508.15487). */
 #define _POSIX_C_SOURCE 200809L /* clock_gettime */
 #include "engine/denoise.h"
 
@@ -27,7 +28,8 @@ double laci_generation_now(void)
 /* Copies the ids to the canvas, appends holes and lists all holes. */
 static lac_status lay_canvas(generation *g, const int32_t *ids, size_t n_ids, lac_error *err)
 {
-    lac_session *s = g->s;
+    const lac_session *s = g->s;
+    laci_sequence *seq = g->seq;
     const int n_tokens = laci_tokenizer_n_tokens(s->model->tokenizer);
     g->n = n_ids + (size_t)g->opt.n_tokens;
     if (g->n > s->layout.n_ctx)
@@ -39,12 +41,12 @@ static lac_status lay_canvas(generation *g, const int32_t *ids, size_t n_ids, la
         if (id != LAC_HOLE && (id < 0 || id >= n_tokens))
             return laci_fail(err, LAC_EINVAL, 0, "id %d at position %zu: the model has %d tokens",
                              id, i, n_tokens);
-        s->canvas[i] = id;
-        s->step_map[i] = s->proposed[i] = -1;
-        s->confidence[i] = NAN;
-        s->logprob[i] = 0;
+        seq->canvas[i] = id;
+        seq->step_map[i] = seq->proposed[i] = -1;
+        seq->confidence[i] = NAN;
+        seq->logprob[i] = 0;
         if (id == LAC_HOLE)
-            s->holes[g->n_holes++] = (int32_t)i;
+            seq->holes[g->n_holes++] = (int32_t)i;
         else
             g->tail_begin = (int)i + 1;
     }
@@ -100,7 +102,8 @@ static lac_status reserve_guidance(generation *g, lac_error *err)
     return st;
 }
 
-static lac_status begin(generation *g, const int32_t *ids, size_t n_ids, lac_error *err)
+/* Checks the request, lays the canvas and takes memory for what it asks for. */
+static lac_status set_out(generation *g, const int32_t *ids, size_t n_ids, lac_error *err)
 {
     size_t n_holes = 0;
     for (size_t i = 0; i < n_ids; i++)
@@ -108,88 +111,106 @@ static lac_status begin(generation *g, const int32_t *ids, size_t n_ids, lac_err
     lac_status st = laci_options_resolve(g->config, n_holes, &g->opt, err);
     if (!st) st = lay_canvas(g, ids, n_ids, err);
     if (!st) st = check_replay(g, err);
+    if (!st && g->is_blockwise) st = laci_block_check(g, err);
     if (!st) st = reserve_seen(g, err);
     if (!st) st = reserve_guidance(g, err);
     if (!st) st = laci_session_begin(g->s, g->guided ? 2 : 1, err);
-    if (st) return st;
-    g->rule =
-        laci_choice_rule_of(g->config, laci_tokenizer_n_tokens(g->s->model->tokenizer), &g->opt);
-    g->shift = g->opt.shift ? g->opt.shift > 0 : g->config->shift_logits;
-    g->is_blockwise = g->config->mask == LAC_MASK_BLOCK_CAUSAL;
-    g->sub_block = g->is_blockwise ? g->config->sub_block : 0;
-    if (g->is_blockwise) st = laci_block_check(g, err);
-    if (st) return st;
-    g->schedule =
-        (laci_schedule){ .n_holes = g->n_holes,
-                         .lead = g->is_blockwise ? g->config->block_size -
-                                                       g->s->holes[0] % g->config->block_size
-                                                 : 0,
-                         .block_length = g->opt.block_length,
-                         .steps = g->opt.steps,
-                         .is_dream = laci_algorithm_is_dream(g->opt.algorithm),
-                         .may_fix_none = (g->opt.quirks & LAC_QUIRK_ZERO_STEP) != 0,
-                         .eps = g->opt.eps };
+    return st;
+}
+
+/* Blocks and steps of a canvas that is laid. */
+static void plan_steps(generation *g)
+{
+    const int block = g->config->block_size;
+    g->schedule = (laci_schedule){ .n_holes = g->n_holes,
+                                   .lead = g->is_blockwise ? block - g->seq->holes[0] % block : 0,
+                                   .block_length = g->opt.block_length,
+                                   .steps = g->opt.steps,
+                                   .is_dream = laci_algorithm_is_dream(g->opt.algorithm),
+                                   .may_fix_none = (g->opt.quirks & LAC_QUIRK_ZERO_STEP) != 0,
+                                   .eps = g->opt.eps };
     for (int b = 0; b < laci_schedule_n_blocks(&g->schedule); b++)
         g->n_steps += laci_schedule_block_steps(&g->schedule, b);
-    return LAC_OK;
 }
 
 /* ------------------------------------------------------------------ one step */
 
 /* First pass of guidance: keeps the final rows, packed. */
-static lac_status keep_rows(void *user, size_t first, size_t n, lac_error *err)
+static lac_status keep_rows(void *user, const laci_row_part *part, size_t n_parts, lac_error *err)
 {
+    (void)n_parts;
     (void)err;
     generation *g = user;
     lac_session *s = g->s;
     const size_t act = laci_backend_act(s->be) == LACI_BF16 ? 2 : 4;
     const size_t bytes = (size_t)g->config->d_model * act;
-    laci_backend_copy(s->be, s->guide_rows, first * bytes, s->buf[LACI_BUF_X], 0, n * bytes);
+    laci_backend_copy(s->be, s->guide_rows, part->first * bytes, s->buf[LACI_BUF_X], 0,
+                      part->n * bytes);
     return LAC_OK;
 }
 
-/* Hands n rows of logits, the step's rows from `first` on, to the caller. */
-static void show_logits(generation *g, const laci_buf *logits, size_t first, size_t n)
+/* Hands n rows of logits from `row` on, the step's rows from `first` on, to the caller. */
+static void show_logits(const generation *g, const laci_buf *logits, size_t row, size_t first,
+                        size_t n)
 {
-    lac_session *s = g->s;
+    const lac_session *s = g->s;
+    laci_sequence *seq = g->seq;
     const size_t n_vocab = (size_t)g->config->n_vocab;
     if (!g->opt.on_logits) return;
     for (size_t i = 0; i < n; i++)
-        s->seen_position[i] = s->candidates[first + i].position;
-    laci_backend_read(s->be, logits, 0, s->seen_logits, n * n_vocab * sizeof(float));
+        seq->seen_position[i] = seq->candidates[first + i].position;
+    laci_backend_read(s->be, logits, row * n_vocab * sizeof(float), s->seen_logits,
+                      n * n_vocab * sizeof(float));
     const lac_logits_view view = { .step = g->step,
                                    .n_steps = g->n_steps,
                                    .n_rows = (int)n,
                                    .n_vocab = (int)n_vocab,
                                    .first = (int)first,
-                                   .position = s->seen_position,
+                                   .position = seq->seen_position,
                                    .logits = s->seen_logits };
     g->opt.on_logits(g->opt.user, &view);
 }
 
-/* Final rows to logits to candidates, chunk by chunk: whole logits never exist. */
-lac_status laci_generation_choose(void *user, size_t first, size_t n, lac_error *err)
+/* n rows of logits from `row` on: the step's rows from `first` on. */
+static void choose_rows(const generation *g, size_t row, size_t first, size_t n)
 {
-    (void)err;
-    generation *g = user;
     lac_session *s = g->s;
     laci_buf *logits = s->buf[LACI_BUF_LOGITS];
-    const size_t n_vocab = (size_t)g->config->n_vocab, chunk = s->layout.logit_rows;
+    if (g->guided) {
+        laci_forward_logits(s, s->guide_rows, first, n, s->guide_logits);
+        laci_backend_guide(s->be, logits, s->guide_logits, n, (size_t)g->config->n_vocab,
+                           g->opt.cfg_scale);
+    }
+    show_logits(g, logits, row, first, n);
+    laci_backend_choose(s->be, &g->rule, logits, row, n, g->seq->keys + first,
+                        g->seq->choices + first);
+}
+
+/* Final rows to logits to choices, chunk by chunk: whole logits never exist. A chunk holds rows of
+ * several generations where they share the pass. */
+static lac_status choose(void *user, const laci_row_part *parts, size_t n_parts, lac_error *err)
+{
+    (void)err;
+    generation *const *g = user;
+    lac_session *s = g[0]->s;
+    const size_t chunk = s->layout.logit_rows;
+    size_t n = 0;
+    for (size_t i = 0; i < n_parts; i++)
+        n += parts[i].n;
     for (size_t row = 0; row < n; row += chunk) {
-        const size_t n_part = n - row < chunk ? n - row : chunk;
-        laci_forward_logits(s, s->buf[LACI_BUF_X], row, n_part, logits);
-        if (g->guided) {
-            laci_forward_logits(s, s->guide_rows, first + row, n_part, s->guide_logits);
-            laci_backend_guide(s->be, logits, s->guide_logits, n_part, n_vocab, g->opt.cfg_scale);
+        const size_t end = n - row < chunk ? n : row + chunk;
+        laci_forward_logits(s, s->buf[LACI_BUF_X], row, end - row, s->buf[LACI_BUF_LOGITS]);
+        for (size_t i = 0, at = 0; i < n_parts; at += parts[i++].n) {
+            const size_t from = at > row ? at : row;
+            const size_t to = at + parts[i].n < end ? at + parts[i].n : end;
+            if (from < to)
+                choose_rows(g[parts[i].pass], from - row, parts[i].first + from - at, to - from);
         }
-        show_logits(g, logits, first + row, n_part);
-        laci_backend_choose(s->be, &g->rule, logits, 0, n_part, s->keys + first + row,
-                            s->choices + first + row);
     }
     return LAC_OK;
 }
 
-/* Pass 1 is the unguided one. */
+/* A pass over the whole canvas; number 1 is the unguided one. */
 static lac_status run_pass(generation *g, const int32_t *ids, int pass_number, laci_row_sink sink,
                            lac_error *err)
 {
@@ -197,7 +218,7 @@ static lac_status run_pass(generation *g, const int32_t *ids, int pass_number, l
     const laci_pass pass = {
         .ids = ids,
         .n = g->n,
-        .rows = g->s->rows,
+        .rows = g->seq->rows,
         .n_rows = (size_t)g->n_candidates,
         .time_row = n_time ? (size_t)(g->step < n_time ? g->step : n_time - 1) : 0,
         .moment = { .step = g->step,
@@ -209,52 +230,52 @@ static lac_status run_pass(generation *g, const int32_t *ids, int pass_number, l
         .on_plan = g->opt.on_plan,
         .user = g->opt.user,
     };
-    const double start = laci_generation_now();
-    const lac_status st =
-        g->is_blockwise ? laci_block_run(g, sink, err) : laci_forward(g->s, &pass, err);
-    g->seconds_forward += laci_generation_now() - start;
+    const lac_status st = laci_forward(g->s, &pass, err);
     g->forwards++;
     g->drafts++;
-    g->density_sum += g->s->density;
+    g->density = g->s->density;
+    g->kept_mass = g->s->kept_mass;
+    g->density_sum += g->density;
     return st;
 }
 
-/* Candidates for every open hole in holes [begin, end). */
-static lac_status propose(generation *g, int begin, int end, lac_error *err)
+static lac_status run_canvas(generation *g, lac_error *err)
 {
-    lac_session *s = g->s;
+    lac_status st = LAC_OK;
+    if (g->guided) st = run_pass(g, g->seq->unguided, 1, (laci_row_sink){ keep_rows, g }, err);
+    return st ? st : run_pass(g, g->seq->input, 0, (laci_row_sink){ choose, &g }, err);
+}
+
+/* Asks for a candidate for every open hole of the block, or of its sub-block. */
+static void ask(generation *g)
+{
+    laci_sequence *seq = g->seq;
     g->n_candidates = 0;
     g->has_more = false;
-    for (int h = begin; h < end; h++) {
-        const int32_t position = s->holes[h];
-        if (s->canvas[position] != LAC_HOLE) continue;
+    for (int h = g->hole_begin; h < g->hole_end; h++) {
+        const int32_t position = seq->holes[h];
+        if (seq->canvas[position] != LAC_HOLE) continue;
         g->has_more = g->sub_block > 0 && g->n_candidates > 0 &&
-                      position / g->sub_block != s->candidates[0].position / g->sub_block;
+                      position / g->sub_block != seq->candidates[0].position / g->sub_block;
         if (g->has_more) break;
         const int i = g->n_candidates++;
-        s->candidates[i].position = position;
-        s->rows[i] = g->shift && position > 0 ? position - 1 : position;
-        s->keys[i] =
+        seq->candidates[i].position = position;
+        seq->rows[i] = g->shift && position > 0 ? position - 1 : position;
+        seq->keys[i] =
             laci_rng_key(g->opt.seed, LACI_RNG_TOKEN, (uint32_t)g->step, (uint32_t)position);
     }
     for (size_t i = 0; i < g->n; i++) {
-        const bool is_open = s->canvas[i] == LAC_HOLE;
-        s->input[i] = is_open ? g->config->mask_id : s->canvas[i];
+        const bool is_open = seq->canvas[i] == LAC_HOLE;
+        seq->input[i] = is_open ? g->config->mask_id : seq->canvas[i];
         /* Without guidance every given position is hidden; what was fixed since stays. */
-        s->unguided[i] = s->step_map[i] < 0 ? g->config->mask_id : s->input[i];
+        seq->unguided[i] = seq->step_map[i] < 0 ? g->config->mask_id : seq->input[i];
     }
-    lac_status st = LAC_OK;
-    if (g->guided) st = run_pass(g, s->unguided, 1, (laci_row_sink){ keep_rows, g }, err);
-    if (!st) st = run_pass(g, s->input, 0, (laci_row_sink){ laci_generation_choose, g }, err);
-    for (int i = 0; i < g->n_candidates && !st; i++)
-        s->candidates[i].choice = s->choices[i];
-    return st;
 }
 
 /* Decides as the replayed run did: its candidates of this step come first, with its tokens. */
 static size_t replay(generation *g)
 {
-    laci_candidate *c = g->s->candidates;
+    laci_candidate *c = g->seq->candidates;
     size_t n_fixed = 0;
     for (size_t i = 0; i < (size_t)g->n_candidates; i++) {
         laci_candidate own = c[i];
@@ -269,10 +290,11 @@ static size_t replay(generation *g)
 }
 
 /* Which open positions of the block this step fixes; they come first among the candidates. */
-static size_t decide(generation *g, int i, int n_steps, int n_block)
+static size_t decide(generation *g)
 {
-    laci_candidate *candidates = g->s->candidates;
-    const int n_open = g->n_candidates;
+    laci_candidate *candidates = g->seq->candidates;
+    const int n_open = g->n_candidates, n_block = g->hole_end - g->hole_begin;
+    const int i = g->block_step, n_steps = g->n_block_steps;
     if (g->opt.replay_ids) return replay(g);
     const int quota = laci_schedule_quota(&g->schedule, i, n_steps, n_block, n_open);
     const double chance = laci_schedule_chance(&g->schedule, i, n_steps);
@@ -282,21 +304,21 @@ static size_t decide(generation *g, int i, int n_steps, int n_block)
 
 void laci_generation_commit(generation *g, size_t n_fixed)
 {
-    lac_session *s = g->s;
+    laci_sequence *seq = g->seq;
     for (size_t i = 0; i < g->n; i++) {
-        s->confidence[i] = NAN;
-        s->proposed[i] = -1;
+        seq->confidence[i] = NAN;
+        seq->proposed[i] = -1;
     }
     for (size_t i = 0; i < (size_t)g->n_candidates; i++) {
-        const laci_candidate *c = &s->candidates[i];
-        s->confidence[c->position] = (float)c->choice.confidence;
+        const laci_candidate *c = &seq->candidates[i];
+        seq->confidence[c->position] = (float)c->choice.confidence;
         if (i >= n_fixed) {
-            s->proposed[c->position] = c->choice.id;
+            seq->proposed[c->position] = c->choice.id;
             continue;
         }
-        s->canvas[c->position] = c->choice.id;
-        s->step_map[c->position] = g->step;
-        s->logprob[c->position] = c->choice.logprob;
+        seq->canvas[c->position] = c->choice.id;
+        seq->step_map[c->position] = g->step;
+        seq->logprob[c->position] = c->choice.logprob;
     }
     g->n_left -= (int)n_fixed;
 }
@@ -307,9 +329,9 @@ static int find_end(const generation *g)
 {
     if (g->opt.ignore_eos) return -1;
     for (int i = g->tail_begin; i < (int)g->n; i++) {
-        if (g->s->canvas[i] == LAC_HOLE) return -1;
+        if (g->seq->canvas[i] == LAC_HOLE) return -1;
         for (int e = 0; e < g->config->n_eos; e++)
-            if (g->s->canvas[i] == g->config->eos_ids[e]) return i;
+            if (g->seq->canvas[i] == g->config->eos_ids[e]) return i;
     }
     return -1;
 }
@@ -317,8 +339,8 @@ static int find_end(const generation *g)
 /* Holes before the tail that are still open: infill goes on even when the tail has ended. */
 static bool has_open_inside(const generation *g)
 {
-    for (int h = 0; h < g->n_holes && g->s->holes[h] < g->tail_begin; h++)
-        if (g->s->canvas[g->s->holes[h]] == LAC_HOLE) return true;
+    for (int h = 0; h < g->n_holes && g->seq->holes[h] < g->tail_begin; h++)
+        if (g->seq->canvas[g->seq->holes[h]] == LAC_HOLE) return true;
     return false;
 }
 
@@ -327,111 +349,218 @@ bool laci_generation_has_ended(const generation *g)
     return find_end(g) >= 0 && !has_open_inside(g);
 }
 
-void laci_generation_report(generation *g, int block, int begin, int end, size_t n_fixed,
-                            double seconds)
+void laci_generation_report(generation *g, size_t n_fixed, double seconds)
 {
-    const lac_session *s = g->s;
+    const laci_sequence *seq = g->seq;
     if (!g->opt.on_step) return;
     const lac_step step = { .step = g->step,
                             .n_steps = g->n_steps,
-                            .block = block,
+                            .block = g->block,
                             .n_blocks = laci_schedule_n_blocks(&g->schedule),
-                            .block_begin = s->holes[begin],
-                            .block_end = s->holes[end - 1] + 1,
+                            .block_begin = seq->holes[g->hole_begin],
+                            .block_end = seq->holes[g->hole_end - 1] + 1,
                             .n_fixed = (int)n_fixed,
                             .n_left = g->n_left,
                             .n_canvas = (int)g->n,
-                            .canvas = s->canvas,
-                            .step_map = s->step_map,
-                            .confidence = s->confidence,
-                            .candidate = s->proposed,
+                            .canvas = seq->canvas,
+                            .step_map = seq->step_map,
+                            .confidence = seq->confidence,
+                            .candidate = seq->proposed,
                             .seconds = seconds,
-                            .density = s->density,
-                            .kept_mass = s->kept_mass,
+                            .density = g->density,
+                            .kept_mass = g->kept_mass,
                             .union_inflation = g->is_blockwise ? g->union_inflation : 1,
                             .n_active = g->n_active,
                             .bytes_read = g->bytes_read };
     g->cancelled = g->opt.on_step(g->opt.user, &step) != 0;
 }
 
-/* One block to its end, or to where the text ends. */
-static lac_status run_block(generation *g, int block, lac_error *err)
+/* ------------------------------------------------------------------ turns */
+
+static void end(generation *g)
 {
-    int begin, end;
-    laci_schedule_block(&g->schedule, block, &begin, &end);
-    g->block = block;
-    const int n_steps = laci_schedule_block_steps(&g->schedule, block);
-    lac_status st = g->is_blockwise ? laci_block_enter(g, block, begin, end, err) : LAC_OK;
-    for (int i = 0; !st && (i < n_steps || g->has_more) && !g->cancelled && !g->stopped; i++) {
-        const double start = laci_generation_now();
-        st = propose(g, begin, end, err);
-        if (st) return st;
-        const int n_open = g->n_candidates;
-        const size_t n_fixed = decide(g, i, n_steps, end - begin);
-        laci_generation_commit(g, n_fixed);
-        g->stopped = laci_generation_has_ended(g);
-        laci_generation_report(g, block, begin, end, n_fixed, laci_generation_now() - start);
-        g->step++;
-        if ((int)n_fixed == n_open && !g->has_more) break;
+    g->turn = LACI_TURN_DONE;
+    g->seconds = laci_generation_now() - g->start;
+}
+
+void laci_generation_cancel(generation *g)
+{
+    if (g->turn == LACI_TURN_DONE) return;
+    g->cancelled = true;
+    end(g);
+}
+
+static void enter_block(generation *g)
+{
+    laci_schedule_block(&g->schedule, g->block, &g->hole_begin, &g->hole_end);
+    g->n_block_steps = laci_schedule_block_steps(&g->schedule, g->block);
+    g->block_step = 0;
+    g->turn = LACI_TURN_STEP;
+    if (g->is_blockwise) g->status = laci_block_enter(g, &g->error);
+    if (g->status || g->stopped || g->cancelled) end(g);
+}
+
+static void leave_block(generation *g)
+{
+    if (g->stopped || g->cancelled || g->hole_end == g->n_holes) {
+        end(g);
+    } else if (g->is_blockwise) {
+        g->turn = LACI_TURN_COMMIT;
+    } else {
+        g->block++;
+        enter_block(g);
     }
-    const bool goes_on = !g->stopped && !g->cancelled && end < g->n_holes;
-    if (!st && g->is_blockwise && goes_on) st = laci_block_commit(g, err);
-    return st;
+}
+
+/* Decides from the choices of the pass; `start` is when the turn began. */
+static void finish_step(generation *g, double start)
+{
+    laci_sequence *seq = g->seq;
+    const int n_open = g->n_candidates;
+    for (int i = 0; i < n_open; i++)
+        seq->candidates[i].choice = seq->choices[i];
+    const size_t n_fixed = decide(g);
+    laci_generation_commit(g, n_fixed);
+    g->stopped = laci_generation_has_ended(g);
+    laci_generation_report(g, n_fixed, laci_generation_now() - start);
+    g->step++;
+    g->block_step++;
+    const bool is_filled = (int)n_fixed == n_open;
+    const bool is_over = is_filled || g->block_step >= g->n_block_steps;
+    if ((is_over && !g->has_more) || g->stopped || g->cancelled) leave_block(g);
+}
+
+/* What follows from a block-wise pass. */
+static void finish_block_turn(generation *g, double start)
+{
+    g->forwards++;
+    if (g->turn == LACI_TURN_STEP) {
+        laci_block_take(g);
+        finish_step(g, start);
+    } else if (g->turn == LACI_TURN_COMMIT) {
+        g->block++;
+        enter_block(g);
+    } else if (g->n_stored == g->n_prompt) {
+        g->seconds_prefill = laci_generation_now() - g->start;
+        enter_block(g);
+    }
+}
+
+void laci_generation_turn(generation *const *g, size_t n, laci_block_pass *passes)
+{
+    lac_session *s = g[0]->s;
+    lac_error err = { 0 };
+    const double start = laci_generation_now();
+    for (size_t i = 0; i < n; i++) {
+        if (g[i]->turn == LACI_TURN_STEP) ask(g[i]);
+        if (g[i]->is_blockwise) passes[i] = laci_block_next(g[i]);
+    }
+    const laci_row_sink sink = { choose, (void *)g };
+    const double begin = laci_generation_now();
+    const lac_status st = g[0]->is_blockwise ? laci_block_forward(s, passes, n, sink, NULL, &err)
+                                             : run_canvas(g[0], &err);
+    const double seconds = laci_generation_now() - begin;
+    for (size_t i = 0; i < n; i++) {
+        g[i]->seconds_forward += seconds;
+        g[i]->status = st;
+        if (st) {
+            g[i]->error = err;
+            end(g[i]);
+        } else if (g[i]->is_blockwise) {
+            finish_block_turn(g[i], start);
+        } else {
+            finish_step(g[i], start);
+        }
+    }
+}
+
+lac_status laci_generation_begin(generation *g, lac_session *s, laci_sequence *seq,
+                                 const int32_t *ids, size_t n_ids, const lac_generate_options *opt,
+                                 lac_error *err)
+{
+    *g = (generation){ .s = s,
+                       .seq = seq,
+                       .config = &s->model->config,
+                       .opt = *opt,
+                       .is_blockwise = s->model->config.mask == LAC_MASK_BLOCK_CAUSAL,
+                       .start = laci_generation_now(),
+                       .density = 1,
+                       .kept_mass = 1 };
+    lac_status st = set_out(g, ids, n_ids, err);
+    if (st) return st;
+    g->rule = laci_choice_rule_of(g->config, laci_tokenizer_n_tokens(s->model->tokenizer), &g->opt);
+    g->shift = g->opt.shift ? g->opt.shift > 0 : g->config->shift_logits;
+    g->sub_block = g->is_blockwise ? g->config->sub_block : 0;
+    plan_steps(g);
+    if (g->is_blockwise) st = laci_block_begin(g, err);
+    if (st) return st;
+    if (g->n_prompt)
+        g->turn = LACI_TURN_PREFILL;
+    else
+        enter_block(g);
+    if (g->status && err) *err = g->error;
+    return g->status;
 }
 
 /* ------------------------------------------------------------------ result */
 
-static void collect(const generation *g, double seconds, lac_result *out)
+static void collect(const generation *g, lac_result *out)
 {
-    lac_session *s = g->s;
+    laci_sequence *seq = g->seq;
     const int end = find_end(g);
     size_t n = 0;
     for (int h = 0; h < g->n_holes; h++) {
-        const int32_t at = s->holes[h];
-        if (s->canvas[at] == LAC_HOLE || (end >= 0 && at >= end)) continue;
-        s->out_ids[n] = s->canvas[at];
-        s->out_position[n] = at;
-        s->out_step[n] = s->step_map[at];
-        s->out_logprob[n++] = s->logprob[at];
+        const int32_t at = seq->holes[h];
+        if (seq->canvas[at] == LAC_HOLE || (end >= 0 && at >= end)) continue;
+        seq->out_ids[n] = seq->canvas[at];
+        seq->out_position[n] = at;
+        seq->out_step[n] = seq->step_map[at];
+        seq->out_logprob[n++] = seq->logprob[at];
     }
-    *out = (lac_result){ .ids = s->out_ids,
-                         .position = s->out_position,
-                         .step_map = s->out_step,
-                         .logprobs = s->out_logprob,
+    *out = (lac_result){ .ids = seq->out_ids,
+                         .position = seq->out_position,
+                         .step_map = seq->out_step,
+                         .logprobs = seq->out_logprob,
                          .n_ids = n,
-                         .canvas = s->canvas,
+                         .canvas = seq->canvas,
                          .n_canvas = g->n,
                          .finish = g->cancelled ? LAC_FINISH_CANCELLED
                                    : end >= 0   ? LAC_FINISH_STOP
                                                 : LAC_FINISH_LENGTH,
                          .steps = g->step,
                          .forwards = g->forwards,
-                         .seconds = seconds,
+                         .seconds = g->seconds,
                          .seconds_forward = g->seconds_forward,
                          .density = g->drafts ? g->density_sum / g->drafts : 0,
-                         .kept_mass = s->kept_mass,
+                         .kept_mass = g->kept_mass,
                          .seconds_prefill = g->seconds_prefill,
                          .union_inflation = g->n_selected ? g->inflation_sum / g->n_selected : 1,
                          .n_active = g->drafts ? g->active_sum / g->drafts : 0,
                          .bytes_read = g->bytes_sum };
 }
 
+lac_status laci_generation_outcome(const generation *g, lac_result *result, lac_error *err)
+{
+    if (g->status) {
+        if (err) *err = g->error;
+        return g->status;
+    }
+    collect(g, result);
+    if (!g->cancelled) return LAC_OK;
+    return laci_fail(err, LAC_ECANCELLED, 0, "stopped by the caller after %d of %d steps", g->step,
+                     g->n_steps);
+}
+
 lac_status laci_denoise(lac_session *s, const int32_t *ids, size_t n_ids,
                         const lac_generate_options *opt, lac_result *result, lac_error *err)
 {
-    generation g = { .s = s, .config = &s->model->config, .opt = *opt };
-    const double start = laci_generation_now();
-    lac_status st = begin(&g, ids, n_ids, err);
-    if (!st && g.is_blockwise) st = laci_block_prefill(&g, err);
+    generation g, *const alone = &g;
+    laci_block_pass pass;
+    lac_status st = laci_generation_begin(&g, s, s->seq, ids, n_ids, opt, err);
     if (st) return st;
-    const int n_blocks = laci_schedule_n_blocks(&g.schedule);
-    for (int b = 0; b < n_blocks && !st && !g.cancelled && !g.stopped; b++)
-        st = run_block(&g, b, err);
-    if (st) return st;
-    collect(&g, laci_generation_now() - start, result);
-    if (!g.cancelled) return LAC_OK;
-    return laci_fail(err, LAC_ECANCELLED, 0, "stopped by the caller after %d of %d steps", g.step,
-                     g.n_steps);
+    while (g.turn != LACI_TURN_DONE)
+        laci_generation_turn(&alone, 1, &pass);
+    return laci_generation_outcome(&g, result, err);
 }
 
 /* ------------------------------------------------------------------ logits only */
@@ -441,10 +570,12 @@ typedef struct {
     float *out; /* [n_rows, n_vocab] */
 } logits_sink;
 
-static lac_status read_logits(void *user, size_t first, size_t n, lac_error *err)
+static lac_status read_logits(void *user, const laci_row_part *part, size_t n_parts, lac_error *err)
 {
+    (void)n_parts;
     (void)err;
     const logits_sink *sink = user;
+    const size_t first = part->first, n = part->n;
     lac_session *s = sink->s;
     const size_t n_vocab = (size_t)s->model->config.n_vocab, chunk = s->layout.logit_rows;
     for (size_t row = 0; row < n; row += chunk) {
@@ -483,9 +614,9 @@ lac_status laci_session_logits(lac_session *s, const int32_t *ids, size_t n_ids,
         if (ids[i] != LAC_HOLE && (ids[i] < 0 || ids[i] >= n_tokens))
             return laci_fail(err, LAC_EINVAL, 0, "id %d at position %zu: the model has %d tokens",
                              ids[i], i, n_tokens);
-        s->input[i] = ids[i] == LAC_HOLE ? c->mask_id : ids[i];
+        s->seq->input[i] = ids[i] == LAC_HOLE ? c->mask_id : ids[i];
     }
-    const laci_pass pass = { .ids = s->input,
+    const laci_pass pass = { .ids = s->seq->input,
                              .n = n_ids,
                              .rows = rows,
                              .n_rows = n_rows,
@@ -495,6 +626,6 @@ lac_status laci_session_logits(lac_session *s, const int32_t *ids, size_t n_ids,
                              .moment = { .n_steps = 1, .prompt_end = n_ids },
                              .sink = { read_logits, &sink } };
     if (c->mask == LAC_MASK_BLOCK_CAUSAL)
-        return laci_block_logits(s, s->input, n_ids, rows, n_rows, pass.sink, err);
+        return laci_block_logits(s, s->seq->input, n_ids, rows, n_rows, pass.sink, err);
     return laci_forward(s, &pass, err);
 }

@@ -158,7 +158,7 @@ static lac_status run_last_layer(const context *c, const laci_moment *at, const 
         const laci_buf *o = attend_wanted(c, whole, is_measured, rows, n);
         laci_layer_finish(&c->run, o, 0, tail, 0, n);
         laci_backend_norm(be, tail, 0, NULL, n, c->run.d, &final, x, 0);
-        st = c->pass->sink.take(c->pass->sink.user, first, n, err);
+        st = c->pass->sink.take(c->pass->sink.user, &(laci_row_part){ 0, first, n }, 1, err);
     }
     return st;
 }

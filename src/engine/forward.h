@@ -5,10 +5,15 @@
 
 #include "engine/layer.h"
 
-/* Receives the final normalised rows [first, first + n) of pass->rows, at row 0 of LACI_BUF_X, act
- * [n, d_model]. */
+/* Rows [first, first + n) of those that a pass wants; `pass` counts passes that run as one. */
 typedef struct {
-    lac_status (*take)(void *user, size_t first, size_t n, lac_error *err);
+    size_t pass, first, n;
+} laci_row_part;
+
+/* Receives final normalised rows, from row 0 of LACI_BUF_X on, act [.., d_model]: those of the
+ * parts, one after the other. */
+typedef struct {
+    lac_status (*take)(void *user, const laci_row_part *parts, size_t n_parts, lac_error *err);
     void *user;
 } laci_row_sink;
 

@@ -1,56 +1,88 @@
-/* generation.h: one generation under way: what the denoising loop (denoise.c) and the block-wise
- * route (block.c) share. */
+/* generation.h: one generation under way, as a sequence of turns: each prepares a forward pass,
+ * waits for it and draws the conclusions. Turns of several generations may share one forward pass;
+ * none knows of the others. The denoising loop (denoise.c) and the block-wise route (block.c) share
+ * it. */
 #ifndef LACI_ENGINE_GENERATION_H
 #define LACI_ENGINE_GENERATION_H
 
-#include "engine/forward.h"
+#include "engine/block_forward.h"
+
+/* What the next forward pass is for. */
+typedef enum {
+    LACI_TURN_PREFILL, /* a chunk of the prompt goes into the key cache */
+    LACI_TURN_STEP,    /* open holes of the active block are proposed and decided */
+    LACI_TURN_COMMIT,  /* the finished block goes into the key cache */
+    LACI_TURN_DONE,    /* nothing */
+} laci_turn;
 
 typedef struct {
     lac_session *s;
+    laci_sequence *seq; /* of s; what this generation changes */
     const laci_config *config;
     lac_generate_options opt; /* resolved */
     laci_choice_rule rule;
     laci_schedule schedule;
+    laci_turn turn;
+    lac_status status; /* why it ended early, with the error */
+    lac_error error;
     size_t n; /* canvas length */
     int n_holes, n_left;
     int tail_begin;    /* canvas position from which holes run to the end: text that may end */
     int step, n_steps; /* running number and plan */
     int block;         /* under way */
-    int n_candidates;  /* open holes of the active block (or sub-block) in this step */
+    int hole_begin, hole_end;      /* its holes, by index into the list of holes */
+    int block_step, n_block_steps; /* its own number and plan */
+    int n_candidates;              /* open holes of the active block (or sub-block) in this step */
     bool shift, guided;
     bool stopped, cancelled;
     int forwards;
+    double start, seconds; /* clock at the beginning; of the whole, once done */
     double seconds_forward;
-    double density_sum; /* over forward passes */
-    laci_clock *clock;  /* of block-wise steps, added to; NULL = not timed */
+    double density, kept_mass; /* of the last pass */
+    double density_sum;        /* over forward passes */
     /* block-wise */
     bool is_blockwise;
     int sub_block; /* positions decided together inside a block; 0 = the block */
     bool has_more; /* the block has open holes after its active sub-block */
     size_t block_begin,
-        block_end; /* positions of the active block, holes past the canvas included */
+        block_end;             /* positions of the active block, holes past the canvas included */
+    size_t n_stored, n_prompt; /* positions in the cache, and to be there before the first step */
     double seconds_prefill;
     int drafts; /* forward passes of steps, guidance included */
-    /* what the last step read beside s->density, and sums over steps */
+    /* what the last step read beside its density, and sums over steps */
     double n_active, union_inflation, active_sum, inflation_sum;
     uint64_t bytes_read, bytes_sum;
     int n_selected; /* steps that selected */
 } laci_generation;
 
+/* Lays the canvas of a generation in `seq` and takes what memory it still needs, up to the first
+ * block's. Errors: EINVAL, ECONTEXT, ENOMEM. */
+lac_status laci_generation_begin(laci_generation *g, lac_session *s, laci_sequence *seq,
+                                 const int32_t *ids, size_t n_ids, const lac_generate_options *opt,
+                                 lac_error *err);
+
+/* One turn of each of n generations of one session, none of them done, in one forward pass; block-
+ * wise ones those in LACI_TURN_STEP first. What fails ends the generation it concerns.
+ *
+ *   passes   [n] room for what block-wise generations run
+ */
+void laci_generation_turn(laci_generation *const *g, size_t n, laci_block_pass *passes);
+
+/* Ends a generation where it stands, unless it is done. */
+void laci_generation_cancel(laci_generation *g);
+
+/* Outcome of a generation that is done; the result also on ECANCELLED. */
+lac_status laci_generation_outcome(const laci_generation *g, lac_result *result, lac_error *err);
+
 double laci_generation_now(void);
 
-/* Writes the decision, the first n_fixed of s->candidates, to the canvas and its companions. */
+/* Writes the decision, the first n_fixed candidates, to the canvas and its companions. */
 void laci_generation_commit(laci_generation *g, size_t n_fixed);
 
 /* Whether an end token closes the text and nothing before it is open. */
 bool laci_generation_has_ended(const laci_generation *g);
 
-/* Calls on_step for holes [begin, end) of the list. */
-void laci_generation_report(laci_generation *g, int block, int begin, int end, size_t n_fixed,
-                            double seconds);
-
-/* A sink that turns final rows to s->choices, for rows s->rows with streams s->keys; user is the
- * generation. */
-lac_status laci_generation_choose(void *user, size_t first, size_t n, lac_error *err);
+/* Calls on_step for the active block. */
+void laci_generation_report(laci_generation *g, size_t n_fixed, double seconds);
 
 #endif

@@ -22,10 +22,10 @@ static size_t larger(size_t a, size_t b)
     return a > b ? a : b;
 }
 
-/* Offsets of the host arrays in their one allocation; with `s` NULL only the size. */
-static size_t carve_host(lac_session *s, char *base, size_t n)
+/* Offsets of a sequence's arrays in their one allocation; with `s` NULL only the size. */
+static size_t carve_host(laci_sequence *s, char *base, size_t n)
 {
-    lac_session scratch;
+    laci_sequence scratch;
     if (!s) s = &scratch;
     size_t at = 0;
 #define CARVE(field)                                      \
@@ -104,20 +104,22 @@ static lac_status choose_policy(laci_chosen *chosen, const laci_config *c, int n
                               chosen->reason, LACI_REASON, err);
 }
 
-lac_status laci_session_plan(const laci_config *config, laci_dtype act, int n_ctx,
-                             const lac_session_options *opt, laci_chosen *chosen,
+lac_status laci_session_plan(const laci_session_room *room, laci_chosen *chosen,
                              laci_session_layout *out, lac_error *err)
 {
-    lac_status st = choose_policy(chosen, config, n_ctx, opt, err);
+    const laci_config *config = room->config;
+    const laci_dtype act = room->act;
+    lac_status st = choose_policy(chosen, config, (int)room->n_ctx, room->opt, err);
     if (st) return st;
-    const size_t n = (size_t)n_ctx, d = (size_t)config->d_model, d_ff = (size_t)config->d_ff;
+    const size_t n = room->n_ctx, n_sequences = room->n_sequences;
+    const size_t d = (size_t)config->d_model, d_ff = (size_t)config->d_ff;
     const size_t n_vocab = (size_t)config->n_vocab;
     const size_t q = (size_t)config->n_heads * (size_t)config->d_head;
     const size_t kv = (size_t)config->n_kv_heads * (size_t)config->d_head;
     const size_t a = act == LACI_BF16 ? 2 : 4;
     const bool is_blockwise = config->mask == LAC_MASK_BLOCK_CAUSAL;
-    laci_session_layout l = { .n_ctx = n };
-    l.n_pass = is_blockwise ? laci_block_pass_rows(config, n) : n;
+    laci_session_layout l = { .n_ctx = n, .n_sequences = n_sequences };
+    l.n_pass = is_blockwise ? laci_block_all_rows(config, n, n_sequences) : n;
     l.n_pad = round_up(l.n_pass, LACI_ROW_PAD);
     l.chunk_rows = is_blockwise || l.n_pad < CHUNK_ROWS ? l.n_pad : CHUNK_ROWS;
     l.logit_rows = LOGITS_BYTES / (n_vocab * sizeof(float)) / LACI_ROW_PAD * LACI_ROW_PAD;
@@ -127,7 +129,7 @@ lac_status laci_session_plan(const laci_config *config, laci_dtype act, int n_ct
     l.bytes[LACI_BUF_H] = l.n_pass * d * sizeof(float);
     l.bytes[LACI_BUF_Q] = l.bytes[LACI_BUF_O] = l.n_pad * q * a;
     l.kv_bytes = is_blockwise
-                     ? laci_block_cache_need(config, act, n)
+                     ? n_sequences * laci_block_cache_need(config, act, n)
                      : laci_kv_bytes(act, 1, n, (size_t)config->n_kv_heads, (size_t)config->d_head);
     l.bytes[LACI_BUF_X] = l.chunk_rows * widest * a;
     l.bytes[LACI_BUF_Y] = l.chunk_rows * larger(widest, kv) * sizeof(float);
@@ -138,7 +140,7 @@ lac_status laci_session_plan(const laci_config *config, laci_dtype act, int n_ct
     l.bytes[LACI_BUF_LOGITS] = l.logit_rows * n_vocab * sizeof(float);
     l.host_bytes = carve_host(NULL, NULL, n);
     if (is_blockwise) {
-        l.block_bytes = laci_block_bytes(config, act, n, &chosen->prefix);
+        l.block_bytes = laci_block_bytes(config, act, n, n_sequences, &chosen->prefix);
         const laci_prefix *how = &chosen->prefix;
         l.n_pages = how->is_dense ? 0 : (n + how->page - 1) / how->page;
         l.n_ranked = laci_prefix_measures(how) ? n : 0;
@@ -186,6 +188,22 @@ static lac_status fill_rope(lac_session *s, lac_error *err)
     return LAC_OK;
 }
 
+static lac_status make_sequences(lac_session *s, lac_error *err)
+{
+    const size_t n = s->layout.n_sequences, size = s->layout.host_bytes + LACI_ALIGN;
+    s->seq = laci_alloc_zero(&s->mem, n * sizeof *s->seq);
+    if (!s->seq) return laci_fail_memory(err, "sequences", n * sizeof *s->seq);
+    for (size_t i = 0; i < n; i++) {
+        char *host = laci_alloc_zero(&s->mem, size);
+        if (!host) return laci_fail_memory(err, "the canvas", size);
+        s->seq[i].host = host;
+        (void)carve_host(&s->seq[i],
+                         host + (LACI_ALIGN - (uintptr_t)host % LACI_ALIGN) % LACI_ALIGN,
+                         s->layout.n_ctx);
+    }
+    return LAC_OK;
+}
+
 static lac_status make_buffers(lac_session *s, lac_error *err)
 {
     static const char *const names[LACI_N_BUFS] = {
@@ -204,15 +222,12 @@ static lac_status make_buffers(lac_session *s, lac_error *err)
         lac_status st = laci_buf_new(s->be, s->layout.bytes[i], names[i], &s->buf[i], err);
         if (st) return st;
     }
-    s->host = laci_alloc_zero(&s->mem, s->layout.host_bytes + LACI_ALIGN);
-    if (!s->host) return laci_fail_memory(err, "the canvas", s->layout.host_bytes);
-    const uintptr_t start = (uintptr_t)s->host;
-    (void)carve_host(s, (char *)s->host + (LACI_ALIGN - start % LACI_ALIGN) % LACI_ALIGN,
-                     s->layout.n_ctx);
-    lac_status st = c->mask == LAC_MASK_BLOCK_CAUSAL
-                        ? laci_block_memory_new(s, err)
-                        : laci_kv_new(s->be, 1, s->layout.n_ctx, (size_t)c->n_kv_heads,
-                                      (size_t)c->d_head, &s->kv, err);
+    lac_status st = make_sequences(s, err);
+    if (st) return st;
+    st = c->mask == LAC_MASK_BLOCK_CAUSAL
+             ? laci_block_memory_new(s, err)
+             : laci_kv_new(s->be, 1, s->layout.n_ctx, (size_t)c->n_kv_heads, (size_t)c->d_head,
+                           &s->kv, err);
     if (!st) st = laci_backend_reserve(s->be, scratch_need(s->model, &s->layout), err);
     return st ? st : fill_rope(s, err);
 }
@@ -280,13 +295,41 @@ static lac_status check_session(const lac_model *model, const lac_session_option
     return check_room(model, opt, n_ctx, err);
 }
 
+lac_status laci_session_plan_memory(const lac_model *model, const lac_session_options *opt,
+                                    size_t n_sequences, lac_memory_plan *out, lac_error *err)
+{
+    laci_chosen chosen = { 0 };
+    laci_session_layout l;
+    int n_ctx = 0;
+    const laci_config *c = &model->config;
+    lac_status st = check_room(model, opt, &n_ctx, err);
+    if (st) return st;
+    const laci_session_room room = { c, laci_backend_act(model->be), (size_t)n_ctx, n_sequences,
+                                     opt };
+    st = laci_session_plan(&room, &chosen, &l, err);
+    if (st) return st;
+    const int n_threads = opt->n_threads ? opt->n_threads : laci_backend_threads(model->be);
+    lac_memory_plan plan = { .n_ctx = n_ctx, .n_threads = n_threads };
+    plan.bytes_weights = laci_weights_bytes(c, model->be);
+    plan.bytes_kv = l.kv_bytes;
+    plan.bytes_workspace = n_sequences * l.host_bytes + l.block_bytes + l.policy_bytes;
+    for (int i = 0; i < LACI_N_BUFS; i++)
+        plan.bytes_workspace += l.bytes[i];
+    plan.bytes_workspace += scratch_need(model, &l) * (size_t)n_threads;
+    plan.bytes_runtime = model->runtime_bytes + laci_backend_runtime_bytes(model->be);
+    plan.bytes_total =
+        plan.bytes_weights + plan.bytes_kv + plan.bytes_workspace + plan.bytes_runtime;
+    *out = plan;
+    return LAC_OK;
+}
+
 /* Refuses before memory is taken. */
 static lac_status check_limit(const lac_model *model, const lac_session_options *opt, int n_ctx,
-                              lac_error *err)
+                              size_t n_sequences, lac_error *err)
 {
     lac_memory_plan plan;
     if (!opt->max_bytes) return LAC_OK;
-    lac_status st = lac_session_plan_memory(model, opt, &plan, err);
+    lac_status st = laci_session_plan_memory(model, opt, n_sequences, &plan, err);
     if (!st && plan.bytes_total > opt->max_bytes)
         st = laci_fail(err, LAC_ENOMEM, 0, "a context of %d needs %llu bytes, the limit is %llu",
                        n_ctx, (unsigned long long)plan.bytes_total,
@@ -294,15 +337,12 @@ static lac_status check_limit(const lac_model *model, const lac_session_options 
     return st;
 }
 
-lac_status lac_session_create(lac_session **out, const lac_model *model,
-                              const lac_session_options *opt, lac_error *err)
+lac_status laci_session_new(lac_session **out, const lac_model *model,
+                            const lac_session_options *opt, size_t n_sequences, lac_error *err)
 {
-    const lac_session_options defaults = { 0 };
     int n_ctx = 0;
-    if (!opt) opt = &defaults;
-    if (!out || !model) return laci_fail(err, LAC_EINVAL, 0, "no model for the session");
     lac_status st = check_session(model, opt, &n_ctx, err);
-    if (!st) st = check_limit(model, opt, n_ctx, err);
+    if (!st) st = check_limit(model, opt, n_ctx, n_sequences, err);
     if (st) return st;
     const lac_allocator mem =
         opt->allocator ? laci_allocator_or_default(opt->allocator) : model->mem;
@@ -312,7 +352,8 @@ lac_status lac_session_create(lac_session **out, const lac_model *model,
     s->model = model;
     const laci_dtype act = laci_backend_act(model->be);
     const int n_threads = opt->n_threads ? opt->n_threads : laci_backend_threads(model->be);
-    st = laci_session_plan(&model->config, act, n_ctx, opt, &s->chosen, &s->layout, err);
+    const laci_session_room room = { &model->config, act, (size_t)n_ctx, n_sequences, opt };
+    st = laci_session_plan(&room, &s->chosen, &s->layout, err);
     if (!st)
         st = laci_backend_open(&s->be, laci_backend_name(model->be),
                                act == LACI_BF16 ? LAC_DTYPE_BF16 : LAC_DTYPE_F32, n_threads, &mem,
@@ -324,6 +365,14 @@ lac_status lac_session_create(lac_session **out, const lac_model *model,
     else
         *out = s;
     return st;
+}
+
+lac_status lac_session_create(lac_session **out, const lac_model *model,
+                              const lac_session_options *opt, lac_error *err)
+{
+    const lac_session_options defaults = { 0 };
+    if (!out || !model) return laci_fail(err, LAC_EINVAL, 0, "no model for the session");
+    return laci_session_new(out, model, opt ? opt : &defaults, 1, err);
 }
 
 void lac_session_free(lac_session *s)
@@ -341,7 +390,9 @@ void lac_session_free(lac_session *s)
     laci_release(&mem, s->plans);
     laci_release(&mem, s->shown);
     laci_release(&mem, s->policy_state);
-    laci_release(&mem, s->host);
+    for (size_t i = 0; s->seq && i < s->layout.n_sequences; i++)
+        laci_release(&mem, s->seq[i].host);
+    laci_release(&mem, s->seq);
     laci_release(&mem, s->seen_logits);
     laci_backend_close(s->be);
     laci_release(&mem, s);
@@ -361,28 +412,8 @@ lac_status lac_session_plan_memory(const lac_model *model, const lac_session_opt
                                    lac_memory_plan *out, lac_error *err)
 {
     const lac_session_options defaults = { 0 };
-    laci_chosen chosen = { 0 };
-    laci_session_layout l;
-    int n_ctx = 0;
-    if (!opt) opt = &defaults;
     if (!model || !out) return laci_fail(err, LAC_EINVAL, 0, "no model or no place for its plan");
-    const laci_config *c = &model->config;
-    lac_status st = check_room(model, opt, &n_ctx, err);
-    if (!st) st = laci_session_plan(c, laci_backend_act(model->be), n_ctx, opt, &chosen, &l, err);
-    if (st) return st;
-    const int n_threads = opt->n_threads ? opt->n_threads : laci_backend_threads(model->be);
-    lac_memory_plan plan = { .n_ctx = n_ctx, .n_threads = n_threads };
-    plan.bytes_weights = laci_weights_bytes(c, model->be);
-    plan.bytes_kv = l.kv_bytes;
-    plan.bytes_workspace = l.host_bytes + l.block_bytes + l.policy_bytes;
-    for (int i = 0; i < LACI_N_BUFS; i++)
-        plan.bytes_workspace += l.bytes[i];
-    plan.bytes_workspace += scratch_need(model, &l) * (size_t)n_threads;
-    plan.bytes_runtime = model->runtime_bytes + laci_backend_runtime_bytes(model->be);
-    plan.bytes_total =
-        plan.bytes_weights + plan.bytes_kv + plan.bytes_workspace + plan.bytes_runtime;
-    *out = plan;
-    return LAC_OK;
+    return laci_session_plan_memory(model, opt ? opt : &defaults, 1, out, err);
 }
 
 lac_status lac_model_plan_memory(const lac_model *model, int n_ctx, int n_threads,

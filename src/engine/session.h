@@ -1,4 +1,5 @@
-/* session.h: all mutable memory of one generation, sized once. The layout below is used twice: to
+/* session.h: all mutable memory of generations, sized once: what each of them changes in sequences,
+ * what a pass needs while it runs in buffers that they share. The layout below is used twice: to
  * take the memory and to predict it. */
 #ifndef LACI_ENGINE_SESSION_H
 #define LACI_ENGINE_SESSION_H
@@ -32,13 +33,13 @@ typedef enum {
 } laci_session_buf;
 
 typedef struct {
-    size_t n_ctx, n_pass, n_pad;
+    size_t n_ctx, n_sequences, n_pass, n_pad;
     size_t chunk_rows; /* rows of one pass through the products */
     size_t logit_rows; /* rows of one chunk of logits */
     size_t bytes[LACI_N_BUFS];
-    size_t kv_bytes;    /* keys and values: of one layer, or of the whole cache */
-    size_t host_bytes;  /* canvas and its companions */
-    size_t block_bytes; /* partial attention of a block-causal model */
+    size_t kv_bytes;    /* keys and values: of one layer, or of all caches */
+    size_t host_bytes;  /* canvas and its companions, of one sequence */
+    size_t block_bytes; /* laci_block_memory and every laci_block_state, of a block-causal model */
     /* of the attention policy */
     size_t state_bytes;          /* for one pass */
     size_t n_plans;              /* as many as layers, or 1 where all share one */
@@ -58,18 +59,54 @@ typedef struct {
     char reason[LACI_REASON];
 } laci_chosen;
 
+/* What a session is asked to hold. */
+typedef struct {
+    const laci_config *config;
+    laci_dtype act;
+    size_t n_ctx;       /* positions of a sequence */
+    size_t n_sequences; /* more than 1 only of block-causal models */
+    const lac_session_options *opt;
+} laci_session_room;
+
 /* Everything about a session that depends on its options. `chosen` must not move afterwards.
  * Errors: as laci_policy_choose. */
-lac_status laci_session_plan(const laci_config *config, laci_dtype act, int n_ctx,
-                             const lac_session_options *opt, laci_chosen *chosen,
+lac_status laci_session_plan(const laci_session_room *room, laci_chosen *chosen,
                              laci_session_layout *out, lac_error *err);
+
+/* The public lac_session_create for n_sequences that are generated side by side. */
+lac_status laci_session_new(lac_session **out, const lac_model *model,
+                            const lac_session_options *opt, size_t n_sequences, lac_error *err);
+
+/* The public lac_session_plan_memory for as many. */
+lac_status laci_session_plan_memory(const lac_model *model, const lac_session_options *opt,
+                                    size_t n_sequences, lac_memory_plan *out, lac_error *err);
 
 /* Prepares the policy for a generation of n_passes forward passes a step. Takes memory for its
  * second pass the first time. Errors: ENOMEM, what the policy reports. */
 lac_status laci_session_begin(lac_session *s, size_t n_passes, lac_error *err);
 
-/* What a block-causal model's session has beside: engine/block_memory.h. */
+/* What a block-causal model's session and its sequences have beside: engine/block_memory.h. */
 typedef struct laci_block_memory laci_block_memory;
+typedef struct laci_block_state laci_block_state;
+
+/* What one generation changes: the canvas and its companions, [n_ctx] each, one allocation. */
+typedef struct {
+    void *host;
+    int32_t *canvas;   /* ids, LAC_HOLE where open */
+    int32_t *input;    /* ids with the mask token in the holes */
+    int32_t *unguided; /* the same with the given positions masked too */
+    int32_t *holes;    /* positions to fill, ascending */
+    int32_t *step_map, *proposed;
+    int32_t *rows;          /* rows of logits a step asks for */
+    int32_t *seen_position; /* of the logits handed to the caller */
+    float *confidence, *logprob;
+    uint64_t *keys;
+    laci_choice *choices;
+    laci_candidate *candidates;
+    int32_t *out_ids, *out_position, *out_step; /* the result, cut */
+    float *out_logprob;
+    laci_block_state *block; /* owned; NULL for models that see the whole canvas */
+} laci_sequence;
 
 struct lac_session {
     lac_allocator mem;
@@ -94,21 +131,7 @@ struct lac_session {
     double density;   /* visited over total pairs of the last pass, mean over layers */
     double kept_mass; /* of the softmax under the plans of the last pass, NAN = not known */
 
-    /* the canvas and its companions, [n_ctx] each, one allocation */
-    void *host;
-    int32_t *canvas;   /* ids, LAC_HOLE where open */
-    int32_t *input;    /* ids with the mask token in the holes */
-    int32_t *unguided; /* the same with the given positions masked too */
-    int32_t *holes;    /* positions to fill, ascending */
-    int32_t *step_map, *proposed;
-    int32_t *rows;          /* rows of logits a step asks for */
-    int32_t *seen_position; /* of the logits handed to the caller */
-    float *confidence, *logprob;
-    uint64_t *keys;
-    laci_choice *choices;
-    laci_candidate *candidates;
-    int32_t *out_ids, *out_position, *out_step; /* the result, cut */
-    float *out_logprob;
+    laci_sequence *seq; /* [layout.n_sequences] owned; lac_generate uses the first */
 };
 
 #endif

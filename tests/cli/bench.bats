@@ -193,7 +193,7 @@ BLOCK="--shape nano --layers 2 -t 1 --repeat 2 --json -q"
             'BEGIN { printf "%.9g", d / s }')
         is_between "$(awk "BEGIN { print $want * 0.999 }")" "$(row_value "$row" vs_dense_attention)" \
             "$(awk "BEGIN { print $want * 1.001 }")" || show "ratio of row $row is not $want"
-        [[ $(row_value "$row" composed) == *"one after another"* ]] || show "row $row does not say so"
+        [[ $(row_value "$row" composed) == *"scaled to layers"* ]] || show "row $row does not say so"
     done
 }
 

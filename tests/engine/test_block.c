@@ -138,10 +138,10 @@ static void cached_steps_equal_whole_passes(void **state)
         const lac_session_options room = { .n_ctx = 320 };
         golden_session(&model, &session, test_path(nano_b), LAC_DTYPE_F32, 2, 320);
         assert_ok(lac_session_create(&whole, model, &room, NULL));
-        if (is_cut) session->block->cache.first_end = 64;
+        if (is_cut) session->seq->block->cache.first_end = 64;
         for (size_t i = 0; i < sizeof prompts / sizeof *prompts; i++)
             check_cached(session, whole, prompts[i], 35);
-        assert_int_equal(session->block->cache.n_pieces, is_cut ? 4 : 1);
+        assert_int_equal(session->seq->block->cache.n_pieces, is_cut ? 4 : 1);
         lac_session_free(whole);
         lac_session_free(session);
         lac_model_close(model);
@@ -163,8 +163,8 @@ static void bits_do_not_depend_on_threads_or_growth(void **state)
         const lac_generate_options opt = { .n_tokens = N_NEW, .temperature = 0.7f, .seed = 3 };
         golden_session(&model, &session, test_path(nano_b), i < 3 ? LAC_DTYPE_BF16 : LAC_DTYPE_F32,
                        i % 3 + 1, 256);
-        session->block->cache.first_end = 64;
-        if (i == 1) assert_ok(laci_kv_cache_reserve(&session->block->cache, 256, NULL));
+        session->seq->block->cache.first_end = 64;
+        if (i == 1) assert_ok(laci_kv_cache_reserve(&session->seq->block->cache, 256, NULL));
         assert_ok(lac_generate(session, prompt, N_PROMPT, &opt, &r, NULL));
         if (!i) memcpy(ids, r.ids, r.n_ids * sizeof *ids);
         if (!i) memcpy(logprobs, r.logprobs, r.n_ids * sizeof *logprobs);
@@ -310,14 +310,14 @@ static void the_cache_takes_what_was_predicted(void **state)
     lac_memory_plan plan;
     golden_session(&model, &session, test_path(nano_b), LAC_DTYPE_BF16, 1, 12345);
     assert_ok(lac_model_plan_memory(model, 12345, 1, &plan, NULL));
-    assert_int_equal(session->block->cache.n_pieces, 0);
-    assert_ok(laci_kv_cache_reserve(&session->block->cache, 12345, NULL));
-    assert_int_equal(session->block->cache.n_pieces, 2);
-    assert_int_equal(laci_kv_cache_bytes(&session->block->cache), plan.bytes_kv);
+    assert_int_equal(session->seq->block->cache.n_pieces, 0);
+    assert_ok(laci_kv_cache_reserve(&session->seq->block->cache, 12345, NULL));
+    assert_int_equal(session->seq->block->cache.n_pieces, 2);
+    assert_int_equal(laci_kv_cache_bytes(&session->seq->block->cache), plan.bytes_kv);
     /* 4 layers, 4 heads of 32, keys and values, bf16, panels of 64 */
     assert_int_equal(plan.bytes_kv, 4 * 4 * 32 * 2 * 2 * ((12345 + 63) / 64 * 64));
     lac_error err = { 0 };
-    assert_int_equal(laci_kv_cache_reserve(&session->block->cache, 12346, &err), LAC_ECONTEXT);
+    assert_int_equal(laci_kv_cache_reserve(&session->seq->block->cache, 12346, &err), LAC_ECONTEXT);
     lac_session_free(session);
     lac_model_close(model);
 }
@@ -342,7 +342,7 @@ static void memory_that_runs_out_midway(void **state)
         lac_result r;
         lac_error err = { 0 };
         assert_ok(lac_session_create(&session, model, &room, NULL));
-        session->block->cache.first_end = 64;
+        session->seq->block->cache.first_end = 64;
         f.left = n;
         const lac_status st = lac_generate(session, prompt, N_PROMPT, &opt, &r, &err);
         has_failed = st != LAC_OK;

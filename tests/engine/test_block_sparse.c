@@ -51,7 +51,7 @@ static answer run(const char *policy, const lac_sparse_options *opt, lac_dtype d
     const size_t n = n_prompt ? make_prompt(prompt, n_prompt) : 0;
     if (lac_model_open(&model, test_path(nano_b), &how, &err)) fail_msg("%s", err.message);
     if (lac_session_create(&session, model, &room, &err)) fail_msg("%s", err.message);
-    if (first_end) session->block->cache.first_end = first_end;
+    if (first_end) session->seq->block->cache.first_end = first_end;
     const lac_generate_options gen = {
         .n_tokens = 37, .ignore_eos = true, .on_step = on_step, .on_plan = on_plan, .user = user
     };

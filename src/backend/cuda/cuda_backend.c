@@ -170,15 +170,31 @@ static lac_status cuda_buf_new(laci_backend *be, size_t n_bytes, const char *wha
         return fail_device(cuda, code, what, n_bytes, err);
     }
     laci_cuda_note(cuda, cuda->api.fill(NULL, data, 0, n_bytes)); /* padding holds numbers */
-    *buf = (laci_buf){ data, n_bytes };
+    *buf = (laci_buf){ .data = data, .n_bytes = n_bytes };
     *out = buf;
     return LAC_OK;
 }
 
 static void cuda_buf_free(laci_backend *be, laci_buf *buf)
 {
-    laci_cuda_enter(be)->api.release(buf->data);
+    if (!buf->is_view) laci_cuda_enter(be)->api.release(buf->data);
     laci_release(&be->mem, buf);
+}
+
+static lac_status cuda_view_new(laci_backend *be, laci_buf **out, lac_error *err)
+{
+    laci_buf *view = laci_alloc(&be->mem, sizeof *view);
+    if (!view) return laci_fail_memory(err, "a view", sizeof *view);
+    *view = (laci_buf){ .is_view = true };
+    *out = view;
+    return LAC_OK;
+}
+
+static void cuda_view_set(laci_backend *be, laci_buf *view, const laci_buf *of, size_t offset)
+{
+    (void)be;
+    view->data = of->data + offset;
+    view->n_bytes = of->n_bytes - offset;
 }
 
 static lac_status cuda_kv_new(laci_backend *be, size_t n_batch, size_t n_ctx, size_t n_kv_heads,
@@ -495,6 +511,8 @@ static const laci_backend_ops cuda_ops = {
     .close = cuda_close,
     .buf_new = cuda_buf_new,
     .buf_free = cuda_buf_free,
+    .view_new = cuda_view_new,
+    .view_set = cuda_view_set,
     .write = cuda_write,
     .read = cuda_read,
     .copy = cuda_copy,

@@ -8,8 +8,9 @@
 #include "backend/cuda/cuda_blas.h"
 
 struct laci_buf {
-    char *data; /* device memory, owned */
+    char *data; /* device memory, owned unless this is a view */
     size_t n_bytes;
+    bool is_view;
 };
 
 /* Host arguments on their way to the device: a ring in pinned memory and its image on the device,

@@ -1,0 +1,218 @@
+/* batch.c: the public lac_batch: generations side by side on one session with a sequence for each.
+ * A step gives every generation whose rows fit a turn, in one forward pass. Which rows share a pass
+ * changes no result: products treat rows alone, attention runs sequence by sequence. */
+#include "base/error.h"
+#include "engine/block.h"
+
+enum { MAX_SEQUENCES = 1024 };
+
+typedef struct {
+    bool is_used;
+    laci_generation g;
+} member;
+
+struct lac_batch {
+    lac_session *s;  /* owned, as is all below */
+    size_t n;        /* sequences there is room for */
+    member *members; /* [n] on the session's sequence of the same number */
+    size_t *order;   /* [n] numbers of those in use, oldest first */
+    size_t n_used;
+    laci_generation **turn;  /* [n] those that take part in a step */
+    laci_block_pass *passes; /* [n] theirs */
+    bool is_stepping;        /* a callback may be running */
+};
+
+/* ------------------------------------------------------------------ creation */
+
+static lac_status check_model(const lac_model *model, int max_sequences, lac_error *err)
+{
+    if (max_sequences < 1 || max_sequences > MAX_SEQUENCES)
+        return laci_fail(err, LAC_EINVAL, 0, "a batch of %d sequences: 1 to %d", max_sequences,
+                         MAX_SEQUENCES);
+    if (model->config.mask != LAC_MASK_BLOCK_CAUSAL)
+        return laci_fail(err, LAC_EUNSUPPORTED, 0,
+                         "a batch of %s: its passes run over whole canvases, batches are for "
+                         "models that decode block by block",
+                         model->config.family);
+    return LAC_OK;
+}
+
+lac_status lac_batch_create(lac_batch **out, const lac_model *model, const lac_session_options *opt,
+                            int max_sequences, lac_error *err)
+{
+    const lac_session_options defaults = { 0 };
+    if (!out || !model) return laci_fail(err, LAC_EINVAL, 0, "no model for the batch");
+    lac_session *s = NULL;
+    const size_t n = (size_t)max_sequences;
+    lac_status st = check_model(model, max_sequences, err);
+    if (!st) st = laci_session_new(&s, model, opt ? opt : &defaults, n, err);
+    if (st) return st;
+    lac_batch *b = laci_alloc_zero(&s->mem, sizeof *b);
+    if (!b) {
+        lac_session_free(s);
+        return laci_fail_memory(err, "a batch", sizeof *b);
+    }
+    *b = (lac_batch){ .s = s, .n = n };
+    b->members = laci_alloc_zero(&s->mem, n * sizeof *b->members);
+    b->order = laci_alloc_zero(&s->mem, n * sizeof *b->order);
+    b->turn = laci_alloc_zero(&s->mem, n * sizeof *b->turn);
+    b->passes = laci_alloc_zero(&s->mem, n * sizeof *b->passes);
+    if (!b->members || !b->order || !b->turn || !b->passes) {
+        lac_batch_free(b);
+        return laci_fail_memory(err, "a batch", n * sizeof *b->members);
+    }
+    *out = b;
+    return LAC_OK;
+}
+
+void lac_batch_free(lac_batch *b)
+{
+    if (!b) return;
+    lac_session *s = b->s;
+    const lac_allocator mem = s->mem;
+    laci_release(&mem, b->members);
+    laci_release(&mem, b->order);
+    laci_release(&mem, b->turn);
+    laci_release(&mem, b->passes);
+    laci_release(&mem, b);
+    lac_session_free(s);
+}
+
+lac_status lac_batch_plan_memory(const lac_model *model, const lac_session_options *opt,
+                                 int max_sequences, lac_memory_plan *out, lac_error *err)
+{
+    const lac_session_options defaults = { 0 };
+    if (!model || !out) return laci_fail(err, LAC_EINVAL, 0, "no model or no place for its plan");
+    lac_status st = check_model(model, max_sequences, err);
+    if (st) return st;
+    return laci_session_plan_memory(model, opt ? opt : &defaults, (size_t)max_sequences, out, err);
+}
+
+/* ------------------------------------------------------------------ sequences */
+
+/* Callbacks run in the middle of a step, where nothing may change. */
+static lac_status check_idle(const lac_batch *b, lac_error *err)
+{
+    if (!b) return laci_fail(err, LAC_EINVAL, 0, "no batch");
+    if (b->is_stepping)
+        return laci_fail(err, LAC_EINVAL, 0, "a callback of a batch cannot change the batch");
+    return LAC_OK;
+}
+
+static lac_status find(const lac_batch *b, int sequence, member **out, lac_error *err)
+{
+    lac_status st = check_idle(b, err);
+    if (st) return st;
+    if (sequence < 0 || (size_t)sequence >= b->n || !b->members[sequence].is_used)
+        return laci_fail(err, LAC_EINVAL, 0, "sequence %d: the batch has none of this number",
+                         sequence);
+    *out = &b->members[sequence];
+    return LAC_OK;
+}
+
+/* The cache of a whole generation, so that no step takes memory. */
+static lac_status reserve(const laci_generation *g, lac_error *err)
+{
+    const size_t block = (size_t)g->config->block_size, n_ctx = g->s->layout.n_ctx;
+    const size_t end = (g->n + block - 1) / block * block;
+    return laci_kv_cache_reserve(&g->seq->block->cache, end < n_ctx ? end : n_ctx, err);
+}
+
+lac_status lac_batch_add(lac_batch *b, const int32_t *ids, size_t n_ids,
+                         const lac_generate_options *opt, int *sequence, lac_error *err)
+{
+    const lac_generate_options defaults = { 0 };
+    lac_status st = check_idle(b, err);
+    if (st) return st;
+    if ((!ids && n_ids) || !sequence)
+        return laci_fail(err, LAC_EINVAL, 0, "no ids to add or no place for their number");
+    if (b->n_used == b->n)
+        return laci_fail(err, LAC_EINVAL, 0, "the batch has room for %zu sequences and holds %zu",
+                         b->n, b->n_used);
+    size_t i = 0;
+    while (b->members[i].is_used)
+        i++;
+    laci_generation *g = &b->members[i].g;
+    st = laci_generation_begin(g, b->s, &b->s->seq[i], ids, n_ids, opt ? opt : &defaults, err);
+    if (!st) st = reserve(g, err);
+    if (st) return st;
+    b->members[i].is_used = true;
+    b->order[b->n_used++] = i;
+    *sequence = (int)i;
+    return LAC_OK;
+}
+
+lac_status lac_batch_remove(lac_batch *b, int sequence, lac_error *err)
+{
+    member *m;
+    lac_status st = find(b, sequence, &m, err);
+    if (st) return st;
+    size_t kept = 0;
+    for (size_t i = 0; i < b->n_used; i++)
+        if (b->order[i] != (size_t)sequence) b->order[kept++] = b->order[i];
+    b->n_used = kept;
+    m->is_used = false;
+    return LAC_OK;
+}
+
+lac_status lac_batch_cancel(lac_batch *b, int sequence, lac_error *err)
+{
+    member *m;
+    lac_status st = find(b, sequence, &m, err);
+    if (!st) laci_generation_cancel(&m->g);
+    return st;
+}
+
+bool lac_batch_is_done(const lac_batch *b, int sequence)
+{
+    return b && sequence >= 0 && (size_t)sequence < b->n && b->members[sequence].is_used &&
+           b->members[sequence].g.turn == LACI_TURN_DONE;
+}
+
+lac_status lac_batch_result(const lac_batch *b, int sequence, lac_result *result, lac_error *err)
+{
+    member *m;
+    lac_status st = find(b, sequence, &m, err);
+    if (st) return st;
+    if (!result) return laci_fail(err, LAC_EINVAL, 0, "no place for a result");
+    if (m->g.turn != LACI_TURN_DONE)
+        return laci_fail(err, LAC_EINVAL, 0, "sequence %d is at step %d of %d: not done", sequence,
+                         m->g.step, m->g.n_steps);
+    return laci_generation_outcome(&m->g, result, err);
+}
+
+/* ------------------------------------------------------------------ a step */
+
+/* Who takes part: blocks that are being denoised, blocks that are finished, and chunks of prompts,
+ * oldest first, while there is room. There is always room for one chunk and all blocks. */
+static size_t line_up(lac_batch *b)
+{
+    static const laci_turn kinds[] = { LACI_TURN_STEP, LACI_TURN_COMMIT, LACI_TURN_PREFILL };
+    size_t n = 0, n_rows = 0;
+    for (size_t k = 0; k < sizeof kinds / sizeof *kinds; k++) {
+        for (size_t i = 0; i < b->n_used; i++) {
+            laci_generation *g = &b->members[b->order[i]].g;
+            if (g->turn != kinds[k]) continue;
+            const size_t rows = laci_block_next_rows(g);
+            if (n_rows + rows > b->s->block->n_rows) continue;
+            n_rows += rows;
+            b->turn[n++] = g;
+        }
+    }
+    return n;
+}
+
+lac_status lac_batch_step(lac_batch *b, int *n_running, lac_error *err)
+{
+    lac_status st = check_idle(b, err);
+    if (st) return st;
+    const size_t n = line_up(b);
+    b->is_stepping = true;
+    if (n) laci_generation_turn(b->turn, n, b->passes);
+    b->is_stepping = false;
+    int running = 0;
+    for (size_t i = 0; i < b->n_used; i++)
+        running += b->members[b->order[i]].g.turn != LACI_TURN_DONE;
+    if (n_running) *n_running = running;
+    return LAC_OK;
+}
