@@ -129,7 +129,7 @@ export LACUNA_TEST_ROOT="$PWD"
 run_test() { # NAME KERNEL
     backend=cuda code=0
     [ "$1" != test_cuda_jobs ] || backend=cpu
-    LAC_TEST_BACKEND=$backend LAC_CUDA_ATTEND=$2 within 60 "$programs/$1" >"$out/tests.tmp" 2>&1 || code=$?
+    within 60 env LAC_TEST_BACKEND="$backend" LAC_CUDA_ATTEND="$2" "$programs/$1" >"$out/tests.tmp" 2>&1 || code=$?
     { echo "== $1 $2"; cat "$out/tests.tmp"; } >>"$out/tests.txt"
     case $code in
     0) say "test $1 ($2): passed" ;;
@@ -176,7 +176,7 @@ done
 bench() { # FILE ARGUMENTS of lacuna bench; $kernel = the attention kernel
     file=$out/$1 code=0
     shift
-    LAC_CUDA_ATTEND=$kernel within 100 "$lacuna" bench "$@" --backend cuda -t 1 --json \
+    within 100 env LAC_CUDA_ATTEND="$kernel" "$lacuna" bench "$@" --backend cuda -t 1 --json \
         >"$out/rows.tmp" 2>>"$log" || code=$?
     sed "s/^{/{\"kernel\": \"$kernel\", /" "$out/rows.tmp" >>"$file"
     n_rows=$(wc -l <"$out/rows.tmp")
@@ -189,7 +189,8 @@ bench() { # FILE ARGUMENTS of lacuna bench; $kernel = the attention kernel
     esac
 }
 peers() { # ARGUMENTS of torch_attn_cuda.py
-    LD_LIBRARY_PATH=$libraries within 90 "$python" bench/peers/torch_attn_cuda.py "$@" >>"$out/peers.jsonl" 2>>"$log" ||
+    within 90 env LD_LIBRARY_PATH="$libraries" "$python" bench/peers/torch_attn_cuda.py "$@" \
+        >>"$out/peers.jsonl" 2>>"$log" ||
         say "peers $*: stopped (exit $?)"
 }
 for name in attn decode step generate peers; do : >"$out/$name.jsonl"; done
@@ -214,8 +215,8 @@ done
 
 sanitize() { # TOOL TEST KERNEL
     code=0
-    LAC_TEST_BACKEND=cuda LAC_CUDA_ATTEND=$3 within 25 "$sanitizer" --tool "$1" --error-exitcode 9 \
-        "$programs/$2" >"$out/sanitizer.tmp" 2>&1 || code=$?
+    within 25 env LAC_TEST_BACKEND=cuda LAC_CUDA_ATTEND="$3" "$sanitizer" --tool "$1" \
+        --error-exitcode 9 "$programs/$2" >"$out/sanitizer.tmp" 2>&1 || code=$?
     { echo "== $*"; cat "$out/sanitizer.tmp"; } >>"$out/sanitizer.txt"
     case $code in
     0) say "sanitizer $*: clean" ;;
