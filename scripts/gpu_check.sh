@@ -9,13 +9,14 @@ cd "$(dirname "$0")/.."
 
 usage() {
     cat <<'TEXT'
-usage: scripts/gpu_check.sh [--quick] [--from FOLDER]
-       scripts/gpu_check.sh --bundle FOLDER
+usage: scripts/gpu_check.sh [--quick] [--from BUNDLE]
+       scripts/gpu_check.sh --bundle BUNDLE
 
   --quick          fewer tests under the sanitizer, fewer sizes; about three minutes
-  --from FOLDER    run the programs of a bundle instead of building here
-  --bundle FOLDER  no GPU needed: build here, and gather programs and shared libraries in FOLDER,
-                   for a machine with a GPU that lacks the libraries to build with
+  --from BUNDLE    run the programs of a bundle instead of building here
+  --bundle BUNDLE  no GPU needed: build here, and gather programs and shared libraries for a machine
+                   with a GPU that lacks the libraries to build with; a folder, some 50 MB, or with
+                   a name that ends in .tar.gz a file of a third of that
   --help           print this
 
 Results: at most eight files in the folder OUT names (bench/results/gpu); log.txt ends with the
@@ -29,7 +30,7 @@ while [ $# -gt 0 ]; do
     case $1 in
     --quick) quick=yes ;;
     --from | --bundle)
-        [ $# -ge 2 ] || { echo "gpu_check: $1 needs a folder" >&2; exit 2; }
+        [ $# -ge 2 ] || { echo "gpu_check: $1 needs a bundle" >&2; exit 2; }
         if [ "$1" = --from ]; then from=$2; else bundle=$2; fi
         shift ;;
     -h | --help) usage; exit 0 ;;
@@ -66,20 +67,27 @@ build() { # FOLDER OPTION...
 }
 
 # Programs, and the shared libraries they need beside those of the C library.
-make_bundle() {
+gather() { # FOLDER
     build build/bundle -DLAC_ONEDNN=OFF -DLAC_EXAMPLES=OFF
-    mkdir -p "$bundle/lib"
-    cp build/bundle/lacuna "$bundle/"
-    for name in $tests; do cp "build/bundle/tests/$name" "$bundle/"; done
-    strip "$bundle"/lacuna "$bundle"/test_*
-    for program in "$bundle"/lacuna "$bundle"/test_*; do ldd "$program"; done |
+    mkdir -p "$1/lib"
+    cp build/bundle/lacuna "$1/"
+    for name in $tests; do cp "build/bundle/tests/$name" "$1/"; done
+    strip "$1"/lacuna "$1"/test_*
+    for program in "$1"/lacuna "$1"/test_*; do ldd "$program"; done |
         sed -n 's/.*=> \(\/[^ ]*\) .*/\1/p' | sort -u |
-        grep -vE '/(libc|libm|libdl|librt|libpthread|ld-linux[^/]*)\.so' | xargs cp -Lt "$bundle/lib"
-    echo "gpu_check: $(du -sh "$bundle" | cut -f 1) in $bundle; there: scripts/gpu_check.sh --from $bundle"
+        grep -vE '/(libc|libm|libdl|librt|libpthread|ld-linux[^/]*)\.so' | xargs cp -Lt "$1/lib"
 }
 
 if [ -n "$bundle" ]; then
-    make_bundle
+    case $bundle in
+    *.tar.gz)
+        loose=$(mktemp -d)
+        gather "$loose"
+        tar -C "$loose" -czf "$bundle" .
+        rm -rf "$loose" ;;
+    *) gather "$bundle" ;;
+    esac
+    echo "gpu_check: $(du -sh "$bundle" | cut -f 1) in $bundle; there: scripts/gpu_check.sh --from $bundle"
     exit 0
 fi
 if ! nvidia-smi -L >/dev/null 2>&1; then
@@ -100,6 +108,13 @@ failed() {
 }
 
 say "$(nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader | head -n 1)"
+case $from in
+*.tar.gz)
+    unpacked=$(mktemp -d)
+    trap 'rm -rf "$unpacked"' EXIT
+    tar -C "$unpacked" -xzf "$from"
+    from=$unpacked ;;
+esac
 if [ -n "$from" ]; then
     lacuna=$from/lacuna programs=$from
     export LD_LIBRARY_PATH="$from/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
@@ -129,7 +144,7 @@ export LACUNA_TEST_ROOT="$PWD"
 run_test() { # NAME KERNEL
     backend=cuda code=0
     [ "$1" != test_cuda_jobs ] || backend=cpu
-    LAC_TEST_BACKEND=$backend LAC_CUDA_ATTEND=$2 within 60 "$programs/$1" >"$out/tests.tmp" 2>&1 || code=$?
+    within 60 env LAC_TEST_BACKEND="$backend" LAC_CUDA_ATTEND="$2" "$programs/$1" >"$out/tests.tmp" 2>&1 || code=$?
     { echo "== $1 $2"; cat "$out/tests.tmp"; } >>"$out/tests.txt"
     case $code in
     0) say "test $1 ($2): passed" ;;
@@ -176,7 +191,7 @@ done
 bench() { # FILE ARGUMENTS of lacuna bench; $kernel = the attention kernel
     file=$out/$1 code=0
     shift
-    LAC_CUDA_ATTEND=$kernel within 100 "$lacuna" bench "$@" --backend cuda -t 1 --json \
+    within 100 env LAC_CUDA_ATTEND="$kernel" "$lacuna" bench "$@" --backend cuda -t 1 --json \
         >"$out/rows.tmp" 2>>"$log" || code=$?
     sed "s/^{/{\"kernel\": \"$kernel\", /" "$out/rows.tmp" >>"$file"
     n_rows=$(wc -l <"$out/rows.tmp")
@@ -189,7 +204,8 @@ bench() { # FILE ARGUMENTS of lacuna bench; $kernel = the attention kernel
     esac
 }
 peers() { # ARGUMENTS of torch_attn_cuda.py
-    LD_LIBRARY_PATH=$libraries within 90 "$python" bench/peers/torch_attn_cuda.py "$@" >>"$out/peers.jsonl" 2>>"$log" ||
+    within 90 env LD_LIBRARY_PATH="$libraries" "$python" bench/peers/torch_attn_cuda.py "$@" \
+        >>"$out/peers.jsonl" 2>>"$log" ||
         say "peers $*: stopped (exit $?)"
 }
 for name in attn decode step generate peers; do : >"$out/$name.jsonl"; done
@@ -214,8 +230,8 @@ done
 
 sanitize() { # TOOL TEST KERNEL
     code=0
-    LAC_TEST_BACKEND=cuda LAC_CUDA_ATTEND=$3 within 25 "$sanitizer" --tool "$1" --error-exitcode 9 \
-        "$programs/$2" >"$out/sanitizer.tmp" 2>&1 || code=$?
+    within 25 env LAC_TEST_BACKEND=cuda LAC_CUDA_ATTEND="$3" "$sanitizer" --tool "$1" \
+        --error-exitcode 9 "$programs/$2" >"$out/sanitizer.tmp" 2>&1 || code=$?
     { echo "== $*"; cat "$out/sanitizer.tmp"; } >>"$out/sanitizer.txt"
     case $code in
     0) say "sanitizer $*: clean" ;;

@@ -93,12 +93,25 @@ static void failures_are_not_numbers(void **state)
     laci_backend_close(be);
 }
 
+/* The backend's table has an entry for every operation there is. */
+static void no_operation_is_missing(void **state)
+{
+    (void)state;
+    typedef void (*entry)(void);
+    laci_backend *be = NULL;
+    entry entries[sizeof(laci_backend_ops) / sizeof(entry)];
+    assert_ok(laci_backend_open(&be, "cuda", LAC_DTYPE_F32, 1, NULL, NULL));
+    memcpy(entries, be->ops, sizeof entries);
+    for (size_t i = 0; i < sizeof entries / sizeof entries[0]; i++)
+        if (!entries[i]) fail_msg("entry %zu of the table is empty", i);
+    laci_backend_close(be);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(names_are_checked),
-        cmocka_unit_test(no_device_is_one_sentence),
-        cmocka_unit_test(refused_memory_is_reported),
+        cmocka_unit_test(names_are_checked),          cmocka_unit_test(no_device_is_one_sentence),
+        cmocka_unit_test(refused_memory_is_reported), cmocka_unit_test(no_operation_is_missing),
         cmocka_unit_test(failures_are_not_numbers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
