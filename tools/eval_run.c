@@ -148,22 +148,43 @@ static bool reads_blocks(const uint32_t *first, const uint32_t *end, uint32_t be
     return true;
 }
 
-/* Counts, over the plan's patterns, the response rows that read the whole of one needle. */
+/* Rows of the response among the active ones of a plan behind a key cache, which has one row. */
+static int count_active(const lac_plan_view *view, eval_range response)
+{
+    int n = 0;
+    for (int i = 0; i < view->n_q; i++) {
+        const int at = view->first + view->active[i];
+        n += at >= response.begin && at < response.end;
+    }
+    return n;
+}
+
+/* Counts, over the plan's patterns, n response rows of row `row` that read the whole of a needle. */
+static void count_row(eval_run *r, const lac_plan_view *view, int row, int n, eval_range needle)
+{
+    const int end = needle.end < view->n_k ? needle.end : view->n_k; /* a block sees itself */
+    const uint32_t begin = (uint32_t)(needle.begin / view->k_block);
+    const uint32_t past = needle.begin < end ? (uint32_t)((end - 1) / view->k_block) + 1 : begin;
+    for (int p = 0; p < view->n_heads; p++) {
+        const uint32_t *ptr = view->row_ptr + (size_t)p * (size_t)view->n_rows + row;
+        r->needle_rows += n;
+        if (reads_blocks(view->cols + ptr[0], view->cols + ptr[1], begin, past))
+            r->needle_kept += n;
+    }
+}
+
 static void count_needle(eval_run *r, const lac_plan_view *view, eval_range needle)
 {
     const eval_range response = r->canvas->response;
-    const uint32_t begin = (uint32_t)(needle.begin / view->k_block);
-    const uint32_t past = (uint32_t)((needle.end - 1) / view->k_block) + 1;
+    if (view->active) {
+        count_row(r, view, 0, count_active(view, response), needle);
+        return;
+    }
     for (int row = response.begin / view->q_block; row * view->q_block < response.end; row++) {
         const int from = row * view->q_block, to = from + view->q_block;
         const int n = (to < response.end ? to : response.end) -
                       (from > response.begin ? from : response.begin);
-        for (int p = 0; p < view->n_heads; p++) {
-            const uint32_t *ptr = view->row_ptr + (size_t)p * (size_t)view->n_rows + row;
-            r->needle_rows += n;
-            if (reads_blocks(view->cols + ptr[0], view->cols + ptr[1], begin, past))
-                r->needle_kept += n;
-        }
+        count_row(r, view, row, n, needle);
     }
 }
 
