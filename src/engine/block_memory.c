@@ -101,8 +101,9 @@ static sizes sizes_of(const laci_config *c, laci_dtype act, size_t n_ctx, const 
     z.n_slots = laci_prefix_keeps(how) ? z.n_layers : 1;
     z.kept_o = z.block * width * sizeof(float);
     z.kept_lse = z.block * n_heads * sizeof(float);
-    z.kept_q = laci_prefix_keeps(how) ? z.block * width * a : 0;
-    z.active_q = z.block * width * a;
+    const size_t moved = how->by_hidden ? (size_t)c->d_model : width;
+    z.kept_q = laci_prefix_keeps(how) ? z.block * moved * a : 0;
+    z.active_q = z.block * (moved > width ? moved : width) * a;
     z.list_size = laci_prefix_list_size(how, n_ctx);
     z.n_lists = how->selector == LACI_SELECT_BLOCKS && how->per_head ? n_heads : n_kv_heads;
     z.n_list_sets = z.n_layers;
@@ -115,7 +116,8 @@ static sizes sizes_of(const laci_config *c, laci_dtype act, size_t n_ctx, const 
     }
     if (uses_pages(how)) {
         const laci_kv kv = whole_kv(c, n_ctx);
-        z.pages = laci_pages_bytes(act, &kv, how->page);
+        z.pages = how->int8_bounds ? laci_pages_bytes_i8(&kv, how->page)
+                                   : laci_pages_bytes(act, &kv, how->page);
     }
     z.host = carve_host(NULL, NULL, &z, n_heads);
     return z;
@@ -161,7 +163,8 @@ static lac_status make_policy(lac_session *s, const sizes *z, lac_error *err)
     if (!m->pages) return laci_fail_memory(err, "page bounds", z->n_layers * sizeof *m->pages);
     const laci_kv kv = whole_kv(c, s->layout.n_ctx);
     for (size_t i = 0; i < z->n_layers && !st; i++)
-        st = laci_pages_new(s->be, &kv, m->how.page, &m->pages[i], err);
+        st = (m->how.int8_bounds ? laci_pages_new_i8 : laci_pages_new)(s->be, &kv, m->how.page,
+                                                                       &m->pages[i], err);
     return st;
 }
 
