@@ -159,7 +159,8 @@ static int count_active(const lac_plan_view *view, eval_range response)
     return n;
 }
 
-/* Counts, over the plan's patterns, n response rows of row `row` that read the whole of a needle. */
+/* Counts, over the plan's patterns, n response rows of row `row` that read the whole of a needle.
+ */
 static void count_row(eval_run *r, const lac_plan_view *view, int row, int n, eval_range needle)
 {
     const int end = needle.end < view->n_k ? needle.end : view->n_k; /* a block sees itself */

@@ -43,7 +43,7 @@ static const laci_jval *at(const laci_jval *list, int i)
 static void compare_ints(const follower *f, const char *what, int layer, const laci_jval *want,
                          const int32_t *got, size_t n)
 {
-    int32_t wanted[MAX_LIST];
+    int32_t wanted[MAX_LIST] = { 0 };
     const size_t n_wanted = golden_ints(want, wanted, MAX_LIST);
     bool is_same = n_wanted == n;
     for (size_t i = 0; i < n && is_same; i++)
