@@ -21,7 +21,8 @@ if wanted table; then
             key = cell SUBSEP $at["policy"] SUBSEP budget
             score[key] = $at["score"]; kl[key] = $at["kl"]; agree[key] = $at["agree"]
             density[key] = $at["density"]; samples = $at["samples"]
-            if ("union_inflation" in at) inflation[key] = $at["union_inflation"]
+            has_inflation = "union_inflation" in at
+            if (has_inflation) inflation[key] = $at["union_inflation"]
         }
         function cell_of(values, key, form) { return key in values ? sprintf(form, values[key]) : "" }
         END {
@@ -47,8 +48,8 @@ if wanted table; then
             }
             print "\nMeans over the tasks and lengths above; KL in nats:\n"
             print "| policy | budget | score | tokens as dense | KL | density |" \
-                (length(inflation) ? " union inflation |" : "")
-            print "|---|---|---|---|---|---|" (length(inflation) ? "---|" : "")
+                (has_inflation ? " union inflation |" : "")
+            print "|---|---|---|---|---|---|" (has_inflation ? "---|" : "")
             policy[++n_p] = "flashblock"; policy[++n_p] = "off"; budgets[++n_b] = "any"
             for (p = 1; p <= n_p; p++)
                 for (b = 1; b <= n_b; b++) {
@@ -57,12 +58,12 @@ if wanted table; then
                         key = cells[c] SUBSEP policy[p] SUBSEP budgets[b]
                         if (!(key in score) || !((cells[c], "flashblock", "any") in score)) continue
                         n++; s += score[key]; a += agree[key]; k += kl[key]; d += density[key]
-                        u += inflation[key]
+                        if (has_inflation) u += inflation[key]
                     }
                     if (!n) continue
                     printf "| %s | %s | %.1f | %.3f | %.4f | %.3f |", policy[p] == "off" ? "dense" : policy[p],
                         budgets[b] == "any" ? "" : budgets[b], s / n, a / n, k / n, d / n
-                    if (length(inflation)) printf " %.2f |", u / n
+                    if (has_inflation) printf " %.2f |", u / n
                     print ""
                 }
             for (c = 1; c <= n_cells; c++)
