@@ -318,6 +318,27 @@ static void losa_keeps_what_was_predicted(void **state)
     lac_model_close(model);
 }
 
+/* A page of 16 keys: 4 d bytes a layer and KV head in bf16, 2 d + 4 in int8. */
+static void int8_bounds_take_what_was_predicted(void **state)
+{
+    (void)state;
+    enum { D = 32, N_CTX = 4096 };
+    lac_model *model;
+    lac_memory_plan plans[2];
+    const lac_model_options how = { .dtype = LAC_DTYPE_BF16, .n_threads = 1 };
+    assert_ok(lac_model_open(&model, test_path(nano_b), &how, NULL));
+    for (int i = 0; i < 2; i++) {
+        const lac_sparse_options opt = { .page_bounds = i ? LAC_BOUNDS_INT8 : LAC_BOUNDS_EXACT };
+        const lac_session_options room = {
+            .n_ctx = N_CTX, .n_threads = 1, .sparse = "quest", .sparse_options = &opt
+        };
+        assert_ok(lac_session_plan_memory(model, &room, &plans[i], NULL));
+    }
+    assert_int_equal(plans[0].bytes_workspace - plans[1].bytes_workspace,
+                     N_LAYERS * N_HEADS * (N_CTX / 16) * (4 * D - (2 * D + 4)));
+    lac_model_close(model);
+}
+
 /* Bounds in int8: fewer bytes, and with every page chosen still dense. */
 static void int8_bounds_take_less(void **state)
 {
@@ -417,6 +438,7 @@ int main(void)
         cmocka_unit_test(what_is_reported_adds_up),
         cmocka_unit_test(the_needle_is_found),
         cmocka_unit_test(losa_keeps_what_was_predicted),
+        cmocka_unit_test(int8_bounds_take_what_was_predicted),
         cmocka_unit_test(int8_bounds_take_less),
         cmocka_unit_test(memory_that_runs_out_under_a_policy),
         cmocka_unit_test(sessions_that_cannot_be_made_leave_nothing),
