@@ -280,6 +280,21 @@ typedef enum {
     LAC_SELECTOR_COLUMNS = 2, /* mage: single keys by their mass in the block's first step */
     LAC_SELECTOR_BLOCKS = 3,  /* sparsed: pages by their mass in the block's first step */
 } lac_selector;
+/* losa: what tells how far a row moved since it last read the prefix. */
+typedef enum {
+    LAC_DRIFT_QUERY = 1,  /* its query, normalised and rotated */
+    LAC_DRIFT_HIDDEN = 2, /* the normalised input of the layer */
+} lac_drift;
+/* What the first step of a block reads of the prefix. */
+typedef enum {
+    LAC_FIRST_STEP_DENSE = 1,
+    LAC_FIRST_STEP_SPARSE = 2, /* what the policy selects; it must select pages */
+} lac_first_step;
+/* How the bounds of pages are kept. */
+typedef enum {
+    LAC_BOUNDS_EXACT = 1, /* in the type of the keys */
+    LAC_BOUNDS_INT8 = 2,  /* rounded outwards: half the bytes of bf16, bounds a little looser */
+} lac_page_bounds;
 
 typedef struct {
     double skip;     /* share of the steps that stay dense, [0, 1); 0 = 0.2, negative = none */
@@ -319,8 +334,11 @@ typedef struct {
     double min_change;     /* losa: rows whose query moved by less than this share of its squared
                               size are not recomputed, new tokens excepted; -1 = off,
                                 0 = 0.1 */
-    bool measure; /* show where the softmax lies: fills lac_plan_view.mass in passes that measure
-                     it. dense then measures every pass; other policies when they do anyway */
+    bool measure;    /* show where the softmax lies: fills lac_plan_view.mass in passes that measure
+                        it. dense then measures every pass; other policies when they do anyway */
+    lac_drift drift; /* 0 = query */
+    lac_first_step first_step;   /* 0 = the policy's own: sparse for quest, dense for all others */
+    lac_page_bounds page_bounds; /* 0 = exact */
 } lac_sparse_options;
 
 typedef struct lac_session lac_session;

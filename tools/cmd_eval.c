@@ -217,6 +217,19 @@ static void describe_sparse(const lac_sparse_options *o, char *out, size_t n)
         { "window", o->window },
         { "sink", o->sink },
         { "refreshes", o->refreshes },
+        { "budget", o->budget },
+        { "active", o->active },
+        { "min-change", o->min_change },
+        { "drift", o->drift },
+        { "first-step", o->first_step },
+        { "page", o->page },
+        { "page-bounds", o->page_bounds },
+        { "selector", o->selector },
+        { "sparse-first-layers", o->first_layers },
+        { "min-prefix", o->min_prefix },
+        { "refresh-steps", o->refresh_steps },
+        { "refresh-tokens", o->refresh_tokens },
+        { "refresh-drift", o->refresh_drift },
     };
     size_t used = (size_t)snprintf(out, n, "default");
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)

@@ -75,6 +75,9 @@ static int read_choices(const sparse_flags *f, lac_sparse_options *out)
         { "--plan-group", f->plan_group, 1, { "head", "kv" } },
         { "--switch", f->switch_mode, 1, { "fixed", "auto" } },
         { "--refresh", f->refresh, 1, { "off", "auto" } },
+        { "--drift", f->moves_by, 1, { "query", "hidden" } },
+        { "--first-step", f->first_step, 1, { "dense", "sparse" } },
+        { "--page-bounds", f->bounds, 1, { "exact", "int8" } },
     };
     int values[sizeof choices / sizeof *choices] = { 0 };
     int code = ARGS_GO_ON;
@@ -91,6 +94,9 @@ static int read_choices(const sparse_flags *f, lac_sparse_options *out)
     out->plan_group = (lac_plan_group)values[8];
     out->switch_mode = (lac_switch_mode)values[9];
     out->refresh_mode = (lac_refresh_mode)values[10];
+    out->drift = (lac_drift)values[11];
+    out->first_step = (lac_first_step)values[12];
+    out->page_bounds = (lac_page_bounds)values[13];
     return code;
 }
 

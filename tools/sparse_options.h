@@ -15,7 +15,8 @@ typedef struct {
     int window, refreshes;
     bool measure;
     /* behind a key cache */
-    const char *budget, *active, *page, *selector, *drift, *min_change;
+    const char *budget, *active, *page, *selector, *drift, *min_change, *moves_by, *first_step,
+        *bounds;
     const char *first_layers, *min_prefix, *refresh_steps, *refresh_tokens;
 } sparse_flags;
 
@@ -88,8 +89,15 @@ enum { SPARSE_MAX_KEYS = 1 << 24 };
     { ARGS_TEXT, "min-change", 0, "SHARE", AT(field.min_change), 0, 0, NULL,                      \
       "losa: rows whose query moved by less than this share of its size keep what they read, "    \
       "0 = off (default 0.1)" },                                                                  \
+    { ARGS_TEXT, "drift", 0, "OF", AT(field.moves_by), 0, 0, NULL,                                \
+      "losa: what tells how far a row moved: query, hidden = the layer's input (default query)" },\
+    { ARGS_TEXT, "first-step", 0, "HOW", AT(field.first_step), 0, 0, NULL,                        \
+      "what the first step of a block reads: dense = everything, sparse (default: quest sparse, " \
+      "others dense)" },                                                                          \
     { ARGS_TEXT, "page", 0, "N", AT(field.page), 0, 0, NULL,                                      \
       "keys of a page: 16, 32, 64 (default 16)" },                                                \
+    { ARGS_TEXT, "page-bounds", 0, "TYPE", AT(field.bounds), 0, 0, NULL,                          \
+      "bounds of pages: exact, int8 = rounded outwards, half the bytes (default exact)" },        \
     { ARGS_TEXT, "selector", 0, "NAME", AT(field.selector), 0, 0, NULL,                           \
       "how keys are chosen: pages, by a bound of their scores; columns or blocks, by mass in the "\
       "block's first step (default: the policy's)" },                                             \

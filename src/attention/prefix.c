@@ -87,6 +87,12 @@ static lac_status check_numbers(const lac_sparse_options *o, lac_error *err)
         return laci_fail(err, LAC_EINVAL, 0, "pages of %d keys: they have 16, 32 or 64", o->page);
     if (o->selector < LAC_SELECTOR_DEFAULT || o->selector > LAC_SELECTOR_BLOCKS)
         return laci_fail(err, LAC_EINVAL, 0, "unknown selector %d", (int)o->selector);
+    if ((unsigned)o->drift > LAC_DRIFT_HIDDEN)
+        return laci_fail(err, LAC_EINVAL, 0, "unknown drift %d", (int)o->drift);
+    if ((unsigned)o->first_step > LAC_FIRST_STEP_SPARSE)
+        return laci_fail(err, LAC_EINVAL, 0, "unknown first_step %d", (int)o->first_step);
+    if ((unsigned)o->page_bounds > LAC_BOUNDS_INT8)
+        return laci_fail(err, LAC_EINVAL, 0, "unknown page_bounds %d", (int)o->page_bounds);
     return check_counts(o, err);
 }
 
@@ -96,8 +102,9 @@ static int pick(int given, int otherwise)
     return given < 0 ? 0 : given ? given : otherwise;
 }
 
-static void resolve(laci_prefix *p, const lac_sparse_options *o)
+static lac_status resolve(laci_prefix *p, const lac_sparse_options *o, lac_error *err)
 {
+    const bool is_sparse_first = o->first_step == LAC_FIRST_STEP_SPARSE;
     p->budget = o->budget > 0 ? o->budget : DEFAULT_BUDGET;
     p->active = o->active > 0 ? o->active : DEFAULT_ACTIVE;
     p->page = o->page ? (size_t)o->page : 16;
@@ -108,10 +115,19 @@ static void resolve(laci_prefix *p, const lac_sparse_options *o)
     if (o->min_change != 0) p->min_change = o->min_change > 0 ? o->min_change : 0;
     if (o->plan_group) p->per_head = o->plan_group == LAC_PLAN_PER_HEAD;
     if (o->selector) p->selector = (laci_prefix_selector)((int)o->selector - 1);
-    p->dense_first = p->dense_first || p->selector != LACI_SELECT_PAGES;
+    p->int8_bounds = o->page_bounds == LAC_BOUNDS_INT8;
+    p->by_hidden = o->drift == LAC_DRIFT_HIDDEN;
+    if (is_sparse_first && !p->is_dense &&
+        (p->selector != LACI_SELECT_PAGES || p->rows == LACI_ROWS_NONE))
+        return laci_fail(err, LAC_EINVAL, 0,
+                         "first_step sparse: %s needs what a dense first step of a block finds",
+                         p->name);
+    p->dense_first = (p->dense_first && !is_sparse_first) ||
+                     o->first_step == LAC_FIRST_STEP_DENSE || p->selector != LACI_SELECT_PAGES;
     const double twice = p->budget < 1 ? 0 : 2 * p->budget;
     p->min_prefix = (size_t)pick(o->min_prefix,
                                  twice > MIN_PREFIX && twice < MAX_COUNT ? (int)twice : MIN_PREFIX);
+    return LAC_OK;
 }
 
 /* Dense up to the prefix behind which losa was measured to pay, losa in contexts that pass it. */
@@ -143,8 +159,8 @@ lac_status laci_prefix_choose(laci_prefix *out, const char *request, const lac_s
             request, model->family, model->block, laci_prefix_names());
     laci_prefix p = *policy;
     lac_status st = check_numbers(opt ? opt : &none, err);
+    if (!st) st = resolve(&p, opt ? opt : &none, err);
     if (st) return st;
-    resolve(&p, opt ? opt : &none);
     const size_t from = is_auto ? laci_auto_prefix(model->family) : 0;
     if (is_auto && !(opt && opt->min_prefix) && p.min_prefix < from) p.min_prefix = from;
     (void)snprintf(reason, reason_size, "%s", why);

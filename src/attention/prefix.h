@@ -30,11 +30,13 @@ typedef struct {
     laci_prefix_selector selector;
     bool per_head;        /* blocks: a list for each query head */
     bool dense_first;     /* the first step of a block reads everything */
+    bool by_hidden;       /* rows move by the layer's input, else by their queries */
     double budget;        /* keys of a row: a count, or below 1 a share of the prefix */
     double active;        /* rows recomputed: a count, or below 1 a share of the block */
     double min_change;    /* rows that moved by less than this share of their size keep what they
                              have; 0 = none do for that */
     size_t page;          /* keys of a page: 16, 32 or 64 */
+    bool int8_bounds;     /* bounds of pages are rounded outwards to int8 */
     size_t first_layers;  /* layers before this one read everything */
     size_t min_prefix;    /* prefixes up to this length are read whole */
     int refresh_steps;    /* all rows read everything again after so many steps, 0 = never */

@@ -198,12 +198,28 @@ void laci_backend_choose(laci_backend *be, const laci_choice_rule *rule, laci_bu
     be->ops->choose(be, rule, logits, row, n, keys, out);
 }
 
+static lac_status check_page(size_t page, lac_error *err)
+{
+    if (page == 16 || page == 32 || page == 64) return LAC_OK;
+    return laci_fail(err, LAC_EINVAL, 0, "pages of %zu keys: they have 16, 32 or 64", page);
+}
+
 lac_status laci_pages_new(laci_backend *be, const laci_kv *kv, size_t page, laci_pages *out,
                           lac_error *err)
 {
-    if (page != 16 && page != 32 && page != 64)
-        return laci_fail(err, LAC_EINVAL, 0, "pages of %zu keys: they have 16, 32 or 64", page);
-    return be->ops->pages_new(be, kv, page, out, err);
+    const lac_status st = check_page(page, err);
+    return st ? st : be->ops->pages_new(be, kv, page, out, err);
+}
+
+lac_status laci_pages_new_i8(laci_backend *be, const laci_kv *kv, size_t page, laci_pages *out,
+                             lac_error *err)
+{
+    const lac_status st = check_page(page, err);
+    if (!st && !be->ops->pages_new_i8)
+        return laci_fail(err, LAC_EUNSUPPORTED, 0,
+                         "page bounds in int8: %s keeps them in the type of the keys",
+                         laci_backend_name(be));
+    return st ? st : be->ops->pages_new_i8(be, kv, page, out, err);
 }
 
 void laci_pages_free(laci_backend *be, laci_pages *pages)

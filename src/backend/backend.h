@@ -225,6 +225,7 @@ typedef struct {
     laci_buf *bounds;                          /* owned */
     size_t page;                               /* keys of a page: 16, 32 or 64 */
     size_t n_batch, n_kv_heads, d_head, n_ctx; /* as in the laci_kv they describe */
+    bool is_i8;                                /* rounded outwards to int8, else as the keys */
 } laci_pages;
 
 /* Room for the bounds of the keys of `kv`. Errors: EINVAL (page), ENOMEM. */
@@ -233,6 +234,11 @@ lac_status laci_pages_new(laci_backend *be, const laci_kv *kv, size_t page, laci
 void laci_pages_free(laci_backend *be, laci_pages *pages);
 /* Bytes laci_pages_new takes, for activations of type `act`. */
 size_t laci_pages_bytes(laci_dtype act, const laci_kv *kv, size_t page);
+/* The same with bounds in int8, rounded outwards: no score falls below that of exact bounds but by
+ * rounding of the sum. Errors of the first also: EUNSUPPORTED (a device that has none). */
+lac_status laci_pages_new_i8(laci_backend *be, const laci_kv *kv, size_t page, laci_pages *out,
+                             lac_error *err);
+size_t laci_pages_bytes_i8(const laci_kv *kv, size_t page);
 
 /* Brings the bounds of sequence `batch` up to date: it now holds n_keys keys, and those before
  * `from` are the same as the last time. Of a sequence cut into pieces, what lies in this one. */

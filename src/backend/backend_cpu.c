@@ -359,6 +359,7 @@ static const laci_backend_ops cpu_ops = {
     .guide = cpu_guide,
     .choose = cpu_choose,
     .pages_new = laci_cpu_pages_new,
+    .pages_new_i8 = laci_cpu_pages_new_i8,
     .page_bounds = laci_cpu_page_bounds,
     .select_pages = laci_cpu_select_pages,
     .top_k = laci_cpu_top_k,

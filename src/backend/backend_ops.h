@@ -50,6 +50,8 @@ typedef struct {
                    size_t n, const uint64_t *keys, laci_choice *out);
     lac_status (*pages_new)(laci_backend *be, const laci_kv *kv, size_t page, laci_pages *out,
                             lac_error *err);
+    lac_status (*pages_new_i8)(laci_backend *be, const laci_kv *kv, size_t page, laci_pages *out,
+                               lac_error *err); /* NULL = the device has none */
     void (*page_bounds)(laci_backend *be, const laci_kv *kv, const laci_pages *pages, size_t batch,
                         size_t from, size_t n_keys);
     void (*select_pages)(laci_backend *be, const laci_page_query *query,

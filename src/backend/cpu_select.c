@@ -27,14 +27,40 @@ size_t laci_pages_bytes(laci_dtype act, const laci_kv *kv, size_t page)
            laci_bounds_panel_bytes(act, kv->d_head);
 }
 
-lac_status laci_cpu_pages_new(laci_backend *be, const laci_kv *kv, size_t page, laci_pages *out,
-                              lac_error *err)
+size_t laci_pages_bytes_i8(const laci_kv *kv, size_t page)
 {
-    laci_pages pages = { NULL, page, kv->n_batch, kv->n_kv_heads, kv->d_head, kv->n_ctx };
-    const size_t n_bytes = laci_pages_bytes(be->act, kv, page);
+    return kv->n_batch * kv->n_kv_heads * bounds_panels(kv->n_ctx, page) *
+           laci_bounds_panel_bytes_i8(kv->d_head);
+}
+
+/* Bytes of one bounds panel. */
+static size_t panel_bytes(const laci_backend *be, const laci_pages *pages)
+{
+    return pages->is_i8 ? laci_bounds_panel_bytes_i8(pages->d_head)
+                        : laci_bounds_panel_bytes(be->act, pages->d_head);
+}
+
+static lac_status take_pages(laci_backend *be, const laci_kv *kv, size_t page, bool is_i8,
+                             laci_pages *out, lac_error *err)
+{
+    laci_pages pages = { NULL, page, kv->n_batch, kv->n_kv_heads, kv->d_head, kv->n_ctx, is_i8 };
+    const size_t n_bytes =
+        is_i8 ? laci_pages_bytes_i8(kv, page) : laci_pages_bytes(be->act, kv, page);
     const lac_status st = laci_buf_new(be, n_bytes, "bounds of pages", &pages.bounds, err);
     if (!st) *out = pages;
     return st;
+}
+
+lac_status laci_cpu_pages_new(laci_backend *be, const laci_kv *kv, size_t page, laci_pages *out,
+                              lac_error *err)
+{
+    return take_pages(be, kv, page, false, out, err);
+}
+
+lac_status laci_cpu_pages_new_i8(laci_backend *be, const laci_kv *kv, size_t page, laci_pages *out,
+                                 lac_error *err)
+{
+    return take_pages(be, kv, page, true, out, err);
 }
 
 static char *head_bounds(const laci_backend *be, const laci_pages *pages, size_t batch,
@@ -42,7 +68,7 @@ static char *head_bounds(const laci_backend *be, const laci_pages *pages, size_t
 {
     const size_t at =
         (batch * pages->n_kv_heads + kv_head) * bounds_panels(pages->n_ctx, pages->page);
-    return (char *)pages->bounds->data + at * laci_bounds_panel_bytes(be->act, pages->d_head);
+    return (char *)pages->bounds->data + at * panel_bytes(be, pages);
 }
 
 /* Fills one bounds panel of a head from the panels of keys in [from, n_keys); keys [first, ..). */
@@ -53,9 +79,12 @@ static void fill_bounds(const cpu_backend *cpu, char *bounds, const char *keys, 
     const size_t page = pages->page, d = pages->d_head;
     for (size_t panel = from / LACI_PANEL; panel * LACI_PANEL < n_keys; panel++) {
         const size_t left = n_keys - panel * LACI_PANEL;
-        cpu->kernels.page_bounds(bounds, panel * (LACI_PANEL / page) % LACI_PANEL,
+        const size_t lane = panel * (LACI_PANEL / page) % LACI_PANEL;
+        void *const exact = pages->is_i8 ? scratch_of(cpu) : bounds;
+        cpu->kernels.page_bounds(exact, lane,
                                  keys + (panel - first / LACI_PANEL) * laci_k_panel_bytes(act, d),
                                  left < LACI_PANEL ? left : LACI_PANEL, page, act, d);
+        if (pages->is_i8) cpu->kernels.round_bounds(bounds, exact, lane, LACI_PANEL / page, act, d);
     }
 }
 
@@ -65,7 +94,7 @@ void laci_cpu_page_bounds(laci_backend *be, const laci_kv *kv, const laci_pages 
 {
     const cpu_backend *cpu = cpu_of(be);
     const size_t span = pages->page * LACI_PANEL; /* keys of a bounds panel */
-    const size_t bytes = laci_bounds_panel_bytes(be->act, pages->d_head);
+    const size_t bytes = panel_bytes(be, pages);
     if (from < kv->first) from = kv->first;
     if (n_keys > kv->first + kv->n_ctx) n_keys = kv->first + kv->n_ctx;
     if (from >= n_keys) return;
@@ -143,7 +172,9 @@ size_t laci_cpu_select_scratch(size_t d, size_t n_pages, size_t n_ranked)
     const size_t ranks = round_up(n_ranked, LACI_PANEL) * (sizeof(float) + sizeof(int32_t));
     const size_t pages = laci_score_scratch(d) + LACI_SCORE_ROWS * d * sizeof(float) +
                          (LACI_SCORE_ROWS + 3) * stride * sizeof(float) + stride * sizeof(bool);
-    return n_pages > 0 && pages > ranks ? pages : ranks;
+    const size_t bounds = laci_bounds_panel_bytes(LACI_F32, d); /* exact ones, to be rounded */
+    const size_t most = pages > bounds ? pages : bounds;
+    return n_pages > 0 && most > ranks ? most : ranks;
 }
 
 /* One list of a query. Row r is query r / n_group of query head first_head + r % n_group. */
@@ -169,6 +200,12 @@ static page_job job_of(laci_backend *be, const laci_page_query *query, size_t li
     return job;
 }
 
+static void widen_row(float *out, const uint16_t *x, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        out[i] = laci_bf16_to_f32(x[i]);
+}
+
 /* Scores of rows [row, row + n) into memory.scores. */
 static void score_rows(const page_job *job, size_t row, size_t n)
 {
@@ -180,9 +217,12 @@ static void score_rows(const page_job *job, size_t row, size_t n)
     for (size_t i = 0; i < n; i++) {
         const size_t q = (row + i) / job->n_group;
         const size_t head = job->first_head + (row + i) % job->n_group;
-        memcpy(m->q + i * d_bytes,
-               act_row(be, query->q, (job->batch * query->n_q + q) * query->n_heads + head, d),
-               d_bytes);
+        const void *from =
+            act_row(be, query->q, (job->batch * query->n_q + q) * query->n_heads + head, d);
+        if (query->pages->is_i8 && be->act == LACI_BF16)
+            widen_row((float *)(void *)m->q + i * d, from, d);
+        else
+            memcpy(m->q + i * d_bytes, from, d_bytes);
     }
     const laci_page_scores s = { .scores = m->scores,
                                  .stride = m->stride,
@@ -192,7 +232,10 @@ static void score_rows(const page_job *job, size_t row, size_t n)
                                  .n_panels = m->stride / LACI_PANEL,
                                  .d = d,
                                  .scratch = m->kernel };
-    (be->act == LACI_F32 ? k->page_scores_f32 : k->page_scores_bf16)(&s);
+    if (query->pages->is_i8)
+        k->page_scores_i8(&s);
+    else
+        (be->act == LACI_F32 ? k->page_scores_f32 : k->page_scores_bf16)(&s);
 }
 
 /* Adds what one row thinks of the pages; returns the ids it picked of its own. */

@@ -230,12 +230,28 @@ static laci_block_layer *kept_of(const laci_block_run_state *c)
     return &c->seq->layer[laci_prefix_keeps(&c->m->how) ? c->layer : 0];
 }
 
+/* What tells how far rows moved: their queries, or the layer's normalised input; and its width. */
+static const laci_buf *moving_of(const laci_block_run_state *c, size_t *width)
+{
+    const bool by_hidden = c->m->how.by_hidden;
+    *width = by_hidden ? c->run.d : width_of(c);
+    return by_hidden ? c->m->x : c->m->q;
+}
+
+/* All rows have read the prefix just now. */
+static void keep_moving(const laci_block_run_state *c, const laci_block_layer *kept)
+{
+    const size_t act = laci_backend_act(c->run.s->be) == LACI_BF16 ? 2 : 4;
+    size_t width;
+    const laci_buf *moving = moving_of(c, &width);
+    if (kept->q) laci_backend_copy(c->run.s->be, kept->q, 0, moving, 0, c->n_pass * width * act);
+}
+
 /* All rows read the whole prefix; queries and results are kept. */
 static lac_status read_all(const laci_block_run_state *c, lac_error *err)
 {
     laci_block_memory *m = c->m;
     laci_block_layer *own = &c->seq->layer[c->layer], *kept = kept_of(c);
-    const size_t act = laci_backend_act(c->run.s->be) == LACI_BF16 ? 2 : 4;
     const partial p = { .q = c->m->q,
                         .n = c->n_pass,
                         .n_k = c->first,
@@ -245,8 +261,7 @@ static lac_status read_all(const laci_block_run_state *c, lac_error *err)
                         .spare_lse = m->part_lse[0] };
     lac_status st = attend_part(c, &p, err);
     if (st) return st;
-    if (kept->q)
-        laci_backend_copy(c->run.s->be, kept->q, 0, c->m->q, 0, c->n_pass * width_of(c) * act);
+    keep_moving(c, kept);
     if (laci_prefix_measures(&m->how)) select_by_mass(c, own, kept);
     own->step_read = c->seq->step;
     own->tokens_read = c->seq->n_tokens;
@@ -281,6 +296,14 @@ static size_t keys_of_group(laci_block_memory *m, const laci_id_lists *lists, si
     return n;
 }
 
+/* Bytes of the bounds of n pages of every KV head. */
+static uint64_t bounds_bytes(const laci_block_run_state *c, size_t n)
+{
+    const size_t d = (size_t)c->run.config->d_head;
+    if (!c->m->how.int8_bounds) return kv_bytes(c, n);
+    return (uint64_t)n * (size_t)c->run.config->n_kv_heads * (2 * d + sizeof(float));
+}
+
 /* Adds a layer in which n_active rows read what the lists hold. */
 static void account_lists(const laci_block_run_state *c, const laci_id_lists *lists,
                           size_t n_active, size_t k_block)
@@ -304,7 +327,7 @@ static void account_lists(const laci_block_run_state *c, const laci_id_lists *li
     s->bytes += kv_bytes(c, c->n_pass) + kv_bytes(c, n_read) / n_kv_heads;
     if (!n_active) return;
     if (m->how.selector == LACI_SELECT_PAGES)
-        s->bytes += kv_bytes(c, (n_keys + m->how.page - 1) / m->how.page);
+        s->bytes += bounds_bytes(c, (n_keys + m->how.page - 1) / m->how.page);
     const double budget = (double)laci_prefix_budget(&m->how, n_keys, k_block) * (double)k_block;
     s->inflation += (double)n_read / budget;
     s->n_lists += n_kv_heads;
@@ -364,9 +387,13 @@ static void put_active(const laci_block_run_state *c, const laci_block_layer *ke
     laci_backend_scatter_rows(be, LACI_F32, m->part[1], m->active, n_active, width_of(c), kept->o);
     laci_backend_scatter_rows(be, LACI_F32, m->part_lse[1], m->lse_at, n_active * n_heads_of(c), 1,
                               kept->lse);
-    if (kept->q)
-        laci_backend_scatter_rows(be, laci_backend_act(be), m->active_q, m->active, n_active,
-                                  width_of(c), kept->q);
+    if (!kept->q) return;
+    size_t width;
+    const laci_buf *moving = moving_of(c, &width);
+    const laci_dtype act = laci_backend_act(be);
+    if (m->how.by_hidden)
+        laci_backend_gather_rows(be, act, moving, m->active, n_active, width, m->active_q);
+    laci_backend_scatter_rows(be, act, m->active_q, m->active, n_active, width, kept->q);
 }
 
 /* The rows in m->active read what is selected for them. */
@@ -410,11 +437,10 @@ static lac_status read_some(const laci_block_run_state *c, size_t n_active, lac_
                         .spare_lse = m->part_lse[0] };
     st = attend_part(c, &p, err);
     if (st) return st;
-    const size_t act = laci_backend_act(be) == LACI_BF16 ? 2 : 4;
-    if (!is_all)
+    if (is_all)
+        keep_moving(c, kept);
+    else
         put_active(c, kept, n_active);
-    else if (kept->q)
-        laci_backend_copy(be, kept->q, 0, q, 0, n_active * width_of(c) * act);
     account_lists(c, &own->lists, n_active, k_block);
     show_plan(c, n_active);
     return LAC_OK;
@@ -425,12 +451,16 @@ static size_t pick_rows(const laci_block_run_state *c)
 {
     laci_block_memory *m = c->m;
     const laci_block_layer *kept = kept_of(c);
-    if (m->how.rows == LACI_ROWS_CHANGED)
-        laci_backend_row_changes(c->run.s->be, c->m->q, kept->q, c->n_pass, width_of(c), m->change,
+    const bool is_first = !c->seq->step; /* nothing is kept yet */
+    const bool compares = m->how.rows == LACI_ROWS_CHANGED && !is_first;
+    size_t width;
+    const laci_buf *moving = moving_of(c, &width);
+    if (compares)
+        laci_backend_row_changes(c->run.s->be, moving, kept->q, c->n_pass, width, m->change,
                                  m->size);
     for (size_t i = 0; i < c->n_pass; i++)
-        m->drift[i] = (laci_row_drift){ .is_new = c->seq->is_new[i] };
-    for (size_t i = 0; m->how.rows == LACI_ROWS_CHANGED && i < c->n_pass; i++) {
+        m->drift[i] = (laci_row_drift){ .is_new = is_first || c->seq->is_new[i] };
+    for (size_t i = 0; compares && i < c->n_pass; i++) {
         m->drift[i].change = m->change[i];
         m->drift[i].size = m->size[i];
     }

@@ -24,6 +24,7 @@ static laci_block_run_state look_at(const context *c, size_t p, size_t row)
     const size_t act = laci_backend_act(be) == LACI_BF16 ? 2 : 4;
     const size_t offset =
         row * (size_t)c->run.config->n_heads * (size_t)c->run.config->d_head * act;
+    laci_view_set(be, c->m->x, c->run.buf[LACI_BUF_X], row * c->run.d * act);
     laci_view_set(be, c->m->q, c->run.buf[LACI_BUF_Q], offset);
     laci_view_set(be, c->m->o, c->run.buf[LACI_BUF_O], offset);
     return (laci_block_run_state){ .run = c->run,

@@ -118,8 +118,9 @@ static void add_policy(sizes *z, const laci_config *c, laci_dtype act, size_t n_
     z->n_slots = laci_prefix_keeps(how) ? z->n_layers : 1;
     z->kept_o = z->block * width * sizeof(float);
     z->kept_lse = z->block * n_heads * sizeof(float);
-    z->kept_q = laci_prefix_keeps(how) ? z->block * width * a : 0;
-    z->active_q = z->block * width * a;
+    const size_t moved = how->by_hidden ? (size_t)c->d_model : width;
+    z->kept_q = laci_prefix_keeps(how) ? z->block * moved * a : 0;
+    z->active_q = z->block * (moved > width ? moved : width) * a;
     z->list_size = laci_prefix_list_size(how, n_ctx);
     z->n_lists = how->selector == LACI_SELECT_BLOCKS && how->per_head ? n_heads : n_kv_heads;
     z->n_list_sets = z->n_layers;
@@ -132,7 +133,8 @@ static void add_policy(sizes *z, const laci_config *c, laci_dtype act, size_t n_
     }
     if (uses_pages(how)) {
         const laci_kv kv = whole_kv(c, n_ctx);
-        z->pages = laci_pages_bytes(act, &kv, how->page);
+        z->pages = how->int8_bounds ? laci_pages_bytes_i8(&kv, how->page)
+                                    : laci_pages_bytes(act, &kv, how->page);
     }
 }
 
@@ -201,7 +203,8 @@ static lac_status make_kept(lac_session *s, laci_block_state *b, const sizes *z,
     if (!b->pages) return laci_fail_memory(err, "page bounds", z->n_layers * sizeof *b->pages);
     const laci_kv kv = whole_kv(&s->model->config, s->layout.n_ctx);
     for (size_t i = 0; i < z->n_layers && !st; i++)
-        st = laci_pages_new(s->be, &kv, s->block->how.page, &b->pages[i], err);
+        st = (s->block->how.int8_bounds ? laci_pages_new_i8 : laci_pages_new)(
+            s->be, &kv, s->block->how.page, &b->pages[i], err);
     return st;
 }
 
@@ -236,9 +239,9 @@ lac_status laci_block_memory_new(lac_session *s, lac_error *err)
     m->host = laci_alloc_aligned(&s->mem, z.host);
     if (!m->host) return laci_fail_memory(err, "rows of a block", z.host);
     (void)carve_shared(m, m->host, &z, (size_t)c->n_heads);
-    laci_buf **const views[] = { &m->q, &m->o, &m->y };
+    laci_buf **const views[] = { &m->x, &m->q, &m->o, &m->y };
     lac_status st = LAC_OK;
-    for (size_t i = 0; i < 3 && !st; i++)
+    for (size_t i = 0; i < 4 && !st; i++)
         st = laci_view_new(s->be, views[i], err);
     for (int i = 0; i < 2 && !st; i++) {
         st = take(s, z.part, "attention output", &m->part[i], err);
@@ -277,7 +280,7 @@ void laci_block_memory_free(lac_session *s)
     if (!m) return;
     laci_buf *const buffers[] = {
         m->part[0],       m->part[1], m->part_lse[0], m->part_lse[1], m->active_q, m->columns,
-        m->piece_columns, m->pooled,  m->q,           m->o,           m->y
+        m->piece_columns, m->pooled,  m->x,           m->q,           m->o,        m->y
     };
     for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++)
         laci_buf_free(s->be, buffers[i]);

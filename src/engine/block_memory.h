@@ -19,7 +19,8 @@ typedef struct {
 /* What one layer remembers of the active block; [0] alone where rows keep nothing. */
 typedef struct {
     laci_buf *o, *lse;   /* prefix attention: f32 [block, n_heads * d_head], [n_heads, block] */
-    laci_buf *q;         /* act [block, n_heads * d_head] queries these came from */
+    laci_buf *q;         /* act [block, n_heads * d_head] queries these came from, or with
+                            how.by_hidden [block, d_model] inputs of the layer */
     laci_id_lists lists; /* selected ids; memory owned by the host array */
     int step_read;       /* step of the block in which it last read everything */
     int tokens_read;     /* n_tokens then */
@@ -45,7 +46,7 @@ struct laci_block_memory {
     size_t n_rows;    /* most rows of passes over several that run as one */
     /* Partial attention: f32 [n_rows, n_heads * d_head], f32 [n_heads, n_rows] */
     laci_buf *part[2], *part_lse[2];
-    laci_buf *q, *o, *y;      /* views: rows of the sequence under way in the session's buffers */
+    laci_buf *x, *q, *o, *y;  /* views: rows of the sequence under way in the session's buffers */
     void *host;               /* owned, holds the arrays below */
     uint32_t *limits;         /* [n_rows] keys a row reads, of the sequence */
     uint32_t *in_piece;       /* [n_rows] the same, of a piece */
@@ -56,7 +57,7 @@ struct laci_block_memory {
 
     /* Of a policy that reads part of the prefix; a block is at most `block` rows. */
     size_t block, list_size, n_lists;
-    laci_buf *active_q;                         /* act [block, n_heads * d_head] */
+    laci_buf *active_q; /* act [block, n_heads * d_head], or d_model if that is more */
     laci_buf *columns, *piece_columns, *pooled; /* mass of keys and of pages, measured */
     laci_plan_store plan, piece_plan;
     int32_t *active;       /* [block] */

@@ -392,17 +392,47 @@ static void page_bounds(void *bounds, size_t lane, const void *k, size_t n, size
     }
 }
 
+/* A bound of channel c in lane j of a panel. */
+static float bound_in(const void *panel, laci_dtype dtype, size_t c, size_t j, size_t is_low)
+{
+    if (dtype == LACI_F32) return ((const float *)panel)[(2 * c + is_low) * LACI_PANEL + j];
+    return laci_bf16_to_f32(((const uint16_t *)panel)[(c * LACI_PANEL + j) * 2 + is_low]);
+}
+
+/* The smallest whole number of units that is not below x. */
+static int8_t units_above(double x, double unit)
+{
+    const double n = unit > 0 ? ceil(x / unit) : 0;
+    return (int8_t)(n * unit < x ? n + 1 : n); /* the quotient was rounded, the product is not */
+}
+
+static void round_bounds(void *out, const void *bounds, size_t lane, size_t n, laci_dtype dtype,
+                         size_t d)
+{
+    int8_t *const whole = (int8_t *)out + LACI_PANEL * sizeof(float);
+    for (size_t j = lane; j < lane + n; j++) {
+        float most = 0;
+        for (size_t i = 0; i < 2 * d; i++)
+            most = fmaxf(most, fabsf(bound_in(bounds, dtype, i / 2, j, i % 2)));
+        float unit = most / 127;
+        if (127 * (double)unit < (double)most) unit = nextafterf(unit, INFINITY);
+        if (isinf(most)) unit = NAN; /* and whole numbers of 0 */
+        for (size_t i = 0; i < 2 * d; i++) {
+            const double x = (double)bound_in(bounds, dtype, i / 2, j, i % 2);
+            const bool is_low = i % 2;
+            const int8_t above = isinf(most) ? 0 : units_above(is_low ? -x : x, (double)unit);
+            whole[i * LACI_PANEL + j] = (int8_t)(is_low ? -above : above);
+        }
+        ((float *)out)[j] = unit;
+    }
+}
+
 /* Channel c of page j: the bound on the side that q points to. */
 static float page_bound(const laci_page_scores *s, laci_dtype dtype, float q, size_t c, size_t j)
 {
-    const char *panel = s->bounds;
-    const size_t is_low = laci_f32_to_bits(q) >> 31;
-    panel += j / LACI_PANEL * laci_bounds_panel_bytes(dtype, s->d);
-    j %= LACI_PANEL;
-    if (dtype == LACI_F32)
-        return ((const float *)(const void *)panel)[(2 * c + is_low) * LACI_PANEL + j];
-    return laci_bf16_to_f32(
-        ((const uint16_t *)(const void *)panel)[(c * LACI_PANEL + j) * 2 + is_low]);
+    const size_t bytes = laci_bounds_panel_bytes(dtype, s->d);
+    return bound_in((const char *)s->bounds + j / LACI_PANEL * bytes, dtype, c, j % LACI_PANEL,
+                    laci_f32_to_bits(q) >> 31);
 }
 
 static void page_scores(const laci_page_scores *s, laci_dtype dtype)
@@ -429,6 +459,25 @@ static void page_scores_f32(const laci_page_scores *s)
 static void page_scores_bf16(const laci_page_scores *s)
 {
     page_scores(s, LACI_BF16);
+}
+
+static void page_scores_i8(const laci_page_scores *s)
+{
+    const size_t bytes = laci_bounds_panel_bytes_i8(s->d);
+    for (size_t row = 0; row < s->n_rows; row++) {
+        const float *q = (const float *)s->q + row * s->d;
+        for (size_t j = 0; j < s->n_panels * LACI_PANEL; j++) {
+            const char *panel = (const char *)s->bounds + j / LACI_PANEL * bytes;
+            const float *unit = (const float *)(const void *)panel + j % LACI_PANEL;
+            const int8_t *whole = (const int8_t *)panel + LACI_PANEL * sizeof *unit;
+            double sum = 0;
+            for (size_t c = 0; c < s->d; c++)
+                sum +=
+                    (double)q[c] *
+                    whole[(2 * c + (laci_f32_to_bits(q[c]) >> 31)) * LACI_PANEL + j % LACI_PANEL];
+            s->scores[row * s->stride + j] = (float)(sum * (double)*unit);
+        }
+    }
 }
 
 static void pool_max(float *out, const float *x, size_t n)

@@ -5,9 +5,13 @@
  * smallest of its keys, channel by channel; a bounds panel holds those of 64 pages (lanes).
  *   f32   [d][2][64]: channel c of page j: largest at 128 c + j, smallest 64 after it
  *   bf16  [d][64] words: largest in the low half, smallest in the high half
- * Bounds have the type of the keys, so nothing is rounded. A channel in which some key is NaN has
- * the bounds +-infinity, a page without keys largest -LACI_NO_KEYS and smallest LACI_NO_KEYS:
- * finite, because a query channel may be 0 and 0 times infinity is NaN. */
+ *   int8  f32 [64] units, then [d][2][64] whole numbers: of channel c of page j the largest at
+ *         128 c + j, the smallest 64 after it, in units of the page
+ * In f32 and bf16 bounds have the type of the keys, so nothing is rounded; in int8 they are rounded
+ * outwards, by less than a unit, 1/127 of the page's largest magnitude. A channel in which some key
+ * is NaN has the bounds +-infinity, a page without keys largest -LACI_NO_KEYS and smallest
+ * LACI_NO_KEYS: finite, because a query channel may be 0 and 0 times infinity is NaN. In int8 a
+ * page with an infinite bound has a unit of NaN. */
 #ifndef LACI_KERNELS_SELECT_H
 #define LACI_KERNELS_SELECT_H
 
@@ -20,6 +24,11 @@ static inline size_t laci_bounds_panel_bytes(laci_dtype dtype, size_t d)
     return 2 * laci_k_panel_bytes(dtype, d);
 }
 
+static inline size_t laci_bounds_panel_bytes_i8(size_t d)
+{
+    return LACI_PANEL * (sizeof(float) + 2 * d);
+}
+
 enum { LACI_SCORE_ROWS = 32 }; /* most query rows scored at once */
 
 /* Scores of pages: for each row and page, an upper bound of the product of the row with any key of
@@ -29,7 +38,7 @@ enum { LACI_SCORE_ROWS = 32 }; /* most query rows scored at once */
 typedef struct {
     float *scores;      /* [n_rows, stride], of which [n_rows, 64 * n_panels] is written */
     size_t stride;      /* at least 64 * n_panels */
-    const void *q;      /* [n_rows, d], of the type of the bounds */
+    const void *q;      /* [n_rows, d], of the type of the bounds; f32 for int8 ones */
     const void *bounds; /* n_panels bounds panels of one head */
     size_t n_rows, n_panels, d;
     void *scratch; /* laci_score_scratch(d) bytes, aligned to 64 bytes */

@@ -125,6 +125,19 @@ INLINE void widen_bounds(float *wide, const void *bounds, laci_dtype dtype, size
     }
 }
 
+/* The same of int8 panels, in units of their pages. */
+INLINE void widen_bounds_i8(float *wide, const void *bounds, size_t d, size_t c, size_t n,
+                            const size_t P)
+{
+    for (size_t p = 0; p < P; p++) {
+        const int8_t *whole = (const int8_t *)bounds + p * laci_bounds_panel_bytes_i8(d) +
+                              PANEL * sizeof(float) + 2 * c * PANEL;
+        for (size_t i = 0; i < 2 * n; i++)
+            for (size_t j = 0; j < PANEL; j++)
+                wide[(i * P + p) * PANEL + j] = (float)whole[i * PANEL + j];
+    }
+}
+
 /* scores[V vectors] of one row += its channels q[n] times the bounds on the side each points to.
  * Reading one side only, by the sign, halves the products; what is left is bound by loads, so the
  * vectors of a channel are many and its query is broadcast once. */
@@ -157,6 +170,37 @@ INLINE void score_panels(const laci_page_scores *s, laci_dtype dtype, const floa
             score_row(s->scores + row * s->stride + panel * PANEL, q + row * d + c, wide, n, c == 0,
                       P * PANEL_VECS);
     }
+}
+
+/* The same of int8 panels. */
+INLINE void score_panels_i8(const laci_page_scores *s, float *wide, size_t panel, const size_t P)
+{
+    const size_t d = s->d, bytes = laci_bounds_panel_bytes_i8(d);
+    const char *bounds = (const char *)s->bounds + panel * bytes;
+    for (size_t c = 0; c < d; c += SCORE_CHANNELS) {
+        const size_t n = d - c < SCORE_CHANNELS ? d - c : SCORE_CHANNELS;
+        widen_bounds_i8(wide, bounds, d, c, n, P);
+        for (size_t row = 0; row < s->n_rows; row++)
+            score_row(s->scores + row * s->stride + panel * PANEL,
+                      (const float *)s->q + row * d + c, wide, n, c == 0, P * PANEL_VECS);
+    }
+    for (size_t i = 0; i < s->n_rows * P; i++) {
+        const size_t row = i / P, p = i % P;
+        const float *units = (const float *)(const void *)(bounds + p * bytes);
+        float *scores = s->scores + row * s->stride + (panel + p) * PANEL;
+        for (size_t j = 0; j < PANEL; j += LANES)
+            v_store(scores + j, v_mul(v_load(scores + j), v_load(units + j)));
+    }
+}
+
+static void page_scores_i8(const laci_page_scores *s)
+{
+    _Alignas(64) float wide[SCORE_CHANNELS * SCORE_WIDTH];
+    size_t panel = 0;
+    for (; panel + SCORE_PANELS <= s->n_panels; panel += SCORE_PANELS)
+        score_panels_i8(s, wide, panel, SCORE_PANELS);
+    for (; panel < s->n_panels; panel++)
+        score_panels_i8(s, wide, panel, 1);
 }
 
 INLINE void page_scores(const laci_page_scores *s, laci_dtype dtype)
@@ -319,6 +363,7 @@ static void fill_select(laci_kernels *table)
     table->page_bounds = page_bounds;
     table->page_scores_f32 = page_scores_f32;
     table->page_scores_bf16 = page_scores_bf16;
+    table->page_scores_i8 = page_scores_i8;
     table->pool_max = pool_max;
     table->pool_softmax = pool_softmax;
     table->top_k = top_k;

@@ -16,6 +16,7 @@ typedef struct {
     uint32_t n_keys[N_BATCH];
     laci_budget budget;
     bool per_head;
+    bool is_i8; /* bounds in int8; every page then has a key of 127, so that they are exact */
 } select_case;
 
 typedef struct {
@@ -70,9 +71,12 @@ static rig rig_new(const select_case *c, lac_dtype dtype, int n_threads)
     assert_ok(laci_backend_open(&r.be, backend_name(), dtype, n_threads, NULL, NULL));
     assert_ok(laci_backend_reserve(r.be, laci_backend_scratch_need(r.be, &dims), NULL));
     assert_ok(laci_kv_new(r.be, N_BATCH, r.n_ctx, c->n_kv_heads, c->d, &r.kv, NULL));
-    assert_ok(laci_pages_new(r.be, &r.kv, c->page, &r.pages, NULL));
+    assert_ok(
+        (c->is_i8 ? laci_pages_new_i8 : laci_pages_new)(r.be, &r.kv, c->page, &r.pages, NULL));
     r.q_host = integers(N_BATCH * c->n_q * c->n_heads * c->d, 1);
     r.k_host = integers(N_BATCH * r.n_ctx * c->n_kv_heads * c->d, 2);
+    for (size_t i = 0; c->is_i8 && i < N_BATCH * r.n_ctx * c->n_kv_heads; i++)
+        if (i / c->n_kv_heads % r.n_ctx % c->page == 0) r.k_host[i * c->d] = 127;
     put(&r, &r.q, r.q_host, N_BATCH * c->n_q * c->n_heads * c->d);
     for (size_t batch = 0; batch < N_BATCH; batch++)
         append(&r, &r.pages, batch, 0, c->n_keys[batch]);
@@ -219,13 +223,13 @@ static void check_answer(const rig *r, laci_pool pool, const answer *a)
 }
 
 static const select_case cases[] = {
-    { 1, 1, 1, 8, 16, { 1, 40 }, { 1, 0, 0 }, false },
-    { 5, 4, 2, 32, 16, { 250, 333 }, { 4, 1, 1 }, false },
-    { 5, 8, 2, 64, 32, { 64, 1000 }, { 6, 1, 1 }, false },
-    { 3, 4, 2, 40, 64, { 500, 129 }, { 3, 0, 1 }, true },
-    { 20, 8, 2, 16, 16, { 700, 650 }, { 9, 2, 3 }, false },
-    { 4, 4, 4, 24, 16, { 90, 800 }, { 6, 0, 0 }, false },
-    { 2, 2, 1, 16, 32, { 0, 200 }, { 2, 1, 2 }, false },
+    { 1, 1, 1, 8, 16, { 1, 40 }, { 1, 0, 0 }, false, false },
+    { 5, 4, 2, 32, 16, { 250, 333 }, { 4, 1, 1 }, false, false },
+    { 5, 8, 2, 64, 32, { 64, 1000 }, { 6, 1, 1 }, false, false },
+    { 3, 4, 2, 40, 64, { 500, 129 }, { 3, 0, 1 }, true, false },
+    { 20, 8, 2, 16, 16, { 700, 650 }, { 9, 2, 3 }, false, false },
+    { 4, 4, 4, 24, 16, { 90, 800 }, { 6, 0, 0 }, false, false },
+    { 2, 2, 1, 16, 32, { 0, 200 }, { 2, 1, 2 }, false, false },
 };
 
 static void lists_equal_brute_force(void **state)
@@ -245,6 +249,33 @@ static void lists_equal_brute_force(void **state)
                     rig_free(&r);
                 }
             }
+        }
+    }
+}
+
+static void int8_bounds_choose_the_same_where_they_are_exact(void **state)
+{
+    (void)state;
+    static const select_case small[] = {
+        { 5, 4, 2, 32, 16, { 250, 333 }, { 4, 1, 1 }, false, true },
+        { 3, 4, 2, 40, 64, { 500, 129 }, { 3, 0, 1 }, true, true },
+        { 20, 8, 2, 16, 16, { 700, 650 }, { 9, 2, 3 }, false, true },
+    };
+    rig probe = rig_new(&cases[0], LAC_DTYPE_F32, 1);
+    laci_pages pages = { 0 };
+    const lac_status st = laci_pages_new_i8(probe.be, &probe.kv, 16, &pages, NULL);
+    laci_pages_free(probe.be, &pages);
+    rig_free(&probe);
+    if (st == LAC_EUNSUPPORTED) skip();
+    assert_ok(st);
+    for (size_t i = 0; i < sizeof small / sizeof small[0]; i++) {
+        for (int t = 0; t < 4; t++) {
+            rig r = rig_new(&small[i], t % 2 ? LAC_DTYPE_BF16 : LAC_DTYPE_F32, t / 2 + 1);
+            const answer a = ask(&r, LACI_POOL_UNION);
+            check_answer(&r, LACI_POOL_UNION, &a);
+            const size_t n = laci_pages_bytes_i8(&r.kv, small[i].page);
+            assert_true(2 * n < laci_pages_bytes(LACI_F32, &r.kv, small[i].page));
+            rig_free(&r);
         }
     }
 }
@@ -423,6 +454,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(lists_equal_brute_force),
+        cmocka_unit_test(int8_bounds_choose_the_same_where_they_are_exact),
         cmocka_unit_test(lists_make_a_valid_plan),
         cmocka_unit_test(appended_bounds_equal_those_built_at_once),
         cmocka_unit_test(bounds_of_pieces_equal_the_whole),

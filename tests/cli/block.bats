@@ -114,12 +114,54 @@ keys() {
     expect_error 2 "--page: '48'"
     lacuna run -m "$BLOCKWISE" -p "Once" -n 8 --sparse losa --selector best
     expect_error 2 "--selector: 'best'" columns
+    lacuna run -m "$BLOCKWISE" -p "Once" -n 8 --sparse losa --drift keys
+    expect_error 2 "--drift: 'keys'" hidden
+    lacuna run -m "$BLOCKWISE" -p "Once" -n 8 --sparse losa --first-step none
+    expect_error 2 "--first-step: 'none'" sparse
+    lacuna run -m "$BLOCKWISE" -p "Once" -n 8 --sparse mage --first-step sparse
+    expect_error 2 "first_step sparse" mage
+    lacuna run -m "$BLOCKWISE" -p "Once" -n 8 --sparse losa --first-step sparse --drift hidden -q
+    expect_ok
+    lacuna run -m "$BLOCKWISE" -p "Once" -n 8 --sparse losa --page-bounds int4
+    expect_error 2 "--page-bounds: 'int4'" int8
     lacuna run -m "$BLOCKWISE" -p "Once" -n 8 --sparse losa --min-prefix -1
     expect_error 2 "--min-prefix"
     lacuna run -m "$BLOCKWISE" -p "Once" -n 8 --sparse losa --refresh-drift nan
     expect_error 2 "--refresh-drift"
     lacuna run -m "$BLOCKWISE" -p "Once" -n 8 --sparse losa --budget 100000 -q
     expect_ok
+}
+
+@test "an empty prompt, and one that ends on the border of a block, under every policy" {
+    printf 'lamp: 3141\ngarden: 2718\nriver: 1618\n0123456789ab' >"$SCRATCH/border"
+    [ "$(wc -c <"$SCRATCH/border")" = 48 ]
+    for policy in off losa quest mage flashblock sparsed; do
+        lacuna run -m "$BLOCKWISE" -f "$SCRATCH/border" -n 20 --ignore-eos --sparse $policy \
+            --budget 16 --min-prefix 0 --json -q
+        expect_ok
+        lacuna run -m "$BLOCKWISE" --canvas - -n 20 --ignore-eos --sparse $policy --budget 16 \
+            --min-prefix 0 -q </dev/null
+        expect_ok
+    done
+}
+
+@test "records of another policy shape are not gone on with" {
+    lacuna eval -m "$BLOCKWISE" --tasks kv --ctx 512 --samples 1 --sparse losa --budget 64 \
+        --out "$SCRATCH/records" -q
+    expect_ok
+    lacuna eval -m "$BLOCKWISE" --tasks kv --ctx 512 --samples 1 --sparse losa --budget 128 \
+        --out "$SCRATCH/records" --resume -q
+    expect_error 2 sparse-options "budget 64" "budget 128"
+}
+
+@test "a needle is looked for in what active rows read" {
+    for policy in losa quest mage flashblock sparsed; do
+        lacuna eval -m "$BLOCKWISE" --tasks kv --ctx 512 --samples 2 --sparse $policy --budget 64 \
+            --min-prefix 0 --json -q
+        expect_ok
+        printf '%s\n' "$OUT" | awk -F'"needle_kept":' '{ if ($2 + 0 < 0 || $2 + 0 > 1) exit 1 }' ||
+            show "a share of needles is none"
+    done
 }
 
 @test "what a block-causal model cannot do is refused" {

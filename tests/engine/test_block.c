@@ -322,6 +322,39 @@ static void the_cache_takes_what_was_predicted(void **state)
     lac_model_close(model);
 }
 
+/* 131,072 positions, a few at a time: what is there stays where it is. */
+static void a_long_cache_grows_without_moving(void **state)
+{
+    (void)state;
+    enum { N = 131072, STEP = 1000 };
+    lac_model *model;
+    lac_session *session;
+    golden_session(&model, &session, test_path(nano_b), LAC_DTYPE_BF16, 1, 64);
+    const laci_kv *places[LACI_CACHE_PIECES];
+    laci_kv_cache cache = {
+        .be = session->be, .n_layers = 2, .n_kv_heads = 1, .d_head = 16, .n_ctx = N
+    };
+    size_t n_before = 0;
+    laci_kv_cache_cut(&cache, BLOCK);
+    for (size_t n = STEP; n < N + STEP; n += STEP) {
+        const size_t end = n < N ? n : N;
+        assert_ok(laci_kv_cache_reserve(&cache, end, NULL));
+        for (size_t i = 0; i < n_before; i++)
+            assert_ptr_equal(cache.pieces[i].kv, places[i]);
+        for (; n_before < cache.n_pieces; n_before++)
+            places[n_before] = cache.pieces[n_before].kv;
+        const laci_cache_piece *last = &cache.pieces[n_before - 1];
+        const size_t held = last->first + last->n;
+        assert_true(held >= end && last->first < end); /* no piece before it is needed */
+        assert_int_equal(laci_kv_cache_bytes(&cache), held * 2 * 2 * 16 * 2);
+    }
+    assert_int_equal(laci_kv_cache_bytes(&cache), laci_kv_cache_need(&cache, LACI_BF16, N));
+    assert_true(cache.n_pieces > 4);
+    laci_kv_cache_clear(&cache);
+    lac_session_free(session);
+    lac_model_close(model);
+}
+
 /* Growth that fails reports it and leaves a session that answers as before. */
 static void memory_that_runs_out_midway(void **state)
 {
@@ -392,6 +425,7 @@ int main(void)
         cmocka_unit_test(samplers_fill_every_hole),
         cmocka_unit_test(an_end_token_ends_the_run),
         cmocka_unit_test(the_cache_takes_what_was_predicted),
+        cmocka_unit_test(a_long_cache_grows_without_moving),
         cmocka_unit_test(memory_that_runs_out_midway),
         cmocka_unit_test(a_session_that_cannot_be_made_leaves_nothing),
     };

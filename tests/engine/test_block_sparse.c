@@ -133,6 +133,53 @@ static void a_prefix_shorter_than_a_page(void **state)
     }
 }
 
+/* No keys to read: the first block of an empty prompt is dense to the bit, whatever is asked. */
+static void a_prefix_of_no_keys_is_exact(void **state)
+{
+    (void)state;
+    const answer dense = run("off", NULL, LAC_DTYPE_F32, 2, 0, 0, NULL, NULL, NULL);
+    for (size_t i = 0; i < N_NAMES; i++) {
+        const lac_sparse_options opt = { .budget = 1, .active = 1, .min_prefix = -1 };
+        const answer a = run(names[i], &opt, LAC_DTYPE_F32, 2, 0, 0, NULL, NULL, NULL);
+        assert_memory_equal(dense.ids, a.ids, BLOCK * sizeof *a.ids);
+        assert_memory_equal(dense.logprobs, a.logprobs, BLOCK * sizeof *a.logprobs);
+    }
+}
+
+/* A block does not know what comes after it, nor that anything does. */
+static void later_blocks_change_nothing(void **state)
+{
+    (void)state;
+    static int32_t prompt[MAX_IDS];
+    const size_t n_prompt = 640; /* on the border of a block; cut there */
+    lac_model *model;
+    const lac_model_options how = { .dtype = LAC_DTYPE_F32, .n_threads = 2 };
+    const lac_sparse_options opt = { .budget = 64, .active = 3, .min_prefix = -1 };
+    assert_true(make_prompt(prompt, n_prompt + 40) >= n_prompt);
+    assert_ok(lac_model_open(&model, test_path(nano_b), &how, NULL));
+    for (size_t i = 0; i < N_NAMES; i++) {
+        int32_t ids[BLOCK];
+        float logprobs[BLOCK];
+        lac_session *session;
+        const lac_session_options room = { .n_ctx = MAX_IDS,
+                                           .sparse = names[i],
+                                           .sparse_options = &opt };
+        assert_ok(lac_session_create(&session, model, &room, NULL));
+        for (int n_blocks = 1; n_blocks <= 3; n_blocks += 2) {
+            lac_result r;
+            const lac_generate_options gen = { .n_tokens = n_blocks * BLOCK, .ignore_eos = true };
+            assert_ok(lac_generate(session, prompt, n_prompt, &gen, &r, NULL));
+            assert_int_equal(r.n_ids, n_blocks * BLOCK);
+            if (n_blocks == 1) memcpy(ids, r.ids, sizeof ids);
+            if (n_blocks == 1) memcpy(logprobs, r.logprobs, sizeof logprobs);
+            assert_memory_equal(ids, r.ids, sizeof ids);
+            assert_memory_equal(logprobs, r.logprobs, sizeof logprobs);
+        }
+        lac_session_free(session);
+    }
+    lac_model_close(model);
+}
+
 /* Threads change no bit, pieces of the cache no more than rounding. */
 static void threads_and_pieces(void **state)
 {
@@ -250,6 +297,111 @@ static void the_needle_is_found(void **state)
     }
 }
 
+/* What LoSA keeps of a block, over what QUEST needs for one layer at a time: in each layer output
+ * in f32, queries in bf16 and a log-sum-exp, H B (6 d + 4) bytes. */
+static void losa_keeps_what_was_predicted(void **state)
+{
+    (void)state;
+    enum { D = 32, ROWS = N_HEADS * BLOCK };
+    lac_model *model;
+    lac_memory_plan plans[2];
+    const char *const pair[] = { "losa", "quest" };
+    const lac_model_options how = { .dtype = LAC_DTYPE_BF16, .n_threads = 1 };
+    assert_ok(lac_model_open(&model, test_path(nano_b), &how, NULL));
+    for (size_t i = 0; i < 2; i++) {
+        const lac_session_options room = { .n_ctx = 4096, .n_threads = 1, .sparse = pair[i] };
+        assert_ok(lac_session_plan_memory(model, &room, &plans[i], NULL));
+    }
+    assert_int_equal(plans[0].bytes_workspace - plans[1].bytes_workspace,
+                     N_LAYERS * ROWS * (6 * D + 4) - ROWS * (4 * D + 4));
+    assert_int_equal(plans[0].bytes_kv, plans[1].bytes_kv);
+    lac_model_close(model);
+}
+
+/* A page of 16 keys: 4 d bytes a layer and KV head in bf16, 2 d + 4 in int8. */
+static void int8_bounds_take_what_was_predicted(void **state)
+{
+    (void)state;
+    enum { D = 32, N_CTX = 4096 };
+    lac_model *model;
+    lac_memory_plan plans[2];
+    const lac_model_options how = { .dtype = LAC_DTYPE_BF16, .n_threads = 1 };
+    assert_ok(lac_model_open(&model, test_path(nano_b), &how, NULL));
+    for (int i = 0; i < 2; i++) {
+        const lac_sparse_options opt = { .page_bounds = i ? LAC_BOUNDS_INT8 : LAC_BOUNDS_EXACT };
+        const lac_session_options room = {
+            .n_ctx = N_CTX, .n_threads = 1, .sparse = "quest", .sparse_options = &opt
+        };
+        assert_ok(lac_session_plan_memory(model, &room, &plans[i], NULL));
+    }
+    assert_int_equal(plans[0].bytes_workspace - plans[1].bytes_workspace,
+                     N_LAYERS * N_HEADS * (N_CTX / 16) * (4 * D - (2 * D + 4)));
+    lac_model_close(model);
+}
+
+/* Bounds in int8: fewer bytes, and with every page chosen still dense. */
+static void int8_bounds_take_less(void **state)
+{
+    (void)state;
+    const answer dense = run("off", NULL, LAC_DTYPE_F32, 2, 500, 0, NULL, NULL, NULL);
+    for (size_t i = 0; i < 2; i++) { /* losa and quest */
+        lac_sparse_options all = { .budget = 0.997,
+                                   .active = 99,
+                                   .min_change = -1,
+                                   .min_prefix = -1,
+                                   .page_bounds = LAC_BOUNDS_INT8 };
+        const answer whole = run(names[i], &all, LAC_DTYPE_F32, 2, 500, 0, NULL, NULL, NULL);
+        const double error = distance(&dense, &whole);
+        if (!(error <= 1e-4)) fail_msg("%s is off by %g from dense", names[i], error);
+        lac_sparse_options some = { .budget = 64, .min_prefix = -1 };
+        const answer exact = run(names[i], &some, LAC_DTYPE_BF16, 2, 700, 0, NULL, NULL, NULL);
+        some.page_bounds = LAC_BOUNDS_INT8;
+        const answer small = run(names[i], &some, LAC_DTYPE_BF16, 2, 700, 0, NULL, NULL, NULL);
+        assert_true(small.result.bytes_read < exact.result.bytes_read);
+        assert_true(small.result.density < 0.6);
+    }
+}
+
+/* A cache that cannot grow stops the run, and the session then answers as before. */
+static void memory_that_runs_out_under_a_policy(void **state)
+{
+    (void)state;
+    enum { N_PROMPT = 120, N_NEW = 40 };
+    static int32_t prompt[N_PROMPT + 1];
+    int32_t want[N_NEW];
+    lac_model *model;
+    const lac_model_options how = { .dtype = LAC_DTYPE_F32, .n_threads = 1 };
+    const lac_generate_options gen = { .n_tokens = N_NEW, .ignore_eos = true };
+    const lac_sparse_options opt = { .budget = 32, .active = 3, .min_prefix = -1 };
+    const size_t n_prompt = make_prompt(prompt, N_PROMPT);
+    assert_ok(lac_model_open(&model, test_path(nano_b), &how, NULL));
+    for (size_t i = 0; i < N_NAMES; i++) {
+        bool has_failed = true;
+        for (long n = 0; has_failed; n += 3) {
+            fault f = { .left = FAULT_NEVER };
+            const lac_allocator mem = fault_allocator(&f);
+            const lac_session_options room = {
+                .n_ctx = 256, .sparse = names[i], .sparse_options = &opt, .allocator = &mem
+            };
+            lac_session *session;
+            lac_result r;
+            assert_ok(lac_session_create(&session, model, &room, NULL));
+            session->seq->block->cache.first_end = 64;
+            f.left = n;
+            has_failed = lac_generate(session, prompt, n_prompt, &gen, &r, NULL) != LAC_OK;
+            f.left = FAULT_NEVER;
+            assert_ok(lac_generate(session, prompt, n_prompt, &gen, &r, NULL));
+            if (!n) memcpy(want, r.ids, sizeof want);
+            if (!n) assert_true(has_failed);
+            assert_memory_equal(want, r.ids, sizeof want);
+            lac_session_free(session);
+            assert_int_equal(f.live, 0);
+            assert_true(n < 1000);
+        }
+    }
+    lac_model_close(model);
+}
+
 static void sessions_that_cannot_be_made_leave_nothing(void **state)
 {
     (void)state;
@@ -280,9 +432,15 @@ int main(void)
         cmocka_unit_test(everything_selected_equals_dense),
         cmocka_unit_test(nothing_to_select_is_dense),
         cmocka_unit_test(a_prefix_shorter_than_a_page),
+        cmocka_unit_test(a_prefix_of_no_keys_is_exact),
+        cmocka_unit_test(later_blocks_change_nothing),
         cmocka_unit_test(threads_and_pieces),
         cmocka_unit_test(what_is_reported_adds_up),
         cmocka_unit_test(the_needle_is_found),
+        cmocka_unit_test(losa_keeps_what_was_predicted),
+        cmocka_unit_test(int8_bounds_take_what_was_predicted),
+        cmocka_unit_test(int8_bounds_take_less),
+        cmocka_unit_test(memory_that_runs_out_under_a_policy),
         cmocka_unit_test(sessions_that_cannot_be_made_leave_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -133,6 +133,7 @@ static void bounds_hold_every_key(void **state)
 /* Rows of queries over bounds of n_panels panels of pages of 16 keys. */
 typedef struct {
     laci_dtype dtype;
+    bool is_i8; /* bounds rounded outwards, queries f32 */
     size_t d, n_rows, n_panels, n_pages;
     float *q, *keys; /* as f32: keys [16 * n_pages, d] */
     void *q_act, *bounds;
@@ -185,6 +186,22 @@ static score_case make_scores(laci_dtype dtype, size_t d, size_t n_rows, size_t 
     return c;
 }
 
+/* The same with bounds in int8. */
+static score_case make_scores_i8(size_t d, size_t n_rows, size_t n_panels)
+{
+    const laci_kernels ref = laci_kernels_ref();
+    const size_t from = laci_bounds_panel_bytes(LACI_F32, d), to = laci_bounds_panel_bytes_i8(d);
+    score_case c = make_scores(LACI_F32, d, n_rows, n_panels);
+    char *small = take(n_panels + 1, to);
+    memset(small + n_panels * to, 0xff, to);
+    for (size_t p = 0; p < n_panels; p++)
+        ref.round_bounds(small + p * to, (char *)c.bounds + p * from, 0, PANEL, LACI_F32, d);
+    free(c.bounds);
+    c.bounds = small;
+    c.is_i8 = true;
+    return c;
+}
+
 static void free_scores(score_case *c)
 {
     guarded_check(&c->scratch, laci_score_scratch(c->d), "page_scores' scratch");
@@ -204,7 +221,10 @@ static void run_rows(const laci_kernels *k, const score_case *c, size_t row, siz
                                  .n_panels = c->n_panels,
                                  .d = c->d,
                                  .scratch = c->scratch.data };
-    (c->dtype == LACI_F32 ? k->page_scores_f32 : k->page_scores_bf16)(&s);
+    if (c->is_i8)
+        k->page_scores_i8(&s);
+    else
+        (c->dtype == LACI_F32 ? k->page_scores_f32 : k->page_scores_bf16)(&s);
 }
 
 /* No product with a key of the page lies above its score by more than f32 rounding can explain: a
@@ -229,7 +249,9 @@ static void check_is_bound(const score_case *c, const float *scores, size_t stri
 static void check_scores(const laci_kernels *k, const score_case *c)
 {
     const laci_kernels ref = laci_kernels_ref();
-    const char *name = c->dtype == LACI_F32 ? "page_scores_f32" : "page_scores_bf16";
+    const char *name = c->is_i8               ? "page_scores_i8"
+                       : c->dtype == LACI_F32 ? "page_scores_f32"
+                                              : "page_scores_bf16";
     const size_t n = c->n_pages, stride = n + 3, all = c->n_rows * stride;
     guarded want = guarded_new(all * 4, 0), got = guarded_new(all * 4, 4),
             one = guarded_new(n * 4, 8);
@@ -254,7 +276,7 @@ static void check_scores(const laci_kernels *k, const score_case *c)
     free(wide);
 }
 
-static void check_score_sizes(const laci_kernels *k, laci_dtype dtype)
+static void check_score_sizes(const laci_kernels *k, laci_dtype dtype, bool is_i8)
 {
     static const struct {
         size_t d, n_rows, n_panels;
@@ -262,7 +284,8 @@ static void check_score_sizes(const laci_kernels *k, laci_dtype dtype)
                   { 40, 5, 2 }, { 64, 4, 5 },   { 128, 8, 2 }, { 128, 20, 3 }, { 72, 32, 1 },
                   { 8, 31, 2 }, { 120, 16, 1 }, { 96, 17, 4 }, { MAX_D, 3, 3 } };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        score_case c = make_scores(dtype, cases[i].d, cases[i].n_rows, cases[i].n_panels);
+        score_case c = is_i8 ? make_scores_i8(cases[i].d, cases[i].n_rows, cases[i].n_panels)
+                             : make_scores(dtype, cases[i].d, cases[i].n_rows, cases[i].n_panels);
         check_scores(k, &c);
         free_scores(&c);
     }
@@ -304,9 +327,102 @@ static void scores_are_upper_bounds(void **state)
         for (size_t t = 0; t < 2; t++) {
             if (t == 0 ? !IS_NEW(levels, i, page_scores_f32) : !IS_NEW(levels, i, page_scores_bf16))
                 continue;
-            check_score_sizes(&levels[i].table, types[t]);
+            check_score_sizes(&levels[i].table, types[t], false);
             check_score_values(&levels[i].table, types[t]);
         }
+        if (IS_NEW(levels, i, page_scores_i8)) check_score_sizes(&levels[i].table, LACI_F32, true);
+    }
+}
+
+/* ------------------------------------------------------------------ int8 bounds */
+
+/* Lanes [lane, lane + n): never inside what they stand for, and less than a unit outside, which is
+ * 1/127 of the largest. */
+static void check_rounding(const laci_kernels *k, laci_dtype dtype, size_t d, size_t page, size_t n)
+{
+    const size_t lane = 5, n_lanes = PANEL / page, bytes = laci_bounds_panel_bytes_i8(d);
+    float *keys = make_keys(d, dtype, n + d + page);
+    void *panel = take(1, laci_k_panel_bytes(dtype, d));
+    void *bounds = take(1, laci_bounds_panel_bytes(dtype, d));
+    guarded got = guarded_new(bytes, 4), before = guarded_new(bytes, 4);
+    pack(panel, keys, dtype, d);
+    k->page_bounds(bounds, lane, panel, n, page, dtype, d);
+    k->round_bounds(got.data, bounds, lane, n_lanes, dtype, d);
+    guarded_check(&got, bytes, "round_bounds");
+    const float *units = (const float *)got.data;
+    const int8_t *whole = (const int8_t *)got.data + PANEL * sizeof *units;
+    for (size_t j = 0; j < PANEL; j++) {
+        const bool is_written = j >= lane && j < lane + n_lanes;
+        double most = 0;
+        for (size_t i = 0; i < 2 * d && is_written; i++) {
+            const double x = (double)bound_at(bounds, dtype, i / 2, j, i % 2);
+            const double held = (double)units[j] * whole[i * PANEL + j];
+            assert_true(i % 2 ? held <= x : held >= x);
+            assert_true(fabs(held - x) < (double)units[j] || held == x);
+            most = fmax(most, fabs(x));
+        }
+        if (is_written) assert_true((double)units[j] <= most / 127 * (1 + 0x1p-23));
+        for (size_t i = 0; i < 2 * d && !is_written; i++) /* as before */
+            assert_int_equal(whole[i * PANEL + j],
+                             ((const int8_t *)before.data)[PANEL * sizeof *units + i * PANEL + j]);
+    }
+    guarded_free(&got), guarded_free(&before);
+    free(keys), free(panel), free(bounds);
+}
+
+/* A page of zeros, one with a NaN key, one with an infinite key, one without keys, and tiny keys.
+ */
+static void check_odd_pages(const laci_kernels *k)
+{
+    enum { D = 16, ROWS = 3 };
+    float *keys = take(PANEL * D, sizeof *keys), q[ROWS * D], scores[ROWS * PANEL];
+    void *panel = take(1, laci_k_panel_bytes(LACI_F32, D));
+    void *bounds = take(1, laci_bounds_panel_bytes(LACI_F32, D));
+    void *whole = take(1, laci_bounds_panel_bytes_i8(D)), *scratch = take(1, laci_score_scratch(D));
+    for (size_t i = 0; i < (size_t)PANEL * D; i++)
+        keys[i] = i / D < 16 ? 0 : i / D < 48 ? 1 : 1e-42f;
+    keys[20 * D + 3] = NAN;
+    keys[40 * D + 4] = -INFINITY;
+    pack(panel, keys, LACI_F32, D);
+    for (size_t lane = 0; lane < PANEL; lane += 4) /* the last four have no keys */
+        k->page_bounds(bounds, lane, panel, lane < 60 ? PANEL : 0, 16, LACI_F32, D);
+    k->round_bounds(whole, bounds, 0, PANEL, LACI_F32, D);
+    for (size_t i = 0; i < ROWS * D; i++)
+        q[i] = i / D == 0 ? 0.0f : i / D == 1 ? 1.0f : -1.0f;
+    const laci_page_scores s = { .scores = scores,
+                                 .stride = PANEL,
+                                 .q = q,
+                                 .bounds = whole,
+                                 .n_rows = ROWS,
+                                 .n_panels = 1,
+                                 .d = D,
+                                 .scratch = scratch };
+    k->page_scores_i8(&s);
+    for (size_t row = 0; row < ROWS; row++) {
+        const float *mine = scores + row * PANEL;
+        assert_true(mine[0] == 0);
+        assert_true(isnan(mine[1]) && isnan(mine[2])); /* NaN ranks before all numbers */
+        assert_true(isfinite(mine[3]));
+        if (row == 1) assert_true(mine[3] >= 16 * 1e-42f);
+        assert_true(row == 0 ? mine[60] == 0 : mine[60] < -1e30f);
+    }
+    free(keys), free(panel), free(bounds), free(whole), free(scratch);
+}
+
+static void int8_bounds_lie_outside(void **state)
+{
+    (void)state;
+    level levels[MAX_LEVELS];
+    const size_t n = get_levels(levels);
+    static const size_t depths[] = { 8, 40, 128 }, held[] = { 0, 1, 17, 64 };
+    for (size_t i = 0; i < n; i++) {
+        if (!IS_NEW(levels, i, round_bounds) && !IS_NEW(levels, i, page_scores_i8)) continue;
+        for (size_t t = 0; t < 2; t++)
+            for (size_t d = 0; d < sizeof depths / sizeof depths[0]; d++)
+                for (size_t page = 16; page <= PANEL; page *= 2)
+                    for (size_t h = 0; h < sizeof held / sizeof held[0]; h++)
+                        check_rounding(&levels[i].table, types[t], depths[d], page, held[h]);
+        check_odd_pages(&levels[i].table);
     }
 }
 
@@ -365,6 +481,7 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bounds_hold_every_key),
         cmocka_unit_test(scores_are_upper_bounds),
+        cmocka_unit_test(int8_bounds_lie_outside),
     };
     if (argc > 1 && !strcmp(argv[1], "--bench")) {
         bench_type(LACI_F32);

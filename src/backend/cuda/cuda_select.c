@@ -20,7 +20,7 @@ static size_t page_room(const laci_pages *pages)
 lac_status laci_cuda_pages_new(laci_backend *be, const laci_kv *kv, size_t page, laci_pages *out,
                                lac_error *err)
 {
-    laci_pages pages = { NULL, page, kv->n_batch, kv->n_kv_heads, kv->d_head, kv->n_ctx };
+    laci_pages pages = { NULL, page, kv->n_batch, kv->n_kv_heads, kv->d_head, kv->n_ctx, false };
     const size_t n_bytes = laci_pages_bytes(be->act, kv, page);
     const lac_status st = laci_buf_new(be, n_bytes, "bounds of pages", &pages.bounds, err);
     if (!st) *out = pages;

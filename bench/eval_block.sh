@@ -1,0 +1,141 @@
+#!/bin/sh
+# eval_block.sh: the policies behind a key cache on the bundled block-wise model: right answers and
+# distance from dense. Times are left out, so any machine will do, busy or not, and two runs write the
+# same files. Goes on where it was stopped, or with more SAMPLES: records are kept in STATE. Writes
+#   table      bench/results/eval_nano_b.csv            every policy by budget and length
+#   default    bench/results/eval_nano_b_default.csv    LoSA as it comes, against dense, many samples
+#   ablations  bench/results/eval_nano_b_ablations.csv  LoSA and its choices, one changed at a time
+#   text       bench/results/eval_nano_b_text.csv       book text continued: tokens that agree with dense
+# A column `flags` says what each row was run with beyond what the others say.
+#   usage: [SAMPLES=50] [STATE=build/eval_block] bench/eval_block.sh [LACUNA] [all | PART]
+set -eu
+cd "$(dirname "$0")/.."
+lacuna=${1:-build/release/lacuna}
+part=${2:-all}
+samples=${SAMPLES:-50}
+state=${STATE:-build/eval_block}
+model=models/nano-b
+mkdir -p "$state"
+
+wanted() { [ "$part" = all ] || [ "$part" = "$1" ]; }
+
+# rows LABELS NAMES SAMPLES POLICIES DENSE CTX FLAGS...: evaluates and prints its rows behind LABELS.
+# NAMES are the names of the labels, for the header, which is printed once; DENSE tells whether the
+# row of dense attention is wanted. The columns are what `lacuna eval` writes, without times.
+header=
+rows() {
+    labels=$1 names=$2 n=$3 policies=$4 dense=$5 ctx=$6
+    shift 6
+    record=$state/$(printf %s "$policies $ctx $*" | tr -c 'a-z0-9.,-' _).jsonl
+    nice -n 10 "$lacuna" eval -m "$model" --tasks kv,niah --ctx "$ctx" --samples "$n" --seed 1 -t 1 \
+        --sparse "$policies" --min-prefix 0 --out "$record" --resume --csv -q "$@" >"$state/rows-$part.csv"
+    awk -F, -v labels="$labels" -v names="$names" -v dense="$dense" -v header="$header" '
+        NR == 1 {
+            for (i = 1; i <= NF; i++) {
+                if ($i == "policy") policy = i
+                if ($i == "ms_per_step") skip = i
+            }
+        }
+        NR == 1 && header { next }
+        NR > 1 && !dense && $policy == "off" { next }
+        {
+            line = NR == 1 ? names : labels
+            for (i = 1; i <= NF; i++) if (i != skip) line = line "," $i
+            print line
+        }' "$state/rows-$part.csv"
+    header=printed
+}
+
+# ---------------------------------------------------------------- the table
+if wanted table; then
+    header=
+    {
+        for ctx in 1024 2048 4096; do
+            rows "" budget "$samples" flashblock 1 "$ctx"
+            for budget in 64 128 256 512 1024; do
+                [ "$budget" -lt "$ctx" ] || continue
+                rows "$budget" budget "$samples" quest,sparsed,mage,losa "" "$ctx" --budget "$budget"
+            done
+        done
+        for ctx in 128 256 512 8192; do rows "" budget "$samples" off 1 "$ctx"; done
+    } >"$state/table.csv"
+    cp "$state/table.csv" bench/results/eval_nano_b.csv
+fi
+
+# ---------------------------------------------------------------- LoSA as it comes
+if wanted default; then
+    header=
+    {
+        for ctx in 2048 4096; do rows "" flags $((samples * 8)) losa 1 "$ctx"; done
+    } >"$state/default.csv"
+    cp "$state/default.csv" bench/results/eval_nano_b_default.csv
+fi
+
+# ---------------------------------------------------------------- one choice at a time
+# vary WHAT FLAGS...: LoSA on prefixes of 2,000 tokens, of which a row reads `budget`.
+vary() {
+    what=$1
+    shift
+    rows "$what,$budget,$*" what,budget,flags "$samples" losa "" 2048 --budget "$budget" "$@"
+}
+
+if wanted ablations; then
+    header=
+    {
+        for budget in 512 64; do
+            vary default
+            for s in 0 0.003 0.01 0.03 0.3; do vary min_change --min-change $s; done
+            for n in 2 8 16; do vary active --active $n; done
+            for n in 2 8 16; do vary active --min-change 0 --active $n; done
+            vary drift --drift hidden
+            vary drift --min-change 0 --drift hidden
+            vary first_step --first-step sparse
+            vary first_step --min-change 0 --first-step sparse
+            for n in 2 4; do vary refresh --refresh-steps $n; done
+            for n in 2 3; do vary refresh --refresh-tokens $n; done
+            for s in 0.02 0.05; do vary refresh --refresh-drift $s; done
+        done
+        for n in 32 64; do vary page --page $n; done
+        for s in columns blocks; do vary selector --selector $s; done
+        vary page_bounds --page-bounds int8
+        vary page_bounds --min-change 0 --page-bounds int8
+        for n in 1 2; do vary first_layers --sparse-first-layers $n; done
+    } >"$state/ablations.csv"
+    cp "$state/ablations.csv" bench/results/eval_nano_b_ablations.csv
+fi
+
+# ---------------------------------------------------------------- book text
+# continue_text FLAGS...: 64 tokens after the text; their ids in $ids.
+continue_text() {
+    ids=$(nice -n 10 "$lacuna" run -m "$model" -f "$state/text" -c 1536 -n 64 --ignore-eos --seed 1 -t 1 -q \
+        --json "$@" | grep -o '"ids":\[[^]]*\]')
+}
+
+if wanted text; then
+    {
+        echo "document,budget,policy,flags,tokens,agree,first_difference"
+        for document in $(seq 0 49); do
+            tail -c +$((1 + document * 2000)) examples/texts/railway-children.txt | head -c 1200 >"$state/text"
+            continue_text --sparse off
+            dense=$ids
+            for policy in quest sparsed mage flashblock losa "losa --min-change 0" "losa --min-change 0.01" \
+                "losa --min-change 0.03" "losa --min-change 0.3" "losa --active 8" "losa --active 16"; do
+                # shellcheck disable=SC2086 # a policy and its flags
+                continue_text --budget 128 --min-prefix 0 --sparse $policy
+                printf '%s\n%s\n' "$dense" "$ids" | sed 's/"ids":\[//; s/\]//' |
+                    awk -F, -v document="$document" -v policy="$policy" '
+                        NR == 1 { n = NF; for (i = 1; i <= NF; i++) want[i] = $i }
+                        NR == 2 {
+                            first = n
+                            for (i = 1; i <= n; i++)
+                                if ($i == want[i]) agree++
+                                else if (first == n) first = i - 1
+                            flags = index(policy, " ") ? substr(policy, index(policy, " ") + 1) : ""
+                            sub(/ .*/, "", policy)
+                            printf "%d,128,%s,%s,%d,%d,%d\n", document, policy, flags, n, agree, first
+                        }'
+            done
+        done
+    } >"$state/text.csv"
+    cp "$state/text.csv" bench/results/eval_nano_b_text.csv
+fi

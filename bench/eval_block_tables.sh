@@ -1,0 +1,158 @@
+#!/bin/sh
+# eval_block_tables.sh: the tables of docs/policies-blockwise.md, as markdown, from what
+# bench/eval_block.sh wrote.
+#   usage: bench/eval_block_tables.sh [table | dense | default | ablations | text]
+set -eu
+cd "$(dirname "$0")/../bench/results"
+part=${1:-all}
+wanted() { [ "$part" = all ] || [ "$part" = "$1" ]; }
+
+# Columns are found by name: $at["score"] is the score of a row.
+# shellcheck disable=SC2016 # the dollars are awk's
+columns='NR == 1 { for (i = 1; i <= NF; i++) at[$i] = i; next }'
+
+if wanted table; then
+    awk -F, "$columns"'
+        {
+            cell = $at["task"] SUBSEP $at["ctx"]
+            if (!(cell in seen)) { seen[cell] = 1; cells[++n_cells] = cell }
+            if ($at["budget"] == "") budget = "any"
+            else budget = $at["budget"]
+            key = cell SUBSEP $at["policy"] SUBSEP budget
+            score[key] = $at["score"]; kl[key] = $at["kl"]; agree[key] = $at["agree"]
+            density[key] = $at["density"]; samples = $at["samples"]
+            has_inflation = "union_inflation" in at
+            if (has_inflation) inflation[key] = $at["union_inflation"]
+        }
+        function cell_of(values, key, form) { return key in values ? sprintf(form, values[key]) : "" }
+        END {
+            n_p = split("quest sparsed mage losa", policy, " ")
+            n_b = split("64 128 256 512 1024", budgets, " ")
+            printf "Right answers of 100, %d samples a cell:\n\n", samples
+            print "| task | length | dense | flashblock | policy | 64 | 128 | 256 | 512 | 1,024 |"
+            print "|---|---|---|---|---|---|---|---|---|---|"
+            for (c = 1; c <= n_cells; c++) {
+                split(cells[c], name, SUBSEP)
+                if (!((cells[c], "flashblock", "any") in score)) continue
+                for (p = 1; p <= n_p; p++) {
+                    if (p == 1)
+                        printf "| %s | %s | %s | %s ", name[1], name[2],
+                            cell_of(score, cells[c] SUBSEP "off" SUBSEP "any", "%.0f"),
+                            cell_of(score, cells[c] SUBSEP "flashblock" SUBSEP "any", "%.0f")
+                    else printf "| | | | "
+                    printf "| %s |", policy[p]
+                    for (b = 1; b <= n_b; b++)
+                        printf " %s |", cell_of(score, cells[c] SUBSEP policy[p] SUBSEP budgets[b], "%.0f")
+                    print ""
+                }
+            }
+            print "\nMeans over the tasks and lengths above; KL in nats:\n"
+            print "| policy | budget | score | tokens as dense | KL | density |" \
+                (has_inflation ? " union inflation |" : "")
+            print "|---|---|---|---|---|---|" (has_inflation ? "---|" : "")
+            policy[++n_p] = "flashblock"; policy[++n_p] = "off"; budgets[++n_b] = "any"
+            for (p = 1; p <= n_p; p++)
+                for (b = 1; b <= n_b; b++) {
+                    n = s = a = k = d = u = 0
+                    for (c = 1; c <= n_cells; c++) {
+                        key = cells[c] SUBSEP policy[p] SUBSEP budgets[b]
+                        if (!(key in score) || !((cells[c], "flashblock", "any") in score)) continue
+                        n++; s += score[key]; a += agree[key]; k += kl[key]; d += density[key]
+                        if (has_inflation) u += inflation[key]
+                    }
+                    if (!n) continue
+                    printf "| %s | %s | %.1f | %.3f | %.4f | %.3f |", policy[p] == "off" ? "dense" : policy[p],
+                        budgets[b] == "any" ? "" : budgets[b], s / n, a / n, k / n, d / n
+                    if (has_inflation) printf " %.2f |", u / n
+                    print ""
+                }
+            for (c = 1; c <= n_cells; c++)
+                for (b = 1; b < n_b; b++) {
+                    losa = cells[c] SUBSEP "losa" SUBSEP budgets[b]
+                    if (!(losa in score)) continue
+                    all++
+                    least = score[losa] - score[cells[c], "quest", budgets[b]]
+                    below_quest += least < 0
+                    least = score[losa] - score[cells[c], "off", "any"]
+                    below_dense += least < 0
+                    if (all == 1 || least < worst) worst = least
+                }
+            printf "\nlosa: %d cells; below quest in %d; below dense in %d, at worst by %.0f points.\n", all,
+                below_quest, below_dense, -worst
+        }' eval_nano_b.csv
+fi
+
+if wanted dense; then
+    [ "$part" != all ] || echo
+    awk -F, "$columns"'
+        $at["policy"] == "off" { score[$at["task"], $at["ctx"]] = $at["exact"] }
+        END {
+            n = split("128 256 512 1024 2048 4096 8192", ctx, " ")
+            printf "| |"
+            for (i = 1; i <= n; i++) printf " %s |", ctx[i]
+            printf "\n|---|"
+            for (i = 1; i <= n; i++) printf "---|"
+            split("kv niah", task, " ")
+            for (t = 1; t <= 2; t++) {
+                printf "\n| %s |", task[t]
+                for (i = 1; i <= n; i++) printf " %.0f |", score[task[t], ctx[i]]
+            }
+            print ""
+        }' eval_nano_b.csv
+fi
+
+if wanted default; then
+    [ "$part" != all ] || echo
+    awk -F, "$columns"'
+        $at["policy"] == "off" { dense = $at["score"]; next }
+        !n++ {
+            print "| task | length | samples | dense | losa | difference (95%) | higher, lower | tokens as dense | KL | density |"
+            print "|---|---|---|---|---|---|---|---|---|---|"
+        }
+        {
+            printf "| %s | %s | %d | %.1f | %.1f | %+.2f [%+.2f, %+.2f] | %d, %d | %.4f | %.5f | %.3f |\n", $at["task"],
+                $at["ctx"], $at["samples"], dense, $at["score"], $at["score_diff"], $at["diff_low"],
+                $at["diff_high"], $at["wins"], $at["losses"], $at["agree"], $at["kl"], $at["density"]
+        }' eval_nano_b_default.csv
+fi
+
+if wanted ablations; then
+    [ "$part" != all ] || echo
+    awk -F, "$columns"'
+        {
+            key = $at["what"] SUBSEP $at["flags"]
+            if (!(key in seen)) { seen[key] = 1; keys[++n] = key }
+            score[key, $at["task"]] = $at["score"]; kl[key, $at["task"]] = $at["kl"]
+            agree[key] += $at["agree"] / 2; density[key] += $at["density"] / 2
+        }
+        END {
+            print "| what | flags | kv | niah | tokens as dense | KL kv | KL niah | density |"
+            print "|---|---|---|---|---|---|---|---|"
+            for (i = 1; i <= n; i++) {
+                split(keys[i], name, SUBSEP)
+                gsub("_", " ", name[1])
+                printf "| %s | %s | %.0f | %.0f | %.3f | %.4f | %.4f | %.3f |\n", name[1],
+                    name[2] == "" ? "" : "`" name[2] "`", score[keys[i], "kv"], score[keys[i], "niah"],
+                    agree[keys[i]], kl[keys[i], "kv"], kl[keys[i], "niah"], density[keys[i]]
+            }
+        }' eval_nano_b_ablations.csv
+fi
+
+if wanted text; then
+    [ "$part" != all ] || echo
+    awk -F, "$columns"'
+        {
+            key = $at["policy"] ($at["flags"] == "" ? "" : " `" $at["flags"] "`")
+            if (!(key in n)) keys[++n_keys] = key
+            n[key]++; same[key] += $at["agree"]; all[key] += $at["tokens"]
+            first[key] += $at["first_difference"]; whole[key] += $at["agree"] == $at["tokens"]
+        }
+        END {
+            print "| policy | tokens as dense | tokens before the first difference, of 64 | texts equal |"
+            print "|---|---|---|---|"
+            for (i = 1; i <= n_keys; i++) {
+                k = keys[i]
+                printf "| %s | %.3f | %.1f | %d of %d |\n", k, same[k] / all[k], first[k] / n[k], whole[k], n[k]
+            }
+        }' eval_nano_b_text.csv
+fi
