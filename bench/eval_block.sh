@@ -3,9 +3,7 @@
 # distance from dense. Times are left out, so any machine will do, busy or not, and two runs write the
 # same files. Goes on where it was stopped, or with more SAMPLES: records are kept in STATE. Writes
 #   table      bench/results/eval_nano_b.csv            every policy by budget and length
-#   default    bench/results/eval_nano_b_default.csv    LoSA as it comes, against dense, many samples
 #   ablations  bench/results/eval_nano_b_ablations.csv  LoSA and its choices, one changed at a time
-#   text       bench/results/eval_nano_b_text.csv       book text continued: tokens that agree with dense
 # A column `flags` says what each row was run with beyond what the others say.
 #   usage: [SAMPLES=50] [STATE=build/eval_block] bench/eval_block.sh [LACUNA] [all | PART]
 set -eu
@@ -52,23 +50,18 @@ if wanted table; then
     {
         for ctx in 1024 2048 4096; do
             rows "" budget "$samples" flashblock 1 "$ctx"
-            for budget in 64 128 256 512 1024; do
-                [ "$budget" -lt "$ctx" ] || continue
+            case $ctx in
+            1024) budgets="64 128 256 512" ;;
+            2048) budgets="64 128 256 512 1024" ;;
+            *) budgets="64 128 256" ;; # the others would take as long as all of these
+            esac
+            for budget in $budgets; do
                 rows "$budget" budget "$samples" quest,sparsed,mage,losa "" "$ctx" --budget "$budget"
             done
         done
-        for ctx in 128 256 512 8192; do rows "" budget "$samples" off 1 "$ctx"; done
+        for ctx in 128 256 512; do rows "" budget "$samples" off 1 "$ctx"; done
     } >"$state/table.csv"
     cp "$state/table.csv" bench/results/eval_nano_b.csv
-fi
-
-# ---------------------------------------------------------------- LoSA as it comes
-if wanted default; then
-    header=
-    {
-        for ctx in 2048 4096; do rows "" flags $((samples * 8)) losa 1 "$ctx"; done
-    } >"$state/default.csv"
-    cp "$state/default.csv" bench/results/eval_nano_b_default.csv
 fi
 
 # ---------------------------------------------------------------- one choice at a time
@@ -102,40 +95,4 @@ if wanted ablations; then
         for n in 1 2; do vary first_layers --sparse-first-layers $n; done
     } >"$state/ablations.csv"
     cp "$state/ablations.csv" bench/results/eval_nano_b_ablations.csv
-fi
-
-# ---------------------------------------------------------------- book text
-# continue_text FLAGS...: 64 tokens after the text; their ids in $ids.
-continue_text() {
-    ids=$(nice -n 10 "$lacuna" run -m "$model" -f "$state/text" -c 1536 -n 64 --ignore-eos --seed 1 -t 1 -q \
-        --json "$@" | grep -o '"ids":\[[^]]*\]')
-}
-
-if wanted text; then
-    {
-        echo "document,budget,policy,flags,tokens,agree,first_difference"
-        for document in $(seq 0 49); do
-            tail -c +$((1 + document * 2000)) examples/texts/railway-children.txt | head -c 1200 >"$state/text"
-            continue_text --sparse off
-            dense=$ids
-            for policy in quest sparsed mage flashblock losa "losa --min-change 0" "losa --min-change 0.01" \
-                "losa --min-change 0.03" "losa --min-change 0.3" "losa --active 8" "losa --active 16"; do
-                # shellcheck disable=SC2086 # a policy and its flags
-                continue_text --budget 128 --min-prefix 0 --sparse $policy
-                printf '%s\n%s\n' "$dense" "$ids" | sed 's/"ids":\[//; s/\]//' |
-                    awk -F, -v document="$document" -v policy="$policy" '
-                        NR == 1 { n = NF; for (i = 1; i <= NF; i++) want[i] = $i }
-                        NR == 2 {
-                            first = n
-                            for (i = 1; i <= n; i++)
-                                if ($i == want[i]) agree++
-                                else if (first == n) first = i - 1
-                            flags = index(policy, " ") ? substr(policy, index(policy, " ") + 1) : ""
-                            sub(/ .*/, "", policy)
-                            printf "%d,128,%s,%s,%d,%d,%d\n", document, policy, flags, n, agree, first
-                        }'
-            done
-        done
-    } >"$state/text.csv"
-    cp "$state/text.csv" bench/results/eval_nano_b_text.csv
 fi

@@ -1,7 +1,7 @@
 #!/bin/sh
 # eval_block_tables.sh: the tables of docs/policies-blockwise.md, as markdown, from what
 # bench/eval_block.sh wrote.
-#   usage: bench/eval_block_tables.sh [table | dense | default | ablations | text]
+#   usage: bench/eval_block_tables.sh [table | dense | ablations]
 set -eu
 cd "$(dirname "$0")/../bench/results"
 part=${1:-all}
@@ -87,7 +87,7 @@ if wanted dense; then
     awk -F, "$columns"'
         $at["policy"] == "off" { score[$at["task"], $at["ctx"]] = $at["exact"] }
         END {
-            n = split("128 256 512 1024 2048 4096 8192", ctx, " ")
+            n = split("128 256 512 1024 2048 4096", ctx, " ")
             printf "| |"
             for (i = 1; i <= n; i++) printf " %s |", ctx[i]
             printf "\n|---|"
@@ -101,58 +101,24 @@ if wanted dense; then
         }' eval_nano_b.csv
 fi
 
-if wanted default; then
-    [ "$part" != all ] || echo
-    awk -F, "$columns"'
-        $at["policy"] == "off" { dense = $at["score"]; next }
-        !n++ {
-            print "| task | length | samples | dense | losa | difference (95%) | higher, lower | tokens as dense | KL | density |"
-            print "|---|---|---|---|---|---|---|---|---|---|"
-        }
-        {
-            printf "| %s | %s | %d | %.1f | %.1f | %+.2f [%+.2f, %+.2f] | %d, %d | %.4f | %.5f | %.3f |\n", $at["task"],
-                $at["ctx"], $at["samples"], dense, $at["score"], $at["score_diff"], $at["diff_low"],
-                $at["diff_high"], $at["wins"], $at["losses"], $at["agree"], $at["kl"], $at["density"]
-        }' eval_nano_b_default.csv
-fi
-
 if wanted ablations; then
     [ "$part" != all ] || echo
     awk -F, "$columns"'
         {
-            key = $at["what"] SUBSEP $at["flags"]
+            key = $at["budget"] SUBSEP $at["what"] SUBSEP $at["flags"]
             if (!(key in seen)) { seen[key] = 1; keys[++n] = key }
             score[key, $at["task"]] = $at["score"]; kl[key, $at["task"]] = $at["kl"]
             agree[key] += $at["agree"] / 2; density[key] += $at["density"] / 2
         }
         END {
-            print "| what | flags | kv | niah | tokens as dense | KL kv | KL niah | density |"
-            print "|---|---|---|---|---|---|---|---|"
+            print "| budget | what | flags | kv | niah | tokens as dense | KL kv | KL niah | density |"
+            print "|---|---|---|---|---|---|---|---|---|"
             for (i = 1; i <= n; i++) {
                 split(keys[i], name, SUBSEP)
-                gsub("_", " ", name[1])
-                printf "| %s | %s | %.0f | %.0f | %.3f | %.4f | %.4f | %.3f |\n", name[1],
-                    name[2] == "" ? "" : "`" name[2] "`", score[keys[i], "kv"], score[keys[i], "niah"],
+                gsub("_", " ", name[2])
+                printf "| %s | %s | %s | %.0f | %.0f | %.3f | %.4f | %.4f | %.3f |\n", name[1], name[2],
+                    name[3] == "" ? "" : "`" name[3] "`", score[keys[i], "kv"], score[keys[i], "niah"],
                     agree[keys[i]], kl[keys[i], "kv"], kl[keys[i], "niah"], density[keys[i]]
             }
         }' eval_nano_b_ablations.csv
-fi
-
-if wanted text; then
-    [ "$part" != all ] || echo
-    awk -F, "$columns"'
-        {
-            key = $at["policy"] ($at["flags"] == "" ? "" : " `" $at["flags"] "`")
-            if (!(key in n)) keys[++n_keys] = key
-            n[key]++; same[key] += $at["agree"]; all[key] += $at["tokens"]
-            first[key] += $at["first_difference"]; whole[key] += $at["agree"] == $at["tokens"]
-        }
-        END {
-            print "| policy | tokens as dense | tokens before the first difference, of 64 | texts equal |"
-            print "|---|---|---|---|"
-            for (i = 1; i <= n_keys; i++) {
-                k = keys[i]
-                printf "| %s | %.3f | %.1f | %d of %d |\n", k, same[k] / all[k], first[k] / n[k], whole[k], n[k]
-            }
-        }' eval_nano_b_text.csv
 fi

@@ -366,7 +366,7 @@ static void int8_bounds_take_less(void **state)
 static void memory_that_runs_out_under_a_policy(void **state)
 {
     (void)state;
-    enum { N_PROMPT = 120, N_NEW = 40 };
+    enum { N_PROMPT = 120, N_NEW = 24 };
     static int32_t prompt[N_PROMPT + 1];
     int32_t want[N_NEW];
     lac_model *model;
@@ -375,7 +375,7 @@ static void memory_that_runs_out_under_a_policy(void **state)
     const lac_sparse_options opt = { .budget = 32, .active = 3, .min_prefix = -1 };
     const size_t n_prompt = make_prompt(prompt, N_PROMPT);
     assert_ok(lac_model_open(&model, test_path(nano_b), &how, NULL));
-    for (size_t i = 0; i < N_NAMES; i++) {
+    for (size_t i = 0; i < 4; i += 2) { /* losa and mage: results, bounds and lists are kept */
         bool has_failed = true;
         for (long n = 0; has_failed; n += 3) {
             fault f = { .left = FAULT_NEVER };
