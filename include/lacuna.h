@@ -550,7 +550,9 @@ LAC_API lac_status lac_generate(lac_session *session, const int32_t *ids, size_t
  *
  * What a sequence comes to does not depend on its company: ids, steps, log-probabilities, logits
  * and statistics are bit for bit what lac_generate gives for the same request in a session of the
- * same options. Seconds are those of the shared passes, from lac_batch_add on.
+ * same options. Where products could not keep that promise (a processor without AVX-512, CUDA), a
+ * step runs the passes of its sequences one after the other. Seconds are those of the passes a
+ * sequence took part in, from lac_batch_add on.
  *
  * One thread at a time per batch; several batches may share a model. */
 typedef struct lac_batch lac_batch;

@@ -38,6 +38,11 @@ int laci_backend_threads(const laci_backend *be)
     return be->n_threads;
 }
 
+bool laci_backend_rows_stand_alone(const laci_backend *be)
+{
+    return be->rows_stand_alone;
+}
+
 const lac_allocator *laci_backend_allocator(const laci_backend *be)
 {
     return &be->mem;

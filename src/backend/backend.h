@@ -112,6 +112,8 @@ lac_status laci_backend_open(laci_backend **out, const char *name, lac_dtype dty
 void laci_backend_close(laci_backend *be);
 laci_dtype laci_backend_act(const laci_backend *be);
 int laci_backend_threads(const laci_backend *be);
+/* Whether a row of a product has the same bits whatever rows are computed with it. */
+bool laci_backend_rows_stand_alone(const laci_backend *be);
 const lac_allocator *laci_backend_allocator(const laci_backend *be);
 const char *laci_backend_name(const laci_backend *be);
 /* Writes one line about the machine and libraries: instruction set, matrix products. */

@@ -383,8 +383,12 @@ lac_status laci_backend_cpu_open(laci_backend **out, lac_dtype dtype, int n_thre
     if (!cpu) return laci_fail_memory(err, "a backend", sizeof *cpu);
     const bool native_bf16 = (isa & LACI_ISA_AVX512_BF16) != 0;
     if (dtype == LAC_DTYPE_AUTO) dtype = native_bf16 ? LAC_DTYPE_BF16 : LAC_DTYPE_F32;
-    cpu->base = (laci_backend){ &cpu_ops, "cpu", dtype == LAC_DTYPE_BF16 ? LACI_BF16 : LACI_F32,
-                                n_threads > 0 ? n_threads : omp_get_num_procs(), from };
+    cpu->base = (laci_backend){ &cpu_ops,
+                                "cpu",
+                                dtype == LAC_DTYPE_BF16 ? LACI_BF16 : LACI_F32,
+                                n_threads > 0 ? n_threads : omp_get_num_procs(),
+                                laci_cpu_linear_rows_stand_alone(),
+                                from };
     cpu->kernels = laci_kernels_for(isa);
     *out = &cpu->base;
     return LAC_OK;

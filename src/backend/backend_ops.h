@@ -78,6 +78,7 @@ struct laci_backend {
     const char *name;
     laci_dtype act;
     int n_threads;
+    bool rows_stand_alone;
     lac_allocator mem;
 };
 

@@ -18,6 +18,10 @@ void laci_cpu_shapes_free(laci_cpu_shapes *shapes, const lac_allocator *mem);
 
 const char *laci_cpu_linear_name(void);
 
+/* Whether the library's sums for a row depend on nothing else: its products of f32 below AVX-512
+ * add in another order where there are other rows. */
+bool laci_cpu_linear_rows_stand_alone(void);
+
 /* Resident bytes of the library's code, generated code and tables, measured. */
 size_t laci_cpu_linear_runtime_bytes(void);
 

@@ -68,6 +68,11 @@ const char *laci_cpu_linear_name(void)
     return "oneDNN";
 }
 
+bool laci_cpu_linear_rows_stand_alone(void)
+{
+    return (laci_isa_detect() & LACI_ISA_AVX512) != 0;
+}
+
 size_t laci_cpu_linear_runtime_bytes(void)
 {
     return (size_t)3500 * 1024; /* peak resident size minus what the plan counted, bundled model */

@@ -23,6 +23,11 @@ const char *laci_cpu_linear_name(void)
     return "plain C";
 }
 
+bool laci_cpu_linear_rows_stand_alone(void)
+{
+    return true;
+}
+
 size_t laci_cpu_linear_runtime_bytes(void)
 {
     return 0;

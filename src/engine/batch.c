@@ -206,9 +206,11 @@ lac_status lac_batch_step(lac_batch *b, int *n_running, lac_error *err)
 {
     lac_status st = check_idle(b, err);
     if (st) return st;
-    const size_t n = line_up(b);
+    /* Where company would change a row's last bits, nobody gets any. */
+    const size_t n = line_up(b), share = laci_backend_rows_stand_alone(b->s->be) ? n : 1;
     b->is_stepping = true;
-    if (n) laci_generation_turn(b->turn, n, b->passes);
+    for (size_t i = 0; i < n; i += share)
+        laci_generation_turn(b->turn + i, share, b->passes);
     b->is_stepping = false;
     int running = 0;
     for (size_t i = 0; i < b->n_used; i++)

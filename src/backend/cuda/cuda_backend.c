@@ -584,8 +584,9 @@ lac_status laci_cuda_open_on(laci_backend **out, const laci_cu_api *api, int dev
     cuda->device = device;
     cuda->stats_bytes = STATS_BYTES;
     (void)snprintf(cuda->name, sizeof cuda->name, "cuda:%d", device);
-    cuda->base = (laci_backend){ &cuda_ops, cuda->name,
-                                 dtype == LAC_DTYPE_F32 ? LACI_F32 : LACI_BF16, 1, from };
+    cuda->base =
+        (laci_backend){ &cuda_ops, cuda->name, dtype == LAC_DTYPE_F32 ? LACI_F32 : LACI_BF16,
+                        1,         false,      from };
     code = api->info(device, &cuda->info);
     if (code || cuda->info.major < 8) {
         const laci_cu_info info = cuda->info;
