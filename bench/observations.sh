@@ -85,8 +85,12 @@ for document in $(seq 0 $((documents - 1))); do
     run "$context" "$document" --sparse off
     dense=$ids
     for select in 0.1 0.3; do
-        for skip in 0 0.05 0.1 0.2 0.25 0.5; do
-            run "$context" "$document" --sparse sparsed --select "$select" --skip "$skip"
+        for skip in 0 0.05 0.1 0.2 0.25 0.5 "switch auto" "refresh auto"; do
+            case $skip in
+            switch*) run "$context" "$document" --sparse sparsed --select "$select" --switch auto ;;
+            refresh*) run "$context" "$document" --sparse sparsed --select "$select" --refresh auto ;;
+            *) run "$context" "$document" --sparse sparsed --select "$select" --skip "$skip" ;;
+            esac
             printf '%s\n%s\n' "$dense" "$ids" | sed 's/"ids":\[//; s/\]//' |
                 awk -F, -v row="$context,$document,$select,$skip" -v skip="$skip" '
                     NR == 1 { n = NF; for (i = 1; i <= NF; i++) want[i] = $i }
@@ -96,7 +100,9 @@ for document in $(seq 0 $((documents - 1))); do
                             if ($i == want[i]) agree++
                             else if (first == n) first = i - 1
                         steps = int(64 * skip)
-                        printf "%s,%d,%d,%d,%d\n", row, (steps > 1 ? steps : 1), n, agree, first
+                        if (skip ~ /^refresh/) steps = 12 # of 64, and those that measure again
+                        dense = skip ~ /^switch/ ? "" : steps > 1 ? steps : 1
+                        printf "%s,%s,%d,%d,%d\n", row, dense, n, agree, first
                     }' >>"$table"
         done
     done
