@@ -75,24 +75,16 @@ vary() {
 if wanted ablations; then
     header=
     {
-        for budget in 512 64; do
-            vary default
-            for s in 0 0.003 0.01 0.03 0.3; do vary min_change --min-change $s; done
-            for n in 2 8 16; do vary active --active $n; done
-            for n in 2 8 16; do vary active --min-change 0 --active $n; done
-            vary drift --drift hidden
-            vary drift --min-change 0 --drift hidden
-            vary first_step --first-step sparse
-            vary first_step --min-change 0 --first-step sparse
-            for n in 2 4; do vary refresh --refresh-steps $n; done
-            for n in 2 3; do vary refresh --refresh-tokens $n; done
-            for s in 0.02 0.05; do vary refresh --refresh-drift $s; done
-        done
-        for n in 32 64; do vary page --page $n; done
-        for s in columns blocks; do vary selector --selector $s; done
-        vary page_bounds --page-bounds int8
-        vary page_bounds --min-change 0 --page-bounds int8
-        for n in 1 2; do vary first_layers --sparse-first-layers $n; done
+        budget=512
+        vary default
+        for s in 0 0.003 0.01 0.03; do vary min_change --min-change $s; done
+        budget=64
+        vary default
+        for s in 0 0.01; do vary min_change --min-change $s; done
+        vary refresh --refresh-tokens 3
+        vary selector --selector blocks
+        vary drift --drift hidden
+        vary first_step --first-step sparse
     } >"$state/ablations.csv"
     cp "$state/ablations.csv" bench/results/eval_nano_b_ablations.csv
 fi
