@@ -13,3 +13,8 @@ prefix=${3:-8192,32768,65536,131072}
 "$lacuna" bench block --shape sdar-8b --layers 1 --prefix "$prefix" --block-length 16 --active 5 --budget 0.1 \
     --batch 1,4 --sparse losa,quest,mage,sparsed,flashblock,off --refresh-tokens 0 \
     --agreement "$agreement" -t 1,2 --csv
+# Larger pages, whose bounds are less to read; and vectors in place of AMX, where dense is slower.
+"$lacuna" bench block --shape sdar-8b --layers 1 --prefix "$prefix" --block-length 16 --active 5 --budget 0.1 \
+    --page 64 --sparse losa,quest,off --agreement "$agreement" -t 1 --csv | tail -n +2
+LAC_ISA=avx512_bf16 "$lacuna" bench block --shape sdar-8b --layers 1 --prefix "${prefix%%,*}" --block-length 16 \
+    --active 5 --budget 0.1 --page 64 --sparse losa,quest,off --agreement "$agreement" -t 1 --csv | tail -n +2

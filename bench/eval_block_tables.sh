@@ -1,18 +1,18 @@
 #!/bin/sh
-# eval_block_tables.sh: the tables of docs/policies-blockwise.md, as markdown, from what
-# bench/eval_block.sh wrote.
-#   usage: bench/eval_block_tables.sh [table | dense | ablations]
+# eval_block_tables.sh: a table of docs/policies-blockwise.md, as markdown, from what bench/eval_block.sh
+# wrote. bench/tables.sh puts them there.
+#   usage: bench/eval_block_tables.sh scores | means | dense | ablations
 set -eu
 cd "$(dirname "$0")/../bench/results"
-part=${1:-all}
-wanted() { [ "$part" = all ] || [ "$part" = "$1" ]; }
+part=${1:?scores, means, dense or ablations}
+wanted() { [ "$part" = "$1" ]; }
 
 # Columns are found by name: $at["score"] is the score of a row.
 # shellcheck disable=SC2016 # the dollars are awk's
 columns='NR == 1 { for (i = 1; i <= NF; i++) at[$i] = i; next }'
 
-if wanted table; then
-    awk -F, "$columns"'
+if wanted scores || wanted means; then
+    awk -F, -v part="$part" "$columns"'
         {
             cell = $at["task"] SUBSEP $at["ctx"]
             if (!(cell in seen)) { seen[cell] = 1; cells[++n_cells] = cell }
@@ -20,7 +20,7 @@ if wanted table; then
             else budget = $at["budget"]
             key = cell SUBSEP $at["policy"] SUBSEP budget
             score[key] = $at["score"]; kl[key] = $at["kl"]; agree[key] = $at["agree"]
-            density[key] = $at["density"]; samples = $at["samples"]
+            density[key] = $at["density"]
             has_inflation = "union_inflation" in at
             if (has_inflation) inflation[key] = $at["union_inflation"]
         }
@@ -28,10 +28,11 @@ if wanted table; then
         END {
             n_p = split("quest sparsed mage losa", policy, " ")
             n_b = split("64 128 256 512 1024", budgets, " ")
-            printf "Right answers of 100, %d samples a cell:\n\n", samples
-            print "| task | length | dense | flashblock | policy | 64 | 128 | 256 | 512 | 1,024 |"
-            print "|---|---|---|---|---|---|---|---|---|---|"
-            for (c = 1; c <= n_cells; c++) {
+            if (part == "scores") {
+                print "| task | length | dense | flashblock | policy | 64 | 128 | 256 | 512 | 1,024 |"
+                print "|---|---|---|---|---|---|---|---|---|---|"
+            }
+            for (c = 1; part == "scores" && c <= n_cells; c++) {
                 split(cells[c], name, SUBSEP)
                 if (!((cells[c], "flashblock", "any") in score)) continue
                 for (p = 1; p <= n_p; p++) {
@@ -46,7 +47,7 @@ if wanted table; then
                     print ""
                 }
             }
-            print "\nMeans over the tasks and lengths above; KL in nats:\n"
+            if (part != "means") exit
             print "| policy | budget | score | tokens as dense | KL | density |" \
                 (has_inflation ? " union inflation |" : "")
             print "|---|---|---|---|---|---|" (has_inflation ? "---|" : "")
@@ -66,24 +67,10 @@ if wanted table; then
                     if (has_inflation) printf " %.2f |", u / n
                     print ""
                 }
-            for (c = 1; c <= n_cells; c++)
-                for (b = 1; b < n_b; b++) {
-                    losa = cells[c] SUBSEP "losa" SUBSEP budgets[b]
-                    if (!(losa in score)) continue
-                    all++
-                    least = score[losa] - score[cells[c], "quest", budgets[b]]
-                    below_quest += least < 0
-                    least = score[losa] - score[cells[c], "off", "any"]
-                    below_dense += least < 0
-                    if (all == 1 || least < worst) worst = least
-                }
-            printf "\nlosa: %d cells; below quest in %d; below dense in %d, at worst by %.0f points.\n", all,
-                below_quest, below_dense, -worst
         }' eval_nano_b.csv
 fi
 
 if wanted dense; then
-    [ "$part" != all ] || echo
     awk -F, "$columns"'
         $at["policy"] == "off" { score[$at["task"], $at["ctx"]] = $at["exact"] }
         END {
@@ -102,7 +89,6 @@ if wanted dense; then
 fi
 
 if wanted ablations; then
-    [ "$part" != all ] || echo
     awk -F, "$columns"'
         {
             key = $at["budget"] SUBSEP $at["what"] SUBSEP $at["flags"]

@@ -172,52 +172,30 @@ evaluation() {
 table_eval_nano_f() { evaluation eval_nano_f.csv 'NR > 1'; }
 table_ablations() { evaluation ablations_nano_f.csv 'NR > 1'; }
 
-# Policies behind a key cache by budget: score, and what share of the pairs was read.
-table_eval_nano_b() {
-    table eval_nano_b.csv '
-        c("policy") == "off" || c("policy") == "flashblock" {
-            whole[c("task"), c("ctx"), c("policy")] = sprintf("%.0f (%.2f)", c("score"), c("density"))
-            if (!((c("ctx"), c("task")) in n_budgets)) { key[++n] = c("ctx") SUBSEP c("task"); n_budgets[c("ctx"), c("task")] = 0 }
-            next
-        }
-        {
-            at = c("ctx") SUBSEP c("task") SUBSEP c("budget")
-            if (!(at in seen)) { seen[at] = 1; budget[c("ctx"), c("task"), ++n_budgets[c("ctx"), c("task")]] = c("budget") }
-            cell[at, c("policy")] = sprintf("%.0f (%.2f)", c("score"), c("density"))
-        }
-        END {
-            head("length|task|budget|dense|losa|quest|sparsed|mage|flashblock")
-            m = split("losa quest sparsed mage", policy, " ")
-            for (i = 1; i <= n; i++) {
-                split(key[i], k, SUBSEP)
-                for (b = 1; b <= n_budgets[key[i]]; b++) {
-                    at = key[i] SUBSEP budget[key[i], b]
-                    printf "| %s | %s | %s | %s |", k[1], k[2], budget[key[i], b], b == 1 ? whole[k[2], k[1], "off"] : ""
-                    for (j = 1; j <= m; j++) printf " %s |", cell[at, policy[j]]
-                    printf " %s |\n", b == 1 ? whole[k[2], k[1], "flashblock"] : ""
-                }
-                if (!n_budgets[key[i]]) printf "| %s | %s | | %s | | | | | |\n", k[1], k[2], whole[k[2], k[1], "off"]
-            }
-        }'
-}
+# Behind a key cache.
+table_cache_scores() { bench/eval_block_tables.sh scores; }
+table_cache_means() { bench/eval_block_tables.sh means; }
+table_cache_dense() { bench/eval_block_tables.sh dense; }
+table_cache_ablations() { bench/eval_block_tables.sh ablations; }
 
 # ---------------------------------------------------------------- steps behind a key cache
 
 table_block() {
     table block.csv '
         {
-            key = c("prefix") "|" c("batch") "|" c("threads")
+            if (c("policy") == "losa") page = c("block") # a block of rows begins with it
+            key = c("prefix") "|" c("batch") "|" c("threads") "|" c("isa") "|" page
             if (!(key in seen)) { seen[key] = 1; order[++n] = key }
             if (c("policy") == "off") dense[key] = sprintf("%.0f | %.0f", c("ms_attention"), c("ms_step"))
             else ratio[key, c("policy")] = sprintf("%.1f / %.2f", c("vs_dense_attention"), c("vs_dense_step"))
             if (c("policy") == "losa") union[key] = sprintf("%.2f", c("union_inflation"))
         }
         END {
-            head("prefix|batch|threads|dense: attention, ms|step, ms|losa: attention / step|quest|mage|sparsed|flashblock|union inflation of losa")
+            head("prefix|batch|threads|`LAC_ISA`|page|dense: attention, ms|step, ms|losa: attention / step|quest|mage|sparsed|flashblock|union inflation of losa")
             m = split("losa quest mage sparsed flashblock", policy, " ")
             for (i = 1; i <= n; i++) {
                 split(order[i], k, "|")
-                printf "| %s | %s | %s | %s |", k[1], k[2], k[3], dense[order[i]]
+                printf "| %s | %s | %s | %s | %s | %s |", k[1], k[2], k[3], k[4], k[5], dense[order[i]]
                 for (j = 1; j <= m; j++) printf " %s |", ratio[order[i], policy[j]]
                 printf " %s |\n", union[order[i]]
             }

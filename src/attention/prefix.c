@@ -130,17 +130,18 @@ static lac_status resolve(laci_prefix *p, const lac_sparse_options *o, lac_error
     return LAC_OK;
 }
 
-/* Dense up to the prefix behind which losa was measured to pay, losa in contexts that pass it. */
+/* Always dense: losa is faster behind long prefixes, but was measured to lose answers. */
 static const char *choose_auto(const laci_prefix_model *model, char *reason, size_t size)
 {
     const size_t from = laci_auto_prefix(model->family);
-    const bool is_long = from < model->n_ctx;
-    if (from == SIZE_MAX)
-        (void)snprintf(reason, size, "auto: losa was not measured on %s models", model->family);
+    if (from >= model->n_ctx)
+        (void)snprintf(reason, size, "auto: reads the whole key cache");
     else
-        (void)snprintf(reason, size, "auto: a context of %zu, and losa pays behind more than %zu",
-                       model->n_ctx, from);
-    return is_long ? "losa" : "dense";
+        (void)snprintf(reason, size,
+                       "auto: reads the whole key cache; losa is faster behind more than %zu, at a "
+                       "cost in answers",
+                       from);
+    return "dense";
 }
 
 lac_status laci_prefix_choose(laci_prefix *out, const char *request, const lac_sparse_options *opt,
@@ -161,8 +162,6 @@ lac_status laci_prefix_choose(laci_prefix *out, const char *request, const lac_s
     lac_status st = check_numbers(opt ? opt : &none, err);
     if (!st) st = resolve(&p, opt ? opt : &none, err);
     if (st) return st;
-    const size_t from = is_auto ? laci_auto_prefix(model->family) : 0;
-    if (is_auto && !(opt && opt->min_prefix) && p.min_prefix < from) p.min_prefix = from;
     (void)snprintf(reason, reason_size, "%s", why);
     *out = p;
     return LAC_OK;

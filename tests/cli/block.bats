@@ -87,13 +87,13 @@ keys() {
     grep -q '"union_inflation":null,"bytes_read":null' "$SCRATCH/out" || show "not null"
 }
 
-@test "auto reads everything in a short context and says why" {
+@test "auto reads everything and says what would be faster" {
     lacuna run -m "$BLOCKWISE" -p "Once" -n 8
     expect_ok
-    [[ $ERR == *"sparse dense (auto: a context of 16, and losa pays behind more than 8192)"* ]] || show "no reason"
+    [[ $ERR == *"sparse dense (auto: reads the whole key cache)"* ]] || show "no reason"
     lacuna run -m "$BLOCKWISE" -p "Once" -n 8 -c 9000
     expect_ok
-    [[ $ERR == *"sparse losa (auto: a context of 9000"* ]] || show "not losa"
+    [[ $ERR == *"sparse dense (auto: reads the whole key cache; losa is faster behind more than 8192"* ]] || show "no hint"
 }
 
 @test "another block length is refused with both numbers" {
