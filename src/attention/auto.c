@@ -21,9 +21,7 @@ static size_t find(const threshold *table, size_t n, const char *family)
  * gain (arXiv 2509.24014). */
 size_t laci_auto_crossover(const char *family)
 {
-    static const threshold table[] = { { "llada", 8192 },
-                                       { "dream", 8192 },
-                                       { "lacuna", 16384 } };
+    static const threshold table[] = { { "llada", 8192 }, { "dream", 8192 }, { "lacuna", 16384 } };
     return find(table, sizeof table / sizeof *table, family);
 }
 
