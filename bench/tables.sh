@@ -156,6 +156,17 @@ table_generate() {
         }'
 }
 
+table_long() {
+    table long.csv '
+        BEGIN { done = 0 }
+        {
+            if (!done++) head("positions|density|dense layer, s|measuring|sparse|peak memory, GiB")
+            printf "| %s | %s | %.1f | %.1f | %.1f | %s |\n", c("ctx"), percent(c("density")),
+                c("ms_dense_step") / c("layers") / 1e3, (c("ms_dense_step") + c("ms_pattern")) / c("layers") / 1e3,
+                c("ms_sparse_step") / c("layers") / 1e3, c("peak_gib")
+        }'
+}
+
 # ---------------------------------------------------------------- quality
 
 # Columns every table of an evaluation has; FILE, and a condition on its rows.

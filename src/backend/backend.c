@@ -220,10 +220,6 @@ lac_status laci_pages_new_i8(laci_backend *be, const laci_kv *kv, size_t page, l
                              lac_error *err)
 {
     const lac_status st = check_page(page, err);
-    if (!st && !be->ops->pages_new_i8)
-        return laci_fail(err, LAC_EUNSUPPORTED, 0,
-                         "page bounds in int8: %s keeps them in the type of the keys",
-                         laci_backend_name(be));
     return st ? st : be->ops->pages_new_i8(be, kv, page, out, err);
 }
 

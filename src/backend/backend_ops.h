@@ -51,7 +51,7 @@ typedef struct {
     lac_status (*pages_new)(laci_backend *be, const laci_kv *kv, size_t page, laci_pages *out,
                             lac_error *err);
     lac_status (*pages_new_i8)(laci_backend *be, const laci_kv *kv, size_t page, laci_pages *out,
-                               lac_error *err); /* NULL = the device has none */
+                               lac_error *err); /* EUNSUPPORTED where there are none */
     void (*page_bounds)(laci_backend *be, const laci_kv *kv, const laci_pages *pages, size_t batch,
                         size_t from, size_t n_keys);
     void (*select_pages)(laci_backend *be, const laci_page_query *query,

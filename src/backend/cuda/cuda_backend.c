@@ -534,6 +534,7 @@ static const laci_backend_ops cuda_ops = {
     .guide = cuda_guide,
     .choose = laci_cuda_choose,
     .pages_new = laci_cuda_pages_new,
+    .pages_new_i8 = laci_cuda_pages_new_i8,
     .page_bounds = laci_cuda_page_bounds,
     .select_pages = laci_cuda_select_pages,
     .top_k = laci_cuda_top_k,

@@ -27,6 +27,15 @@ lac_status laci_cuda_pages_new(laci_backend *be, const laci_kv *kv, size_t page,
     return st;
 }
 
+lac_status laci_cuda_pages_new_i8(laci_backend *be, const laci_kv *kv, size_t page, laci_pages *out,
+                                  lac_error *err)
+{
+    (void)kv, (void)page, (void)out;
+    return laci_fail(err, LAC_EUNSUPPORTED, 0,
+                     "page bounds in int8: %s keeps them in the type of the keys",
+                     laci_backend_name(be));
+}
+
 void laci_cuda_page_bounds(laci_backend *be, const laci_kv *kv, const laci_pages *pages,
                            size_t batch, size_t from, size_t n_keys)
 {

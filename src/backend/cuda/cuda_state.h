@@ -112,6 +112,8 @@ void laci_cuda_merge(laci_backend *be, laci_buf *out, laci_buf *lse, const laci_
                      size_t d_head);
 lac_status laci_cuda_pages_new(laci_backend *be, const laci_kv *kv, size_t page, laci_pages *out,
                                lac_error *err);
+lac_status laci_cuda_pages_new_i8(laci_backend *be, const laci_kv *kv, size_t page, laci_pages *out,
+                                  lac_error *err);
 void laci_cuda_page_bounds(laci_backend *be, const laci_kv *kv, const laci_pages *pages,
                            size_t batch, size_t from, size_t n_keys);
 void laci_cuda_select_pages(laci_backend *be, const laci_page_query *query,
