@@ -6,6 +6,8 @@ set -eu
 cd "$(dirname "$0")/.."
 lacuna=${1:-build/release/lacuna}
 folder=${2:-bench/results}
+rows=$(mktemp)
+trap 'rm -f "$rows"' EXIT
 levels=${LEVELS:-"amx avx512_bf16 avx512 avx2"}
 
 # Appends the rows of one run at one level, and the header if the file is new.
@@ -13,9 +15,9 @@ row() { # FILE LEVEL ARGUMENTS...
     file=$folder/$1.csv
     level=$2
     shift 2
-    LAC_ISA=$level "$lacuna" bench "$@" --csv -q >/tmp/lacuna_rows.$$
-    [ -s "$file" ] || head -n 1 /tmp/lacuna_rows.$$ >"$file"
-    tail -n +2 /tmp/lacuna_rows.$$ >>"$file"
+    LAC_ISA=$level "$lacuna" bench "$@" --csv -q >"$rows"
+    [ -s "$file" ] || head -n 1 "$rows" >"$file"
+    tail -n +2 "$rows" >>"$file"
 }
 
 for name in peak attn decode gemm step; do rm -f "$folder/$name.csv"; done
@@ -48,4 +50,3 @@ done
 for level in amx avx512_bf16; do
     row step "$level" step --shape llada-8b --layers 1 --ctx 4096 -t 2 --repeat 2
 done
-rm -f /tmp/lacuna_rows.$$

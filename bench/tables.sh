@@ -288,23 +288,25 @@ table_early_steps() {
         }'
 }
 
-table_domains() {
-    table domains.csv '
-        {
-            if (!(c("from") in seen)) { seen[c("from")] = 1; order[++n] = c("from") }
-            sum[c("from"), c("to")] += c("held_mean"); heads[c("from"), c("to")]++
-        }
+# pivot FILE TITLE BEFORE ROW COLUMN VALUE: means of a column by two others; the columns' titles begin with BEFORE.
+pivot() {
+    table "$1" '
+        function note(list, seen, x) { if (!(x in seen)) { seen[x] = 1; list[++list[0]] = x } }
+        { note(row, is_row, c("'"$4"'")); note(col, is_col, c("'"$5"'"))
+          sum[c("'"$4"'"), c("'"$5"'")] += c("'"$6"'"); n[c("'"$4"'"), c("'"$5"'")]++ }
         END {
-            titles = "pattern of"
-            for (i = 1; i <= n; i++) titles = titles "|on " order[i]
+            titles = "'"$2"'"
+            for (j = 1; j <= col[0]; j++) titles = titles "|'"$3"' " col[j]
             head(titles)
-            for (i = 1; i <= n; i++) {
-                printf "| %s |", order[i]
-                for (j = 1; j <= n; j++) printf " %.3f |", sum[order[i], order[j]] / heads[order[i], order[j]]
+            for (i = 1; i <= row[0]; i++) {
+                printf "| %s |", row[i]
+                for (j = 1; j <= col[0]; j++) printf " %.3f |", sum[row[i], col[j]] / n[row[i], col[j]]
                 print ""
             }
         }'
 }
+
+table_domains() { pivot domains.csv "pattern of" on from to held_mean; }
 
 # A head is positional where other prompts'"'"' patterns hold 95% of what its own do, on average over all pairs.
 table_domain_heads() {
@@ -322,24 +324,7 @@ table_domain_heads() {
         }'
 }
 
-table_domain_steps() {
-    table domains_steps.csv '
-        {
-            if (!(c("kind") in seen)) { seen[c("kind")] = 1; order[++n] = c("kind") }
-            if (!(c("to") in at)) { at[c("to")] = 1; step[++m] = c("to") }
-            sum[c("kind"), c("to")] += c("held"); count[c("kind"), c("to")]++
-        }
-        END {
-            titles = "pattern of step 6"
-            for (j = 1; j <= m; j++) titles = titles "|at step " step[j]
-            head(titles)
-            for (i = 1; i <= n; i++) {
-                printf "| %s |", order[i]
-                for (j = 1; j <= m; j++) printf " %.3f |", sum[order[i], step[j]] / count[order[i], step[j]]
-                print ""
-            }
-        }'
-}
+table_domain_steps() { pivot domains_steps.csv "pattern of step 6" "at step" kind to held; }
 
 # ---------------------------------------------------------------- documents
 
