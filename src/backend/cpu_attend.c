@@ -10,8 +10,9 @@
 #include "backend/plan_rows.h"
 
 enum {
-    PANELS = 64, /* panels handed to a kernel at once */
-    POOL = 4,    /* gathered panels that may wait among them */
+    PANELS = 64,        /* panels handed to a kernel at once */
+    COLUMN_PANELS = 16, /* panels that the heads of a group read in turn */
+    POOL = 4,           /* gathered panels that may wait among them */
 };
 
 /* ------------------------------------------------------------------ memory of a job */
@@ -425,11 +426,12 @@ void laci_cpu_attend(laci_backend *be, const laci_plan *plan, const laci_attenti
 
 /* ------------------------------------------------------------------ columns and merging */
 
-/* One group of queries of one head: probabilities of all keys, `PANELS` panels at a time. */
-static void columns_of_group(const cpu_backend *cpu, const laci_attention *a, const tile_job *job,
-                             float *sums)
+/* Probabilities of keys [first, end), at most COLUMN_PANELS panels, of one group of queries of one
+ * head, into sums[end - first]. */
+static void columns_of_head(const cpu_backend *cpu, const laci_attention *a, const tile_job *job,
+                            size_t first, size_t end, float *sums)
 {
-    const size_t d = a->kv->d_head, n = job->end - job->begin, n_keys = keys_of(a, job->batch);
+    const size_t d = a->kv->d_head, n = job->end - job->begin;
     const size_t kv_head = job->head * a->kv->n_kv_heads / a->n_heads;
     const size_t k_bytes = laci_k_panel_bytes(cpu->base.act, d);
     const char *k = kv_panels(&cpu->base, a->kv, LACI_KEYS, job->batch, kv_head);
@@ -437,25 +439,44 @@ static void columns_of_group(const cpu_backend *cpu, const laci_attention *a, co
     const size_t words = (a->n_k + LACI_PANEL - 1) / LACI_PANEL;
     const float *lse = floats(a->lse, (job->batch * a->n_heads + job->head) * a->n_q + job->begin);
     workspace w;
-    float padded[LACI_PANEL];
+    laci_panel panels[COLUMN_PANELS];
+    float padded[COLUMN_PANELS * LACI_PANEL] = { 0 };
+    size_t n_panels = 0;
     (void)carve(&w, scratch_of(cpu), d, 0, 0);
     begin_tile(cpu, &w, a, job);
     for (size_t i = 0; i < n; i++)
         w.lse[i] = lse[i] * 1.44269504088896341f;
-    memset(sums, 0, a->n_k * sizeof *sums);
-    for (size_t first = 0; first < n_keys; first += LACI_PANEL) {
-        const size_t at = first / LACI_PANEL;
-        const size_t left = n_keys - first < LACI_PANEL ? n_keys - first : LACI_PANEL;
-        const uint64_t held = left < LACI_PANEL ? (UINT64_C(1) << left) - 1 : UINT64_MAX;
+    for (size_t key = first; key < end; key += LACI_PANEL) {
+        const size_t at = key / LACI_PANEL;
+        const uint64_t held =
+            end - key < LACI_PANEL ? (UINT64_C(1) << (end - key)) - 1 : UINT64_MAX;
         const uint64_t valid = a->valid ? a->valid[job->batch * words + at] : UINT64_MAX;
-        const laci_panel panel = { k + at * k_bytes, v, held & valid, (uint32_t)first, NULL };
-        memset(padded, 0, sizeof padded);
-        if (cpu->base.act == LACI_BF16)
-            cpu->kernels.column_mass_bf16(&w.tile, &panel, 1, w.lse, padded);
-        else
-            cpu->kernels.column_mass_f32(&w.tile, &panel, 1, w.lse, padded);
-        for (size_t j = 0; j < left; j++)
-            sums[first + j] = padded[j] / (float)n;
+        panels[n_panels++] = (laci_panel){ k + at * k_bytes, v, held & valid, (uint32_t)key, NULL };
+    }
+    if (cpu->base.act == LACI_BF16)
+        cpu->kernels.column_mass_bf16(&w.tile, panels, n_panels, w.lse, padded);
+    else
+        cpu->kernels.column_mass_f32(&w.tile, panels, n_panels, w.lse, padded);
+    for (size_t i = 0; i < end - first; i++)
+        sums[i] = padded[i] / (float)n;
+}
+
+/* All keys, for the heads that share them: some panels at a time, which the heads read in turn
+ * while they are near. `out` is of the first head; the next one's is `stride` further. */
+static void columns_of_heads(const cpu_backend *cpu, const laci_attention *a, const tile_job *whole,
+                             float *out, size_t stride)
+{
+    const size_t n_keys = keys_of(a, whole->batch), chunk = (size_t)COLUMN_PANELS * LACI_PANEL;
+    for (size_t h = 0; h < whole->n_heads; h++)
+        memset(out + h * stride + n_keys, 0, (a->n_k - n_keys) * sizeof *out);
+    for (size_t first = 0; first < n_keys; first += chunk) {
+        const size_t end = first + chunk < n_keys ? first + chunk : n_keys;
+        for (size_t h = 0; h < whole->n_heads; h++) {
+            tile_job job = *whole;
+            job.head += h;
+            job.n_heads = 1;
+            columns_of_head(cpu, a, &job, first, end, out + h * stride + first);
+        }
     }
 }
 
@@ -463,16 +484,17 @@ void laci_cpu_column_mass(laci_backend *be, const laci_attention *a, size_t q_gr
                           size_t n_groups, laci_buf *out)
 {
     const cpu_backend *cpu = cpu_of(be);
-    const size_t n_heads = (a->n_batch ? a->n_batch : 1) * a->n_heads;
+    const size_t n_batch = a->n_batch ? a->n_batch : 1, heads = a->n_heads / a->kv->n_kv_heads;
 #pragma omp parallel for schedule(dynamic) num_threads(be->n_threads)
-    for (size_t i = 0; i < n_heads * n_groups; i++) {
-        const size_t head = i / n_groups, begin = (first + i % n_groups) * q_group;
+    for (size_t i = 0; i < n_batch * a->kv->n_kv_heads * n_groups; i++) {
+        const size_t head = i / n_groups * heads, begin = (first + i % n_groups) * q_group;
         const tile_job job = { .batch = head / a->n_heads,
                                .head = head % a->n_heads,
-                               .n_heads = 1,
+                               .n_heads = heads,
                                .begin = begin,
                                .end = begin + q_group < a->n_q ? begin + q_group : a->n_q };
-        columns_of_group(cpu, a, &job, floats(out, i * a->n_k));
+        columns_of_heads(cpu, a, &job, floats(out, (head * n_groups + i % n_groups) * a->n_k),
+                         n_groups * a->n_k);
     }
 }
 

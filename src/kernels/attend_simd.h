@@ -585,20 +585,23 @@ static void attend(laci_tile *tile, laci_dtype dtype, const laci_panel *panels, 
 
 /* ------------------------------------------------------------------ probability by key */
 
-/* Adds the probabilities of n_rows rows whose raw scores are in memory. */
-static void add_columns(run *r, const laci_panel *panel, size_t row, size_t n_rows,
+/* Adds the probabilities of n_rows rows whose raw scores [n_rows][64] are in memory. */
+static void add_columns(run *r, const laci_panel *panel, float *scores, size_t row, size_t n_rows,
                         const float *lse, float *sums)
 {
     const vec scale = v_set1(r->tile->scale);
-    for (size_t i = 0; i < n_rows; i++) {
-        float *scores = r->scores + i * PANEL;
+    vec sum[PANEL / LANES];
+    UNROLL for (size_t j = 0; j < PANEL / LANES; j++) sum[j] = v_load(sums + j * LANES);
+    for (size_t i = 0; i < n_rows; i++, scores += PANEL) {
         if (lse[row + i] == -INFINITY) continue;
         if (r->masked) mask_row(r, panel, row + i, scores);
-        for (size_t j = 0; j < PANEL; j += LANES) {
-            const vec t = v_fms(v_load(scores + j), scale, v_set1(lse[row + i]));
-            v_store(sums + j, v_add(v_load(sums + j), exp2_negative(t, r->precise)));
+        UNROLL for (size_t j = 0; j < PANEL / LANES; j++)
+        {
+            const vec t = v_fms(v_load(scores + j * LANES), scale, v_set1(lse[row + i]));
+            sum[j] = v_add(sum[j], exp2_negative(t, r->precise));
         }
     }
+    UNROLL for (size_t j = 0; j < PANEL / LANES; j++) v_store(sums + j * LANES, sum[j]);
 }
 
 static void columns_of_panel(run *r, const laci_panel *panel, const float *lse, float *sums)
@@ -606,7 +609,7 @@ static void columns_of_panel(run *r, const laci_panel *panel, const float *lse, 
     for (size_t row = 0, n; row < r->tile->n_rows; row += n) {
         n = tile_rows(row, r->tile->n_rows);
         ROW_CASES(DOT)
-        add_columns(r, panel, row, n, lse, sums);
+        add_columns(r, panel, r->scores, row, n, lse, sums);
     }
 }
 

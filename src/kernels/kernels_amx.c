@@ -68,7 +68,8 @@ static const struct {
                   .row_bytes = { 64, 64, 64, 64, 64, 64, 64, 64 },
                   .rows = { T, T, T, T, T, T, T, T } };
 
-static void begin_amx(amx *a, laci_tile *tile)
+/* Whole tiles of queries, and room for what is made of them. */
+static void begin_rows(amx *a, laci_tile *tile)
 {
     const size_t words = tile->d / 2, n_rows = (tile->n_rows + T - 1) / T * T;
     float *at = tile->scratch;
@@ -93,6 +94,12 @@ static void begin_amx(amx *a, laci_tile *tile)
             memcpy(q + row * a->q_words, (const uint16_t *)tile->q + row * tile->d, tile->d * 2);
         a->q = q;
     }
+}
+
+static void begin_amx(amx *a, laci_tile *tile)
+{
+    const size_t n_rows = (tile->n_rows + T - 1) / T * T;
+    begin_rows(a, tile);
     if (tile->n_rows == n_rows) return;
     /* The rows of the last tile that are not the caller's must not be written. */
     const size_t last = a->r.last_row = n_rows - T;
@@ -414,12 +421,42 @@ static void attend_amx(laci_tile *tile, const laci_panel *panels, size_t n)
     _tile_release();
 }
 
+/* ------------------------------------------------------------------ probability by key */
+
+static void column_mass_amx(const laci_tile *tile, const laci_panel *panels, size_t n,
+                            const float *lse, float *sums)
+{
+    amx a;
+    laci_tile rows = *tile;
+    block none = { .n_rows = 0 };
+    _tile_loadconfig(&tile_config);
+    begin_rows(&a, &rows);
+    a.ahead[0].left = a.ahead[1].left = a.n_more = 0;
+    for (size_t i = 0; i < n; i++) {
+        copy_tail(&a, panels[i].k);
+        a.r.masked = is_masked(&a.r, &panels[i]);
+        for (size_t row = 0; row < tile->n_rows; row += BLOCK) {
+            block b = { .panel = &panels[i],
+                        .scores = a.scores[0],
+                        .row = row,
+                        .n_rows = tile->n_rows - row < BLOCK ? tile->n_rows - row : BLOCK };
+            if (b.n_rows > T)
+                score_two(&a, &b, &none);
+            else
+                score_one(&a, &b, &none);
+            add_columns(&a.r, &panels[i], b.scores, row, b.n_rows, lse, sums + i * PANEL);
+        }
+    }
+    _tile_release();
+}
+
 #include "kernels/select_amx.h"
 
 void laci_kernels_fill_amx(laci_kernels *table)
 {
     table->page_scores_bf16 = page_scores_amx;
     table->attend_bf16 = attend_amx;
+    table->column_mass_bf16 = column_mass_amx;
     (void)attend_bf16; /* the plain AVX-512 BF16 forms of the shared header */
     (void)column_mass_bf16;
 }
