@@ -135,13 +135,13 @@ static size_t free_slot(const reader *r)
     return slot;
 }
 
-/* A free slot of the pool, zeroed: lanes that are not filled must hold numbers. */
+/* A free slot of the pool. Whoever fills it fills all its lanes: those that do not count must hold
+ * numbers too. */
 static size_t take_slot(reader *r)
 {
     if (free_slot(r) == POOL) flush(r);
     const size_t slot = free_slot(r);
     r->taken[slot] = true;
-    memset(slot_of(r, slot).k, 0, r->k_bytes + r->v_bytes);
     return slot;
 }
 
@@ -151,10 +151,23 @@ static void push_slot(reader *r, size_t slot, uint64_t lanes)
     push(r, (laci_panel){ g.k, g.v, lanes, 0, r->positions[slot] });
 }
 
+/* Copies a group of 16 keys to the next lanes of the open slot. */
+static void copy_group(reader *r, size_t group)
+{
+    const laci_gather to = slot_of(r, r->open);
+    r->cpu->kernels.gather_group(&to, r->n_groups, group);
+    for (size_t j = 0; j < 16; j++)
+        r->positions[r->open][r->n_groups * 16 + j] = (uint32_t)(group * 16 + j);
+    r->n_groups++;
+}
+
+/* Hands over the open slot; lanes that are left repeat the last group and do not count. */
 static void close_groups(reader *r)
 {
     if (r->open == POOL) return;
     const size_t slot = r->open;
+    while (r->n_groups < LACI_PANEL / 16)
+        copy_group(r, r->positions[slot][r->n_groups * 16 - 1] / 16);
     r->open = POOL;
     push_slot(r, slot, r->open_lanes);
 }
@@ -167,15 +180,11 @@ static void read_group(reader *r, size_t first, size_t end)
         r->n_groups = 0;
         r->open_lanes = 0;
     }
-    const size_t group = first / 16;
-    const laci_gather to = slot_of(r, r->open);
-    r->cpu->kernels.gather_group(&to, r->n_groups, group);
-    const uint64_t word = valid_word(r, first / LACI_PANEL) >> (group * 16 % LACI_PANEL);
+    const uint64_t word = valid_word(r, first / LACI_PANEL) >> (first / 16 * 16 % LACI_PANEL);
     const uint64_t wanted = ((1u << (end - first)) - 1u) << (first % 16);
     r->open_lanes |= (word & wanted) << (r->n_groups * 16);
-    for (size_t j = 0; j < 16; j++)
-        r->positions[r->open][r->n_groups * 16 + j] = (uint32_t)(group * 16 + j);
-    if (++r->n_groups == LACI_PANEL / 16) close_groups(r);
+    copy_group(r, first / 16);
+    if (r->n_groups == LACI_PANEL / 16) close_groups(r);
 }
 
 static void close_keys(reader *r)
@@ -183,13 +192,13 @@ static void close_keys(reader *r)
     if (!r->n_keys) return;
     const size_t slot = take_slot(r);
     const laci_gather to = slot_of(r, slot);
-    r->cpu->kernels.gather_keys(&to, r->keys, r->n_keys);
     uint64_t lanes = 0;
-    for (size_t j = 0; j < LACI_PANEL; j++) {
-        const uint32_t key = j < r->n_keys ? r->keys[j] : 0;
-        r->positions[slot][j] = key;
-        if (j < r->n_keys) lanes |= (valid_word(r, key / LACI_PANEL) >> key % LACI_PANEL & 1) << j;
-    }
+    for (size_t j = 0; j < r->n_keys; j++)
+        lanes |= (valid_word(r, r->keys[j] / LACI_PANEL) >> r->keys[j] % LACI_PANEL & 1) << j;
+    for (size_t j = r->n_keys; j < LACI_PANEL; j++)
+        r->keys[j] = r->keys[j - 1]; /* a number that does not count */
+    r->cpu->kernels.gather_keys(&to, r->keys, LACI_PANEL);
+    memcpy(r->positions[slot], r->keys, sizeof r->keys);
     r->n_keys = 0;
     push_slot(r, slot, lanes);
 }

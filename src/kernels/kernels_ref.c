@@ -127,37 +127,57 @@ static void pack_v_bf16(void *panel, const float *x, size_t stride, size_t lane,
             to[v_half(c, lane + j, d16)] = c < d ? laci_f32_to_bf16(x[j * stride + c]) : 0;
 }
 
-static void gather_key(const laci_gather *to, size_t lane, size_t key)
+/* The panels of a head that hold a key, as words: of K rows of 64 keys, of V rows of d16 channels.
+ */
+typedef struct {
+    const uint32_t *k, *v;
+} words_of_key;
+
+static words_of_key find_panels(const laci_gather *to, size_t key)
+{
+    const size_t at = key / LACI_PANEL;
+    const char *k = to->k_from, *v = to->v_from;
+    return (words_of_key){
+        (const uint32_t *)(const void *)(k + at * laci_k_panel_bytes(to->dtype, to->d)),
+        (const uint32_t *)(const void *)(v + at * laci_v_panel_bytes(to->dtype, to->d))
+    };
+}
+
+/* Copies one half of each of n words: the high one if the number of 16 keys is odd (see v_half). */
+static void copy_halves(uint32_t *to, size_t group, const uint32_t *from, size_t from_group,
+                        size_t n)
+{
+    const unsigned up = group % 2 * 16, down = from_group % 2 * 16;
+    const uint32_t others = up ? 0xffffu : 0xffff0000u;
+    for (size_t i = 0; i < n; i++)
+        to[i] = (to[i] & others) | (from[i] >> down & 0xffffu) << up;
+}
+
+/* n neighbouring keys, all of one group of 16, to lanes from `lane` on, also of one group. */
+static void gather_neighbours(const laci_gather *to, size_t lane, size_t key, size_t n)
 {
     const size_t d = to->d, d16 = laci_d16(d), j = key % LACI_PANEL;
-    const char *k = (const char *)to->k_from + key / LACI_PANEL * laci_k_panel_bytes(to->dtype, d);
-    const char *v = (const char *)to->v_from + key / LACI_PANEL * laci_v_panel_bytes(to->dtype, d);
-    if (to->dtype == LACI_F32) {
-        for (size_t c = 0; c < d; c++)
-            ((float *)to->k)[c * LACI_PANEL + lane] =
-                ((const float *)(const void *)k)[c * LACI_PANEL + j];
-        for (size_t c = 0; c < d16; c++)
-            ((float *)to->v)[lane * d16 + c] = ((const float *)(const void *)v)[j * d16 + c];
-    } else {
-        for (size_t c = 0; c < d; c++)
-            ((uint16_t *)to->k)[k_half(c, lane)] =
-                ((const uint16_t *)(const void *)k)[k_half(c, j)];
-        for (size_t c = 0; c < d16; c++)
-            ((uint16_t *)to->v)[v_half(c, lane, d16)] =
-                ((const uint16_t *)(const void *)v)[v_half(c, j, d16)];
-    }
+    const bool is_f32 = to->dtype == LACI_F32;
+    const words_of_key from = find_panels(to, key);
+    uint32_t *k = to->k, *v = to->v;
+    for (size_t row = 0; row < (is_f32 ? d : d / 2); row++)
+        memcpy(k + row * LACI_PANEL + lane, from.k + row * LACI_PANEL + j, n * sizeof *k);
+    if (is_f32)
+        memcpy(v + lane * d16, from.v + j * d16, n * d16 * sizeof *v);
+    else
+        copy_halves(v + (lane / 32 * 16 + lane % 16) * d16, lane / 16,
+                    from.v + (j / 32 * 16 + j % 16) * d16, j / 16, n * d16);
 }
 
 static void gather_group(const laci_gather *to, size_t group, size_t from)
 {
-    for (size_t j = 0; j < 16; j++)
-        gather_key(to, group * 16 + j, from * 16 + j);
+    gather_neighbours(to, group * 16, from * 16, 16);
 }
 
 static void gather_keys(const laci_gather *to, const uint32_t *keys, size_t n)
 {
     for (size_t j = 0; j < n; j++)
-        gather_key(to, j, keys[j]);
+        gather_neighbours(to, j, keys[j], 1);
 }
 
 /* ------------------------------------------------------------------ attention: the recurrence */
