@@ -24,6 +24,7 @@ typedef struct {
     laci_id_lists lists; /* selected ids; memory owned by the host array */
     int step_read;       /* step of the block in which it last read everything */
     int tokens_read;     /* n_tokens then */
+    int step_chosen;     /* in which pages were last chosen; -1 = none are */
 } laci_block_layer;
 
 /* Of one sequence. */
@@ -36,6 +37,7 @@ struct laci_block_state {
     laci_block_layer *layer; /* [n_layers] */
     int32_t *last_ids;       /* [block] input of the step before */
     bool *is_new;            /* [block] ids that differ from it */
+    bool *chosen_for;        /* [n_layers, block] rows the pages of a layer were chosen for */
     int step, n_tokens;      /* of the active block: steps run, ids that changed */
 };
 
