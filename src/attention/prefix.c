@@ -92,6 +92,8 @@ static lac_status check_numbers(const lac_sparse_options *o, lac_error *err)
         return laci_fail(err, LAC_EINVAL, 0, "unknown drift %d", (int)o->drift);
     if ((unsigned)o->first_step > LAC_FIRST_STEP_SPARSE)
         return laci_fail(err, LAC_EINVAL, 0, "unknown first_step %d", (int)o->first_step);
+    if ((unsigned)o->plan_group > LAC_PLAN_PER_KV)
+        return laci_fail(err, LAC_EINVAL, 0, "unknown plan_group %d", (int)o->plan_group);
     if ((unsigned)o->page_bounds > LAC_BOUNDS_INT8)
         return laci_fail(err, LAC_EINVAL, 0, "unknown page_bounds %d", (int)o->page_bounds);
     return check_counts(o, err);
