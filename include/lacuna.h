@@ -340,8 +340,8 @@ typedef struct {
     lac_drift drift; /* 0 = query */
     lac_first_step first_step;   /* 0 = the policy's own: sparse for quest, dense for all others */
     lac_page_bounds page_bounds; /* 0 = exact */
-    int select_every; /* losa, quest: pages chosen once serve so many steps of a block, rows they
-                         were not chosen for excepted; 0 = 1 */
+    int select_every; /* losa, quest: pages chosen once serve so many steps of a block; above 1 they
+                         are chosen for all its rows, not only those that read them; 0 = 1 */
 } lac_sparse_options;
 
 typedef struct lac_session lac_session;

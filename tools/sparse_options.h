@@ -104,8 +104,8 @@ enum { SPARSE_MAX_KEYS = 1 << 24 };
       "how keys are chosen: pages, by a bound of their scores; columns or blocks, by mass in the "\
       "block's first step (default: the policy's)" },                                             \
     { ARGS_INT, "select-every", 0, "N", AT(field.select_every), 1, SPARSE_MAX_KEYS, NULL,         \
-      "pages chosen once serve so many steps of a block, unless a row reads that they were not "  \
-      "chosen for (default 1)" },                                                                 \
+      "pages chosen once serve so many steps of a block; above 1 they are chosen for all its "    \
+      "rows (default 1)" },                                                                       \
     { ARGS_TEXT, "sparse-first-layers", 0, "N", AT(field.first_layers), 0, 0, NULL,               \
       "layers that always read everything (default 0)" },                                         \
     { ARGS_TEXT, "min-prefix", 0, "N", AT(field.min_prefix), 0, 0, NULL,                          \

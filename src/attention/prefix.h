@@ -31,7 +31,8 @@ typedef struct {
     bool per_head;        /* pages, blocks: a list for each query head, not each KV head */
     bool pooled;          /* pages: the rows of a list choose together, by the sum over rows of the
                              softmax of their bounds; else each its own, and all read the union */
-    int select_every;     /* pages: steps a list serves the rows it was made for, at least 1 */
+    int select_every;     /* pages: steps a list serves, at least 1. 1: it is made for the active
+                             rows; above, for all rows of the block */
     bool dense_first;     /* the first step of a block reads everything */
     bool by_hidden;       /* rows move by the layer's input, else by their queries */
     double budget;        /* keys of a row: a count, or below 1 a share of the prefix */

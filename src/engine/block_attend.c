@@ -398,30 +398,20 @@ static void put_active(const laci_block_run_state *c, const laci_block_layer *ke
     laci_backend_scatter_rows(be, act, m->active_q, m->active, n_active, width, kept->q);
 }
 
-/* Whether the layer's pages, chosen in an earlier step, still serve: they were chosen for all rows
- * that are active now, and not too long ago. */
-static bool pages_serve(const laci_block_run_state *c, const laci_block_layer *own, size_t n_active)
-{
-    const bool *chosen_for = c->seq->chosen_for + c->layer * c->m->block;
-    if (own->step_chosen < 0 || c->seq->step - own->step_chosen >= c->m->how.select_every)
-        return false;
-    for (size_t i = 0; i < n_active; i++)
-        if (!chosen_for[c->m->active[i]]) return false;
-    return true;
-}
-
-/* Pages for the active rows, whose queries are `q`. */
+/* Pages for the active rows, whose queries are `q`, unless those of an earlier step still serve. What
+ * shall serve later steps is chosen for all rows of the block: others will be active then. */
 static void choose_pages(const laci_block_run_state *c, laci_block_layer *own, const laci_buf *q,
                          size_t n_active)
 {
-    laci_block_memory *m = c->m;
-    bool *chosen_for = c->seq->chosen_for + c->layer * m->block;
+    const laci_block_memory *m = c->m;
+    const int every = m->how.select_every, step = c->seq->step;
+    if (own->step_chosen >= 0 && step - own->step_chosen < every) return;
     const uint32_t n_keys = (uint32_t)c->first;
     const size_t n_pages = laci_prefix_budget(&m->how, c->first, m->how.page);
-    const laci_page_query query = { .q = q,
+    const laci_page_query query = { .q = every > 1 ? m->q : q,
                                     .pages = &c->seq->pages[c->layer],
                                     .n_batch = 1,
-                                    .n_q = n_active,
+                                    .n_q = every > 1 ? c->n_pass : n_active,
                                     .n_heads = n_heads_of(c),
                                     .n_keys = &n_keys,
                                     .budget = { n_pages, n_pages > 1, n_pages > 2 },
@@ -429,10 +419,7 @@ static void choose_pages(const laci_block_run_state *c, laci_block_layer *own, c
                                     .scale = 1 / sqrtf((float)c->run.config->d_head),
                                     .per_head = m->how.per_head };
     laci_backend_select_pages(c->run.s->be, &query, &own->lists);
-    memset(chosen_for, 0, c->n_pass * sizeof *chosen_for);
-    for (size_t i = 0; i < n_active; i++)
-        chosen_for[m->active[i]] = true;
-    own->step_chosen = c->seq->step;
+    own->step_chosen = step;
 }
 
 /* The rows in m->active read what is selected for them. */
@@ -451,8 +438,7 @@ static lac_status read_some(const laci_block_run_state *c, size_t n_active, lac_
         laci_backend_gather_rows(be, laci_backend_act(be), c->m->q, m->active, n_active,
                                  width_of(c), m->active_q);
     const laci_buf *q = is_all ? c->m->q : m->active_q;
-    if (m->how.selector == LACI_SELECT_PAGES && !pages_serve(c, own, n_active))
-        choose_pages(c, own, q, n_active);
+    if (m->how.selector == LACI_SELECT_PAGES) choose_pages(c, own, q, n_active);
     lac_status st = write_plan(c, &own->lists, n_active, k_block, err);
     if (st) return st;
     const partial p = { .q = q,

@@ -94,7 +94,6 @@ static size_t carve_own(laci_block_state *m, char *base, const sizes *z)
     if (!m) m = &scratch;
     CARVE(last_ids, z->block);
     CARVE(is_new, z->block);
-    CARVE(chosen_for, z->n_layers * z->block);
     CARVE(layer, z->n_layers);
     if (base) memset(m->layer, 0, z->n_layers * sizeof *m->layer);
     for (size_t i = 0; i < z->n_list_sets; i++) {

@@ -37,7 +37,6 @@ struct laci_block_state {
     laci_block_layer *layer; /* [n_layers] */
     int32_t *last_ids;       /* [block] input of the step before */
     bool *is_new;            /* [block] ids that differ from it */
-    bool *chosen_for;        /* [n_layers, block] rows the pages of a layer were chosen for */
     int step, n_tokens;      /* of the active block: steps run, ids that changed */
 };
 

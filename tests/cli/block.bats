@@ -153,7 +153,7 @@ keys() {
     done
 }
 
-@test "rows that choose pages together read the budget, and seldom less often the bounds" {
+@test "rows that choose pages together read the budget; pages that serve longer save bounds" {
     eval_quest() {
         lacuna eval -m "$BLOCKWISE" --tasks kv --ctx 512 --samples 2 --sparse quest --budget 64 \
             --min-prefix 0 --seed 1 --json -q -t 1 "$@"

@@ -30,7 +30,7 @@ class Policy:
     refresh_tokens: int = 0  # or after so many new ids
     plan_group: str = ""     # quest, losa: rows choose pages together, for "kv" or "head"; else each
                              # its own, and the rows of a key head read the union
-    select_every: int = 1    # quest, losa: steps for which pages serve the rows they were chosen for
+    select_every: int = 1    # quest, losa: steps that pages serve; above 1, chosen for all rows
 
 
 def split(a, b):
@@ -182,7 +182,7 @@ class Memory:
     def __init__(self):
         self.o = self.lse = self.ref = self.lists = None
         self.step = self.tokens = 0  # when it last read everything
-        self.rows, self.chosen = [], -1  # whom `lists` were chosen for, and when
+        self.chosen = None           # when `lists` were chosen, by bounds
 
 
 class Block:
@@ -237,9 +237,10 @@ class Block:
             rows = self.active_rows(moved, m)
         if not rows:
             return (m.o, m.lse), ([], [])
-        serves = self.step - m.chosen < p.select_every and m.chosen >= 0 and set(rows) <= set(m.rows)
+        serves = m.chosen is not None and self.step < m.chosen + p.select_every
         if p.name not in ("mage", "sparsed") and not serves:
-            m.lists, m.rows, m.chosen = bound_pages(q[rows], k, p), rows, self.step
+            m.lists = bound_pages(q if p.select_every > 1 else q[rows], k, p)
+            m.chosen = self.step
         lists = m.lists
         mask = mask_of(lists, 1 if p.name == "mage" else p.page, n_heads, k.shape[0])
         o, lse = partial(q[rows], k, v, mask)
