@@ -67,8 +67,10 @@ static const args_flag flags[] = {
     { ARGS_TEXT, "selector", 0, "NAME", AT(sparse_text.selector), 0, 0, NULL,
       "how keys are chosen: pages, columns or blocks (default: the policy's)" },
     { ARGS_TEXT, "plan-group", 0, "WHAT", AT(sparse_text.plan_group), 0, 0, NULL,
-      "what blocks are chosen for: head, or kv = the heads that share keys (default: sparsed head, "
-      "others kv)" },
+      "what pages or blocks are chosen for: head, or kv = the heads that share keys (default: "
+      "pages each row, for the union; blocks head in sparsed, else kv)" },
+    { ARGS_INT, "select-every", 0, "N", AT(sparse_text.select_every), 1, SPARSE_MAX_KEYS, NULL,
+      "pages chosen once serve so many steps; above 1 they are chosen for all rows (default 1)" },
     { ARGS_TEXT, "refresh-tokens", 0, "N", AT(sparse_text.refresh_tokens), 0, 0, NULL,
       "read everything again after so many new tokens, 0 = never (default: flashblock 3, others "
       "0)" },

@@ -276,7 +276,8 @@ typedef enum {
 /* How a row's keys in the cache are chosen. */
 typedef enum {
     LAC_SELECTOR_DEFAULT = 0,
-    LAC_SELECTOR_PAGES = 1,   /* quest, losa: pages by an upper bound of their scores, each step */
+    LAC_SELECTOR_PAGES = 1,   /* quest, losa: pages by an upper bound of their scores, each step;
+                                 every row its own, unless plan_group has rows choose together */
     LAC_SELECTOR_COLUMNS = 2, /* mage: single keys by their mass in the block's first step */
     LAC_SELECTOR_BLOCKS = 3,  /* sparsed: pages by their mass in the block's first step */
 } lac_selector;
@@ -311,7 +312,7 @@ typedef struct {
     lac_sparse_score score;
     lac_sparse_ragged ragged;
     lac_sparse_reset reset;
-    lac_plan_group plan_group;     /* 0 = head */
+    lac_plan_group plan_group;     /* 0 = head; behind a key cache the policy's own: see selector */
     lac_switch_mode switch_mode;   /* 0 = fixed */
     lac_refresh_mode refresh_mode; /* 0 = off */
     int window;    /* window, streaming: keys around a query, both sides together; 0 = as many as
@@ -339,6 +340,8 @@ typedef struct {
     lac_drift drift; /* 0 = query */
     lac_first_step first_step;   /* 0 = the policy's own: sparse for quest, dense for all others */
     lac_page_bounds page_bounds; /* 0 = exact */
+    int select_every; /* losa, quest: pages chosen once serve so many steps of a block; above 1 they
+                         are chosen for all its rows, not only those that read them; 0 = 1 */
 } lac_sparse_options;
 
 typedef struct lac_session lac_session;

@@ -225,6 +225,7 @@ static void describe_sparse(const lac_sparse_options *o, char *out, size_t n)
         { "page", o->page },
         { "page-bounds", o->page_bounds },
         { "selector", o->selector },
+        { "select-every", o->select_every },
         { "sparse-first-layers", o->first_layers },
         { "min-prefix", o->min_prefix },
         { "refresh-steps", o->refresh_steps },

@@ -157,6 +157,7 @@ int sparse_flags_read(const sparse_flags *flags, lac_sparse_options *out)
     static const char above_zero[] = "a share above 0 and at most 1";
     lac_sparse_options o = { .window = flags->window,
                              .refreshes = flags->refreshes,
+                             .select_every = flags->select_every,
                              .measure = flags->measure };
     int code = read_share("--skip", flags->skip, true, "a share from 0 to below 1", &o.skip);
     if (code == ARGS_GO_ON)

@@ -18,6 +18,7 @@ typedef struct {
     const char *budget, *active, *page, *selector, *drift, *min_change, *moves_by, *first_step,
         *bounds;
     const char *first_layers, *min_prefix, *refresh_steps, *refresh_tokens;
+    int select_every;
 } sparse_flags;
 
 /* Largest number of keys a flag may name. */
@@ -49,7 +50,8 @@ enum { SPARSE_MAX_KEYS = 1 << 24 };
     { ARGS_TEXT, "refresh", 0, "WHEN", AT(field.refresh), 0, 0, NULL,                             \
       "measure a layer again when sampled queries lose mass: off, auto (default off)" },          \
     { ARGS_TEXT, "plan-group", 0, "WHAT", AT(field.plan_group), 0, 0, NULL,                       \
-      "what has a pattern of its own: head, or kv = the heads that share keys (default head)" },  \
+      "what has a pattern of its own: head, or kv = the heads that share keys (default head; "    \
+      "behind a key cache: pages each row, for the union, blocks head in sparsed, else kv)" },    \
     { ARGS_INT, "window", 0, "N", AT(field.window), 1, SPARSE_MAX_KEYS, NULL,                     \
       "window, streaming: keys around a query, both sides together (default: as many as give "    \
       "the density of --select)" },                                                               \
@@ -101,6 +103,9 @@ enum { SPARSE_MAX_KEYS = 1 << 24 };
     { ARGS_TEXT, "selector", 0, "NAME", AT(field.selector), 0, 0, NULL,                           \
       "how keys are chosen: pages, by a bound of their scores; columns or blocks, by mass in the "\
       "block's first step (default: the policy's)" },                                             \
+    { ARGS_INT, "select-every", 0, "N", AT(field.select_every), 1, SPARSE_MAX_KEYS, NULL,         \
+      "pages chosen once serve so many steps of a block; above 1 they are chosen for all its "    \
+      "rows (default 1)" },                                                                       \
     { ARGS_TEXT, "sparse-first-layers", 0, "N", AT(field.first_layers), 0, 0, NULL,               \
       "layers that always read everything (default 0)" },                                         \
     { ARGS_TEXT, "min-prefix", 0, "N", AT(field.min_prefix), 0, 0, NULL,                          \

@@ -52,6 +52,7 @@ static lac_status check_counts(const lac_sparse_options *o, lac_error *err)
         { "min_prefix", o->min_prefix, MAX_COUNT },
         { "refresh_steps", o->refresh_steps, MAX_COUNT },
         { "refresh_tokens", o->refresh_tokens, MAX_COUNT },
+        { "select_every", o->select_every, MAX_COUNT },
     };
     for (size_t i = 0; i < sizeof counts / sizeof counts[0]; i++)
         if (counts[i].value < -1 || counts[i].value > counts[i].max)
@@ -91,6 +92,8 @@ static lac_status check_numbers(const lac_sparse_options *o, lac_error *err)
         return laci_fail(err, LAC_EINVAL, 0, "unknown drift %d", (int)o->drift);
     if ((unsigned)o->first_step > LAC_FIRST_STEP_SPARSE)
         return laci_fail(err, LAC_EINVAL, 0, "unknown first_step %d", (int)o->first_step);
+    if ((unsigned)o->plan_group > LAC_PLAN_PER_KV)
+        return laci_fail(err, LAC_EINVAL, 0, "unknown plan_group %d", (int)o->plan_group);
     if ((unsigned)o->page_bounds > LAC_BOUNDS_INT8)
         return laci_fail(err, LAC_EINVAL, 0, "unknown page_bounds %d", (int)o->page_bounds);
     return check_counts(o, err);
@@ -100,6 +103,17 @@ static lac_status check_numbers(const lac_sparse_options *o, lac_error *err)
 static int pick(int given, int otherwise)
 {
     return given < 0 ? 0 : given ? given : otherwise;
+}
+
+/* Rows that choose pages each for themselves share a list with all that read the same keys. */
+static void resolve_lists(laci_prefix *p, const lac_sparse_options *o)
+{
+    if (o->plan_group)
+        p->per_head = o->plan_group == LAC_PLAN_PER_HEAD;
+    else if (p->selector == LACI_SELECT_PAGES)
+        p->per_head = false;
+    p->pooled = o->plan_group != 0;
+    p->select_every = o->select_every > 1 ? o->select_every : 1;
 }
 
 static lac_status resolve(laci_prefix *p, const lac_sparse_options *o, lac_error *err)
@@ -113,8 +127,8 @@ static lac_status resolve(laci_prefix *p, const lac_sparse_options *o, lac_error
     p->refresh_tokens = pick(o->refresh_tokens, p->refresh_tokens);
     p->refresh_drift = o->refresh_drift;
     if (o->min_change != 0) p->min_change = o->min_change > 0 ? o->min_change : 0;
-    if (o->plan_group) p->per_head = o->plan_group == LAC_PLAN_PER_HEAD;
     if (o->selector) p->selector = (laci_prefix_selector)((int)o->selector - 1);
+    resolve_lists(p, o);
     p->int8_bounds = o->page_bounds == LAC_BOUNDS_INT8;
     p->by_hidden = o->drift == LAC_DRIFT_HIDDEN;
     if (is_sparse_first && !p->is_dense &&

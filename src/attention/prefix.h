@@ -17,7 +17,7 @@ typedef enum {
 } laci_prefix_rows;
 
 typedef enum {
-    LACI_SELECT_PAGES,   /* pages by an upper bound, each step anew; union over rows of a KV head */
+    LACI_SELECT_PAGES,   /* pages by an upper bound, anew every select_every steps */
     LACI_SELECT_COLUMNS, /* keys by mass in the block's first step, per KV head */
     LACI_SELECT_BLOCKS,  /* pages by mass in the block's first step, per KV head or query head */
 } laci_prefix_selector;
@@ -28,7 +28,11 @@ typedef struct {
     bool is_dense;
     laci_prefix_rows rows;
     laci_prefix_selector selector;
-    bool per_head;        /* blocks: a list for each query head */
+    bool per_head;        /* pages, blocks: a list for each query head, not each KV head */
+    bool pooled;          /* pages: the rows of a list choose together, by the sum over rows of the
+                             softmax of their bounds; else each its own, and all read the union */
+    int select_every;     /* pages: steps a list serves, at least 1. 1: it is made for the active
+                             rows; above, for all rows of the block */
     bool dense_first;     /* the first step of a block reads everything */
     bool by_hidden;       /* rows move by the layer's input, else by their queries */
     double budget;        /* keys of a row: a count, or below 1 a share of the prefix */

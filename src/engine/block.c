@@ -114,8 +114,10 @@ static void reset_policy(const laci_generation *g)
 {
     laci_block_state *b = g->seq->block;
     b->step = b->n_tokens = 0;
-    for (size_t i = 0; !g->s->block->how.is_dense && i < b->cache.n_layers; i++)
+    for (size_t i = 0; !g->s->block->how.is_dense && i < b->cache.n_layers; i++) {
         b->layer[i].step_read = b->layer[i].tokens_read = 0;
+        b->layer[i].step_chosen = -1;
+    }
 }
 
 /* What the pass read, as a step reports it. */

@@ -3,6 +3,7 @@
  * that of the prefix may be kept from an earlier step for rows that did not change. */
 #include "engine/block_attend.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "base/error.h"
@@ -304,11 +305,12 @@ static uint64_t bounds_bytes(const laci_block_run_state *c, size_t n)
     return (uint64_t)n * (size_t)c->run.config->n_kv_heads * (2 * d + sizeof(float));
 }
 
-/* Adds a layer in which n_active rows read what the lists hold. */
-static void account_lists(const laci_block_run_state *c, const laci_id_lists *lists,
+/* Adds a layer in which n_active rows read what its lists hold. */
+static void account_lists(const laci_block_run_state *c, const laci_block_layer *own,
                           size_t n_active, size_t k_block)
 {
     laci_block_memory *m = c->m;
+    const laci_id_lists *lists = &own->lists;
     laci_block_stats *s = &c->seq->stats;
     const size_t n_keys = c->first, n_kv_heads = (size_t)c->run.config->n_kv_heads;
     const size_t per_group = m->n_lists ? m->n_lists / n_kv_heads : 0;
@@ -326,7 +328,7 @@ static void account_lists(const laci_block_run_state *c, const laci_id_lists *li
     s->n_layers++;
     s->bytes += kv_bytes(c, c->n_pass) + kv_bytes(c, n_read) / n_kv_heads;
     if (!n_active) return;
-    if (m->how.selector == LACI_SELECT_PAGES)
+    if (m->how.selector == LACI_SELECT_PAGES && own->step_chosen == c->seq->step)
         s->bytes += bounds_bytes(c, (n_keys + m->how.page - 1) / m->how.page);
     const double budget = (double)laci_prefix_budget(&m->how, n_keys, k_block) * (double)k_block;
     s->inflation += (double)n_read / budget;
@@ -396,6 +398,30 @@ static void put_active(const laci_block_run_state *c, const laci_block_layer *ke
     laci_backend_scatter_rows(be, act, m->active_q, m->active, n_active, width, kept->q);
 }
 
+/* Pages for the active rows, whose queries are `q`, unless those of an earlier step still serve. What
+ * shall serve later steps is chosen for all rows of the block: others will be active then. */
+static void choose_pages(const laci_block_run_state *c, laci_block_layer *own, const laci_buf *q,
+                         size_t n_active)
+{
+    const laci_block_memory *m = c->m;
+    const int every = m->how.select_every, step = c->seq->step;
+    if (own->step_chosen >= 0 && step - own->step_chosen < every) return;
+    const uint32_t n_keys = (uint32_t)c->first;
+    const size_t n_pages = laci_prefix_budget(&m->how, c->first, m->how.page);
+    const laci_page_query query = { .q = every > 1 ? m->q : q,
+                                    .pages = &c->seq->pages[c->layer],
+                                    .n_batch = 1,
+                                    .n_q = every > 1 ? c->n_pass : n_active,
+                                    .n_heads = n_heads_of(c),
+                                    .n_keys = &n_keys,
+                                    .budget = { n_pages, n_pages > 1, n_pages > 2 },
+                                    .pool = m->how.pooled ? LACI_POOL_SOFTMAX : LACI_POOL_UNION,
+                                    .scale = 1 / sqrtf((float)c->run.config->d_head),
+                                    .per_head = m->how.per_head };
+    laci_backend_select_pages(c->run.s->be, &query, &own->lists);
+    own->step_chosen = step;
+}
+
 /* The rows in m->active read what is selected for them. */
 static lac_status read_some(const laci_block_run_state *c, size_t n_active, lac_error *err)
 {
@@ -405,26 +431,14 @@ static lac_status read_some(const laci_block_run_state *c, size_t n_active, lac_
     const bool is_all = n_active == c->n_pass;
     const size_t k_block = m->how.selector == LACI_SELECT_COLUMNS ? 1 : m->how.page;
     if (!n_active) {
-        account_lists(c, &own->lists, 0, k_block);
+        account_lists(c, own, 0, k_block);
         return LAC_OK;
     }
     if (!is_all)
         laci_backend_gather_rows(be, laci_backend_act(be), c->m->q, m->active, n_active,
                                  width_of(c), m->active_q);
     const laci_buf *q = is_all ? c->m->q : m->active_q;
-    if (m->how.selector == LACI_SELECT_PAGES) {
-        const uint32_t n_keys = (uint32_t)c->first;
-        const size_t n_pages = laci_prefix_budget(&m->how, c->first, m->how.page);
-        const laci_page_query query = { .q = q,
-                                        .pages = &c->seq->pages[c->layer],
-                                        .n_batch = 1,
-                                        .n_q = n_active,
-                                        .n_heads = n_heads_of(c),
-                                        .n_keys = &n_keys,
-                                        .budget = { n_pages, n_pages > 1, n_pages > 2 },
-                                        .pool = LACI_POOL_UNION };
-        laci_backend_select_pages(be, &query, &own->lists);
-    }
+    if (m->how.selector == LACI_SELECT_PAGES) choose_pages(c, own, q, n_active);
     lac_status st = write_plan(c, &own->lists, n_active, k_block, err);
     if (st) return st;
     const partial p = { .q = q,
@@ -441,7 +455,7 @@ static lac_status read_some(const laci_block_run_state *c, size_t n_active, lac_
         keep_moving(c, kept);
     else
         put_active(c, kept, n_active);
-    account_lists(c, &own->lists, n_active, k_block);
+    account_lists(c, own, n_active, k_block);
     show_plan(c, n_active);
     return LAC_OK;
 }

@@ -122,7 +122,7 @@ static void add_policy(sizes *z, const laci_config *c, laci_dtype act, size_t n_
     z->kept_q = laci_prefix_keeps(how) ? z->block * moved * a : 0;
     z->active_q = z->block * (moved > width ? moved : width) * a;
     z->list_size = laci_prefix_list_size(how, n_ctx);
-    z->n_lists = how->selector == LACI_SELECT_BLOCKS && how->per_head ? n_heads : n_kv_heads;
+    z->n_lists = how->selector != LACI_SELECT_COLUMNS && how->per_head ? n_heads : n_kv_heads;
     z->n_list_sets = z->n_layers;
     z->plan_cols = n_heads * z->list_size;
     if (laci_prefix_measures(how)) {

@@ -24,6 +24,7 @@ typedef struct {
     laci_id_lists lists; /* selected ids; memory owned by the host array */
     int step_read;       /* step of the block in which it last read everything */
     int tokens_read;     /* n_tokens then */
+    int step_chosen;     /* in which pages were last chosen; -1 = none are */
 } laci_block_layer;
 
 /* Of one sequence. */

@@ -63,6 +63,20 @@ static void options_mean_what_they_say(void **state)
     const lac_sparse_options int8 = { .page_bounds = LAC_BOUNDS_INT8 };
     assert_true(!losa.int8_bounds && make("losa", &int8).int8_bounds);
     refuse("losa", &(lac_sparse_options){ .page_bounds = (lac_page_bounds)7 }, "page_bounds 7");
+    /* who chooses: rows each for themselves, or all of a list */
+    assert_true(!losa.pooled && !losa.per_head && losa.select_every == 1);
+    assert_true(make("sparsed", NULL).per_head);
+    const lac_sparse_options by_pages = { .selector = LAC_SELECTOR_PAGES };
+    assert_false(make("sparsed", &by_pages).per_head);
+    const lac_sparse_options heads = { .plan_group = LAC_PLAN_PER_HEAD, .select_every = 4 };
+    const laci_prefix by_head = make("quest", &heads);
+    assert_true(by_head.pooled && by_head.per_head && by_head.select_every == 4);
+    const laci_prefix by_kv =
+        make("sparsed", &(lac_sparse_options){ .plan_group = LAC_PLAN_PER_KV });
+    assert_true(by_kv.pooled && !by_kv.per_head);
+    refuse("losa", &(lac_sparse_options){ .select_every = -2 }, "select_every is -2");
+    refuse("losa", &(lac_sparse_options){ .select_every = 1 << 25 }, "select_every is 33554432");
+    refuse("losa", &(lac_sparse_options){ .plan_group = (lac_plan_group)3 }, "plan_group 3");
     refuse("window", NULL, "losa, quest");
     refuse("losa", &(lac_sparse_options){ .budget = -3 }, "budget is -3");
     refuse("losa", &(lac_sparse_options){ .budget = 1.5 }, "budget is 1.5");

@@ -271,6 +271,8 @@ BLOCK="--shape nano --layers 2 -t 1 --repeat 2 --json -q"
     expect_error 2 "--selector: 'rows'" "columns"
     lacuna bench block --plan-group row
     expect_error 2 "--plan-group: 'row'"
+    lacuna bench block --select-every 0
+    expect_error 2 "--select-every"
     lacuna bench block --refresh-tokens -1
     expect_error 2 "--refresh-tokens: '-1'"
     lacuna bench block --sparse losa,window

@@ -124,6 +124,14 @@ keys() {
     expect_ok
     lacuna run -m "$BLOCKWISE" -p "Once" -n 8 --sparse losa --page-bounds int4
     expect_error 2 "--page-bounds: 'int4'" int8
+    for value in 0 -1 2.5 x 16777217; do
+        lacuna run -m "$BLOCKWISE" -p "Once" -n 8 --sparse losa --select-every $value
+        expect_error 2 "--select-every"
+    done
+    lacuna run -m "$BLOCKWISE" -p "Once" -n 8 --sparse losa --plan-group page
+    expect_error 2 "--plan-group: 'page'" "head, kv"
+    lacuna run -m "$BLOCKWISE" -p "Once" -n 8 --sparse quest --plan-group kv --select-every 16777216 -q
+    expect_ok
     lacuna run -m "$BLOCKWISE" -p "Once" -n 8 --sparse losa --min-prefix -1
     expect_error 2 "--min-prefix"
     lacuna run -m "$BLOCKWISE" -p "Once" -n 8 --sparse losa --refresh-drift nan
@@ -143,6 +151,27 @@ keys() {
             --min-prefix 0 -q </dev/null
         expect_ok
     done
+}
+
+@test "rows that choose pages together read the budget; pages that serve longer save bounds" {
+    eval_quest() {
+        lacuna eval -m "$BLOCKWISE" --tasks kv --ctx 512 --samples 2 --sparse quest --budget 64 \
+            --min-prefix 0 --seed 1 --json -q -t 1 "$@"
+        expect_ok
+        BYTES=$(grep '"policy":"quest"' "$SCRATCH/out" | sed 's/.*"bytes_read":\([0-9.e+]*\).*/\1/')
+    }
+    eval_quest
+    local each=$BYTES
+    eval_quest --select-every 4
+    awk -v a="$BYTES" -v b="$each" 'BEGIN { exit !(a + 0 > 0 && a + 0 < b + 0) }' || show "bytes $BYTES of $each"
+    eval_quest --plan-group kv
+    grep -q '"policy":"quest".*"union_inflation":1,' "$SCRATCH/out" || show "inflation"
+    awk -v a="$BYTES" -v b="$each" 'BEGIN { exit !(a + 0 > 0 && a + 0 < b + 0) }' || show "bytes $BYTES of $each"
+    lacuna eval -m "$BLOCKWISE" --tasks kv --ctx 512 --samples 1 --sparse quest --out "$SCRATCH/records" -q
+    expect_ok
+    lacuna eval -m "$BLOCKWISE" --tasks kv --ctx 512 --samples 1 --sparse quest --select-every 2 \
+        --out "$SCRATCH/records" --resume -q
+    expect_error 2 sparse-options "select-every 2"
 }
 
 @test "records of another policy shape are not gone on with" {

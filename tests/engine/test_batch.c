@@ -266,18 +266,22 @@ static void every_policy_gives_the_same_in_company(void **state)
 {
     (void)state;
     static const char *const names[] = { "off",        "losa",    "quest", "mage",
-                                         "flashblock", "sparsed", "losa" };
+                                         "flashblock", "sparsed", "losa",  "quest" };
     const lac_sparse_options sparse = { .budget = 48, .min_prefix = -1, .active = 5 };
     lac_sparse_options by_hidden = sparse;
     by_hidden.drift = LAC_DRIFT_HIDDEN;
     by_hidden.page_bounds = LAC_BOUNDS_INT8;
+    lac_sparse_options shared = sparse;
+    shared.plan_group = LAC_PLAN_PER_KV;
+    shared.select_every = 3;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         lac_model *model;
         const lac_session_options room = { .n_ctx = N_CTX,
                                            .sparse = names[i],
-                                           .sparse_options = i == 6 ? &by_hidden
-                                                             : i    ? &sparse
-                                                                    : NULL };
+                                           .sparse_options = i == 7   ? &shared
+                                                             : i == 6 ? &by_hidden
+                                                             : i      ? &sparse
+                                                                      : NULL };
         open_model(&model, nano_b, i % 2 ? LAC_DTYPE_F32 : LAC_DTYPE_BF16, 1);
         compare(model, &room, large, &(share){ N_REQUESTS, (int)(i % 2) + 3 }, 1, names[i]);
         lac_model_close(model);

@@ -136,6 +136,10 @@ static lac_sparse_options options_of(const laci_jval *c)
         .refresh_tokens = count_of(c, "refresh_tokens"),
         .drift = is_text(c, "drift", "hidden") ? LAC_DRIFT_HIDDEN : LAC_DRIFT_QUERY,
         .first_step = is_text(c, "first_step", "sparse") ? LAC_FIRST_STEP_SPARSE : 0,
+        .plan_group = is_text(c, "plan_group", "kv")     ? LAC_PLAN_PER_KV
+                      : is_text(c, "plan_group", "head") ? LAC_PLAN_PER_HEAD
+                                                         : 0,
+        .select_every = (int)number_of(c, "select_every"),
     };
 }
 
@@ -189,7 +193,7 @@ static void check_model(const char *name, int n_heads)
     const laci_jval *cases = golden_get(laci_json_root(doc), "cases");
     for (const laci_jval *c = laci_json_first(cases); c; c = laci_json_next(c), n_cases++)
         check_case(name, model, n_heads, c);
-    assert_true(n_cases >= 10);
+    assert_true(n_cases >= 15);
     laci_json_free(doc);
     lac_model_close(model);
 }

@@ -154,16 +154,21 @@ static void later_blocks_change_nothing(void **state)
     const size_t n_prompt = 640; /* on the border of a block; cut there */
     lac_model *model;
     const lac_model_options how = { .dtype = LAC_DTYPE_F32, .n_threads = 2 };
-    const lac_sparse_options opt = { .budget = 64, .active = 3, .min_prefix = -1 };
+    const lac_sparse_options opt[] = { { .budget = 64, .active = 3, .min_prefix = -1 },
+                                       { .budget = 64,
+                                         .active = 3,
+                                         .min_prefix = -1,
+                                         .plan_group = LAC_PLAN_PER_KV,
+                                         .select_every = 40 } };
     assert_true(make_prompt(prompt, n_prompt + 40) >= n_prompt);
     assert_ok(lac_model_open(&model, test_path(nano_b), &how, NULL));
-    for (size_t i = 0; i < N_NAMES; i++) {
+    for (size_t i = 0; i < 2 * N_NAMES; i++) {
         int32_t ids[BLOCK];
         float logprobs[BLOCK];
         lac_session *session;
         const lac_session_options room = { .n_ctx = MAX_IDS,
-                                           .sparse = names[i],
-                                           .sparse_options = &opt };
+                                           .sparse = names[i % N_NAMES],
+                                           .sparse_options = &opt[i / N_NAMES] };
         assert_ok(lac_session_create(&session, model, &room, NULL));
         for (int n_blocks = 1; n_blocks <= 3; n_blocks += 2) {
             lac_result r;
@@ -362,6 +367,110 @@ static void int8_bounds_take_less(void **state)
     }
 }
 
+/* Rows that choose pages together, and pages that serve several steps. */
+static const lac_sparse_options shared[] = {
+    { .plan_group = LAC_PLAN_PER_KV },
+    { .plan_group = LAC_PLAN_PER_HEAD },
+    { .select_every = 3 },
+    { .plan_group = LAC_PLAN_PER_KV, .select_every = 3 },
+};
+enum { N_SHARED = sizeof shared / sizeof shared[0], N_BY_PAGES = 2 /* losa and quest */ };
+
+static void shared_pages_keep_the_laws(void **state)
+{
+    (void)state;
+    const answer dense = run("off", NULL, LAC_DTYPE_F32, 2, 500, 0, NULL, NULL, NULL);
+    for (size_t i = 0; i < N_BY_PAGES * N_SHARED; i++) {
+        const char *const name = names[i / N_SHARED];
+        lac_sparse_options opt = shared[i % N_SHARED];
+        opt.min_prefix = -1;
+        opt.min_change = -1;
+        opt.budget = 0.997;
+        opt.active = 99;
+        const answer whole = run(name, &opt, LAC_DTYPE_F32, 2, 500, 0, NULL, NULL, NULL);
+        const double error = distance(&dense, &whole);
+        if (!(error <= 1e-4)) fail_msg("%s, %zu: off by %g from dense", name, i, error);
+        opt.budget = 64;
+        opt.active = 0;
+        const answer one = run(name, &opt, LAC_DTYPE_F32, 1, 600, 0, NULL, NULL, NULL);
+        const answer three = run(name, &opt, LAC_DTYPE_F32, 3, 600, 0, NULL, NULL, NULL);
+        const answer cut = run(name, &opt, LAC_DTYPE_F32, 2, 600, 64, NULL, NULL, NULL);
+        assert_false(distance(&one, &three) > 0);
+        if (!(distance(&one, &cut) <= 1e-4)) fail_msg("%s, %zu: pieces change it", name, i);
+    }
+}
+
+/* Lists of plans, and how often a plan has those of the plan before it of its layer. */
+typedef struct {
+    witness w; /* the first member: see_plan's */
+    uint32_t cols[N_LAYERS][N_HEADS * MAX_IDS];
+    size_t n_cols[N_LAYERS];
+    int n_same, most_pages;
+} list_witness;
+
+static void see_lists(void *user, const lac_plan_view *v)
+{
+    list_witness *l = user;
+    const size_t n = v->row_ptr[N_HEADS];
+    see_plan(&l->w, v);
+    if (n == l->n_cols[v->layer] && !memcmp(l->cols[v->layer], v->cols, n * sizeof *v->cols))
+        l->n_same++;
+    memcpy(l->cols[v->layer], v->cols, n * sizeof *v->cols);
+    l->n_cols[v->layer] = n;
+    for (int h = 0; h < N_HEADS; h++) {
+        const int n_pages = (int)(v->row_ptr[h + 1] - v->row_ptr[h]);
+        l->most_pages = n_pages > l->most_pages ? n_pages : l->most_pages;
+    }
+}
+
+static answer see_shared(const char *name, const lac_sparse_options *how, list_witness *l)
+{
+    lac_sparse_options opt = *how;
+    opt.budget = 64;
+    opt.min_prefix = -1;
+    opt.min_change = -1;
+    *l = (list_witness){ .w = { .name = name } };
+    return run(name, &opt, LAC_DTYPE_BF16, 2, 700, 0, NULL, see_lists, l);
+}
+
+/* Rows that choose together read what one of them may: 4 pages of 16. */
+static void a_union_chosen_together_is_the_budget(void **state)
+{
+    (void)state;
+    static list_witness l;
+    for (size_t i = 0; i < N_BY_PAGES; i++) {
+        const answer alone = see_shared(names[i], &(lac_sparse_options){ .budget = 64 }, &l);
+        assert_true(alone.result.union_inflation > 1 && l.most_pages > 4);
+        const answer together = see_shared(names[i], &shared[0], &l);
+        assert_true(l.w.n_plans > 10 * N_LAYERS);
+        assert_int_equal(l.most_pages, 4);
+        assert_true(together.result.union_inflation == 1);
+        assert_true(together.result.bytes_read < alone.result.bytes_read);
+        assert_true(together.result.density < alone.result.density);
+    }
+}
+
+/* All rows of quest are always served: a list changes in every third step, or in a new block. */
+static void pages_serve_as_long_as_asked(void **state)
+{
+    (void)state;
+    static list_witness l;
+    static const lac_sparse_options once = { .select_every = 1 };
+    const answer each = see_shared("quest", &(lac_sparse_options){ .budget = 64 }, &l);
+    const int n_same = l.n_same, n_plans = l.w.n_plans;
+    const answer one = see_shared("quest", &once, &l);
+    assert_false(distance(&each, &one) > 0);
+    const answer third = see_shared("quest", &shared[2], &l);
+    assert_int_equal(l.w.n_plans, n_plans);
+    assert_true(n_same < n_plans / 2 && l.n_same >= n_plans * 6 / 10);
+    assert_true(l.n_same <= n_plans * 2 / 3 + n_same);
+    assert_true(third.result.bytes_read < each.result.bytes_read);
+    /* whatever rows of losa are active read what was chosen once: lists of three blocks */
+    const answer losa = see_shared("losa", &(lac_sparse_options){ .select_every = 99 }, &l);
+    assert_true(losa.n == each.n && l.w.n_plans > 10 * N_LAYERS);
+    assert_true(l.n_same >= l.w.n_plans - 4 * N_LAYERS);
+}
+
 /* A cache that cannot grow stops the run, and the session then answers as before. */
 static void memory_that_runs_out_under_a_policy(void **state)
 {
@@ -440,6 +549,9 @@ int main(void)
         cmocka_unit_test(losa_keeps_what_was_predicted),
         cmocka_unit_test(int8_bounds_take_what_was_predicted),
         cmocka_unit_test(int8_bounds_take_less),
+        cmocka_unit_test(shared_pages_keep_the_laws),
+        cmocka_unit_test(a_union_chosen_together_is_the_budget),
+        cmocka_unit_test(pages_serve_as_long_as_asked),
         cmocka_unit_test(memory_that_runs_out_under_a_policy),
         cmocka_unit_test(sessions_that_cannot_be_made_leave_nothing),
     };

@@ -74,13 +74,19 @@ def cases_of(config, w, rng, mask, n_ids, shift, sub):
               P("losa", 20, active=1, min_change=0.05), P("losa", 48, active=3, min_change=0.02),
               P("losa", 32, active=2, refresh_steps=2), P("losa", 32, active=2, drift="hidden"),
               P("losa", 48, active=3, first_step="sparse"), P("mage", 21),
-              P("flashblock", refresh_tokens=3), P("sparsed", 32)]
+              P("flashblock", refresh_tokens=3), P("sparsed", 32),
+              P("quest", 48, plan_group="kv"), P("losa", 48, active=2, plan_group="kv"),
+              P("quest", 32, plan_group="head", select_every=3),
+              P("losa", 32, active=2, select_every=3)]
     size, cases = config["block"], []
 
     def reads_otherwise(witness, prompt, policy):
-        """Whether queries would have named other rows than inputs do."""
+        """Whether other rows or pages are named without what the policy has of its own."""
         other = Witness(mask, n_ids)
-        run(config, w, prompt, n_new, mask, n_ids, replace(policy, drift="query"), shift, sub, other)
+        plain = replace(policy, drift="query", plan_group="", select_every=1)
+        if plain == policy:
+            return True
+        run(config, w, prompt, n_new, mask, n_ids, plain, shift, sub, other)
         return any(s["layers"] != o["layers"] for s, o in zip(witness.steps, other.steps))
 
     for i, policy in enumerate(wanted):
@@ -91,7 +97,7 @@ def cases_of(config, w, rng, mask, n_ids, shift, sub):
             witness = Witness(mask, n_ids)
             try:
                 ids, steps = run(config, w, prompt, n_new, mask, n_ids, policy, shift, sub, witness)
-                is_own = policy.drift == "query" or reads_otherwise(witness, prompt, policy)
+                is_own = reads_otherwise(witness, prompt, policy)
                 other = Witness(mask, n_ids)
                 dense, _ = run(config, w, prompt, n_new, mask, n_ids, DENSE, shift, sub, other)
                 plain, _ = decode(config, w, prompt, n_new, mask, n_ids, 1, 0, shift, sub)

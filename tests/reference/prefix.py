@@ -28,6 +28,9 @@ class Policy:
     first_step: str = "dense"  # losa: or "sparse"
     refresh_steps: int = 0   # all rows read everything again after so many steps
     refresh_tokens: int = 0  # or after so many new ids
+    plan_group: str = ""     # quest, losa: rows choose pages together, for "kv" or "head"; else each
+                             # its own, and the rows of a key head read the union
+    select_every: int = 1    # quest, losa: steps that pages serve; above 1, chosen for all rows
 
 
 def split(a, b):
@@ -128,20 +131,27 @@ def merged(one, other):
 # ------------------------------------------------------------------ selection
 
 def bound_pages(q, k, policy):
-    """Per key head, the union over rows and query heads of the pages with the highest bounds."""
+    """Per key head, the union over rows and query heads of the pages with the highest bounds; or, per
+    key head or query head, those with the largest sum over rows of the softmax of their bounds."""
     group = q.shape[1] // k.shape[1]
     pages = [k[i:i + policy.page] for i in range(0, k.shape[0], policy.page)]
     most = torch.stack([p.amax(0) for p in pages])
     least = torch.stack([p.amin(0) for p in pages])
     n, last = -(-policy.budget // policy.page), len(pages) - 1
     kept = ([0] if n > 1 else []) + ([last] if n > 2 else [])
-    lists = []
-    for kv in range(k.shape[1]):
-        union = set()
-        for row in q[:, kv * group:(kv + 1) * group].reshape(-1, q.shape[-1]):
-            bound = torch.maximum(row * most[:, kv], row * least[:, kv]).sum(-1)
-            union.update(best(bound.tolist(), n, kept))
-        lists.append(sorted(union))
+    def bounds(head):
+        """[rows, pages] of one query head."""
+        rows, kv = q[:, head, None], head // group
+        return torch.maximum(rows * most[:, kv], rows * least[:, kv]).sum(-1)
+
+    lists, span = [], 1 if policy.plan_group == "head" else group
+    for first in range(0, q.shape[1], span):
+        all_ = torch.cat([bounds(first + i) for i in range(span)])
+        if policy.plan_group:
+            mass = torch.softmax(all_ / q.shape[-1] ** 0.5, -1).sum(0)
+            lists.append(best(mass.tolist(), n, kept))
+        else:
+            lists.append(sorted({i for b in all_ for i in best(b.tolist(), n, kept)}))
     return lists
 
 
@@ -172,6 +182,7 @@ class Memory:
     def __init__(self):
         self.o = self.lse = self.ref = self.lists = None
         self.step = self.tokens = 0  # when it last read everything
+        self.chosen = None           # when `lists` were chosen, by bounds
 
 
 class Block:
@@ -226,7 +237,11 @@ class Block:
             rows = self.active_rows(moved, m)
         if not rows:
             return (m.o, m.lse), ([], [])
-        lists = m.lists if p.name in ("mage", "sparsed") else bound_pages(q[rows], k, p)
+        serves = m.chosen is not None and self.step < m.chosen + p.select_every
+        if p.name not in ("mage", "sparsed") and not serves:
+            m.lists = bound_pages(q if p.select_every > 1 else q[rows], k, p)
+            m.chosen = self.step
+        lists = m.lists
         mask = mask_of(lists, 1 if p.name == "mage" else p.page, n_heads, k.shape[0])
         o, lse = partial(q[rows], k, v, mask)
         if p.name != "losa" or not self.step:
