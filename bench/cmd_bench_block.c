@@ -63,7 +63,7 @@ static const args_flag flags[] = {
     { ARGS_TEXT, "budget", 0, "N", AT(sparse_text.budget), 0, 0, NULL,
       "keys of the prefix that a row reads: a number, or below 1 a share (default 512)" },
     { ARGS_TEXT, "page", 0, "N", AT(sparse_text.page), 0, 0, NULL,
-      "keys of a page: 16, 32, 64 (default 16)" },
+      "keys of a page: 16, 32, 64 (default 16, losa 64)" },
     { ARGS_TEXT, "selector", 0, "NAME", AT(sparse_text.selector), 0, 0, NULL,
       "how keys are chosen: pages, columns or blocks (default: the policy's)" },
     { ARGS_TEXT, "plan-group", 0, "WHAT", AT(sparse_text.plan_group), 0, 0, NULL,

@@ -48,15 +48,13 @@ rows() {
 if wanted table; then
     header=
     {
-        for ctx in 1024 2048 4096; do
-            rows "" budget "$samples" flashblock 1 "$ctx"
-            case $ctx in
-            1024) budgets="64 128 256 512" ;;
-            2048) budgets="64 128 256 512 1024" ;;
-            *) budgets="64 128 256" ;; # the others would take as long as all of these
-            esac
+        for ctx in 1024 2048 4096 8192; do
+            n=$samples budgets="64 128 256 512 1024"
+            [ $ctx -gt 1024 ] || budgets="64 128 256 512"
+            [ $ctx -lt 8192 ] || n=$(((samples + 1) / 2)) budgets="128 512 1024"
+            rows "" budget "$n" flashblock 1 "$ctx"
             for budget in $budgets; do
-                rows "$budget" budget "$samples" quest,sparsed,mage,losa "" "$ctx" --budget "$budget"
+                rows "$budget" budget "$n" quest,sparsed,mage,losa "" "$ctx" --budget "$budget"
             done
         done
         for ctx in 128 256 512; do rows "" budget "$samples" off 1 "$ctx"; done
@@ -65,7 +63,7 @@ if wanted table; then
 fi
 
 # ---------------------------------------------------------------- one choice at a time
-# vary WHAT FLAGS...: LoSA on prefixes of 2,000 tokens, of which a row reads `budget`.
+# vary WHAT FLAGS...: LoSA on prefixes of 2,048 tokens, of which a row reads `budget`.
 vary() {
     what=$1
     shift
@@ -75,16 +73,21 @@ vary() {
 if wanted ablations; then
     header=
     {
-        budget=512
-        vary default
-        for s in 0 0.003 0.01 0.03; do vary min_change --min-change $s; done
-        budget=64
-        vary default
-        for s in 0 0.01; do vary min_change --min-change $s; done
-        vary refresh --refresh-tokens 3
-        vary selector --selector blocks
-        vary drift --drift hidden
-        vary first_step --first-step sparse
+        for budget in 512 64; do
+            vary default
+            vary published --selector pages --page 16 --min-change 0
+            vary selector --selector pages --page 16
+            vary selector --selector columns
+            for s in 0 0.003 0.03 0.1; do vary min_change --min-change $s; done
+            for n in 1 2 8 16; do vary active --active $n; done
+            for n in 16 32; do vary page --page $n; done
+            vary first_layers --sparse-first-layers 1
+            vary refresh --refresh-tokens 3
+            vary refresh --refresh-steps 4
+            vary drift --drift hidden
+            vary bounds --selector pages --page 16 --page-bounds int8
+            vary first_step --selector pages --page 16 --first-step sparse
+        done
     } >"$state/ablations.csv"
     cp "$state/ablations.csv" bench/results/eval_nano_b_ablations.csv
 fi

@@ -276,10 +276,10 @@ typedef enum {
 /* How a row's keys in the cache are chosen. */
 typedef enum {
     LAC_SELECTOR_DEFAULT = 0,
-    LAC_SELECTOR_PAGES = 1,   /* quest, losa: pages by an upper bound of their scores, each step;
-                                 every row its own, unless plan_group has rows choose together */
+    LAC_SELECTOR_PAGES = 1,   /* quest: pages by an upper bound of their scores, each step; every
+                                 row its own, unless plan_group has rows choose together */
     LAC_SELECTOR_COLUMNS = 2, /* mage: single keys by their mass in the block's first step */
-    LAC_SELECTOR_BLOCKS = 3,  /* sparsed: pages by their mass in the block's first step */
+    LAC_SELECTOR_BLOCKS = 3,  /* losa, sparsed: pages by their mass in the block's first step */
 } lac_selector;
 /* losa: what tells how far a row moved since it last read the prefix. */
 typedef enum {
@@ -323,7 +323,7 @@ typedef struct {
     /* Behind a key cache: losa, quest, mage, flashblock, sparsed on block-causal models. */
     double budget; /* keys of the prefix a row reads: a count, or below 1 a share; 0 = 512 */
     double active; /* losa: rows recomputed in a step: a count, or below 1 a share; 0 = 5 */
-    int page;      /* keys of a page: 16, 32, 64; 0 = 16 */
+    int page;      /* keys of a page: 16, 32, 64; 0 = 16, losa 64 */
     lac_selector selector; /* 0 = the policy's own */
     int first_layers;      /* layers that always read everything, 0 = none */
     int min_prefix;        /* prefixes up to this are read whole, -1 = none; 0 = 1024, or twice the
@@ -334,7 +334,7 @@ typedef struct {
                               this share of their squared size; 0 = never */
     double min_change;     /* losa: rows whose query moved by less than this share of its squared
                               size are not recomputed, new tokens excepted; -1 = off,
-                                0 = 0.1 */
+                                0 = 0.01 */
     bool measure;    /* show where the softmax lies: fills lac_plan_view.mass in passes that measure
                         it. dense then measures every pass; other policies when they do anyway */
     lac_drift drift; /* 0 = query */

@@ -90,14 +90,14 @@ enum { SPARSE_MAX_KEYS = 1 << 24 };
       "(default 5)" },                                                                            \
     { ARGS_TEXT, "min-change", 0, "SHARE", AT(field.min_change), 0, 0, NULL,                      \
       "losa: rows whose query moved by less than this share of its size keep what they read, "    \
-      "0 = off (default 0.1)" },                                                                  \
+      "0 = off (default 0.01)" },                                                                 \
     { ARGS_TEXT, "drift", 0, "OF", AT(field.moves_by), 0, 0, NULL,                                \
       "losa: what tells how far a row moved: query, hidden = the layer's input (default query)" },\
     { ARGS_TEXT, "first-step", 0, "HOW", AT(field.first_step), 0, 0, NULL,                        \
       "what the first step of a block reads: dense = everything, sparse (default: quest sparse, " \
       "others dense)" },                                                                          \
     { ARGS_TEXT, "page", 0, "N", AT(field.page), 0, 0, NULL,                                      \
-      "keys of a page: 16, 32, 64 (default 16)" },                                                \
+      "keys of a page: 16, 32, 64 (default 16, losa 64)" },                                       \
     { ARGS_TEXT, "page-bounds", 0, "TYPE", AT(field.bounds), 0, 0, NULL,                          \
       "bounds of pages: exact, int8 = rounded outwards, half the bytes (default exact)" },        \
     { ARGS_TEXT, "selector", 0, "NAME", AT(field.selector), 0, 0, NULL,                           \

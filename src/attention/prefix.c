@@ -8,7 +8,7 @@
 #include "attention/auto.h"
 #include "base/error.h"
 
-enum { MIN_PREFIX = 1024, MAX_COUNT = 1 << 24, FLASHBLOCK_TOKENS = 3 };
+enum { MIN_PREFIX = 1024, MAX_COUNT = 1 << 24, FLASHBLOCK_TOKENS = 3, DEFAULT_PAGE = 16 };
 
 #define DEFAULT_BUDGET 512.0
 #define DEFAULT_ACTIVE 5.0
@@ -16,7 +16,13 @@ enum { MIN_PREFIX = 1024, MAX_COUNT = 1 << 24, FLASHBLOCK_TOKENS = 3 };
 /* The published combinations. */
 static const laci_prefix policies[] = {
     { .name = "dense", .is_dense = true },
-    { .name = "losa", .rows = LACI_ROWS_CHANGED, .dense_first = true, .min_change = 0.1 },
+    /* Selector, page and min_change as they measured best: docs/policies-blockwise.md. */
+    { .name = "losa",
+      .rows = LACI_ROWS_CHANGED,
+      .selector = LACI_SELECT_BLOCKS,
+      .dense_first = true,
+      .page = 64,
+      .min_change = 0.01 },
     { .name = "quest" },
     { .name = "mage", .selector = LACI_SELECT_COLUMNS, .dense_first = true },
     { .name = "flashblock",
@@ -121,7 +127,7 @@ static lac_status resolve(laci_prefix *p, const lac_sparse_options *o, lac_error
     const bool is_sparse_first = o->first_step == LAC_FIRST_STEP_SPARSE;
     p->budget = o->budget > 0 ? o->budget : DEFAULT_BUDGET;
     p->active = o->active > 0 ? o->active : DEFAULT_ACTIVE;
-    p->page = o->page ? (size_t)o->page : 16;
+    if (o->page || !p->page) p->page = o->page ? (size_t)o->page : DEFAULT_PAGE;
     p->first_layers = (size_t)pick(o->first_layers, 0);
     p->refresh_steps = pick(o->refresh_steps, p->refresh_steps);
     p->refresh_tokens = pick(o->refresh_tokens, p->refresh_tokens);
@@ -134,8 +140,8 @@ static lac_status resolve(laci_prefix *p, const lac_sparse_options *o, lac_error
     if (is_sparse_first && !p->is_dense &&
         (p->selector != LACI_SELECT_PAGES || p->rows == LACI_ROWS_NONE))
         return laci_fail(err, LAC_EINVAL, 0,
-                         "first_step sparse: %s needs what a dense first step of a block finds",
-                         p->name);
+                         "first_step sparse: %s needs what a dense first step of a block finds%s",
+                         p->name, p->rows == LACI_ROWS_NONE ? "" : "; selector pages does without");
     p->dense_first = (p->dense_first && !is_sparse_first) ||
                      o->first_step == LAC_FIRST_STEP_DENSE || p->selector != LACI_SELECT_PAGES;
     const double twice = p->budget < 1 ? 0 : 2 * p->budget;

@@ -35,7 +35,10 @@ static void options_mean_what_they_say(void **state)
     assert_true(make("off", NULL).is_dense);
     const laci_prefix losa = make("losa", NULL);
     assert_true(!losa.is_dense && losa.dense_first && laci_prefix_keeps(&losa));
-    assert_int_equal(losa.page, 16);
+    assert_int_equal(losa.page, 64);
+    assert_int_equal(losa.selector, LACI_SELECT_BLOCKS);
+    assert_int_equal(make("quest", NULL).page, 16);
+    assert_int_equal(make("losa", &(lac_sparse_options){ .page = 32 }).page, 32);
     assert_int_equal(losa.min_prefix, 1024);
     assert_int_equal(make("losa", &(lac_sparse_options){ .budget = 1000 }).min_prefix, 2000);
     assert_int_equal(make("losa", &(lac_sparse_options){ .min_prefix = -1 }).min_prefix, 0);
@@ -50,8 +53,11 @@ static void options_mean_what_they_say(void **state)
     assert_true(make("losa", &(lac_sparse_options){ .min_change = -1 }).min_change <= 0);
     const lac_sparse_options hidden = { .drift = LAC_DRIFT_HIDDEN };
     assert_true(!losa.by_hidden && make("losa", &hidden).by_hidden);
-    lac_sparse_options first = { .first_step = LAC_FIRST_STEP_SPARSE };
+    lac_sparse_options first = { .first_step = LAC_FIRST_STEP_SPARSE,
+                                 .selector = LAC_SELECTOR_PAGES };
     assert_true(!make("losa", &first).dense_first);
+    first.selector = LAC_SELECTOR_DEFAULT;
+    refuse("losa", &first, "selector pages does without");
     refuse("mage", &first, "first_step sparse: mage");
     refuse("flashblock", &first, "first_step sparse: flashblock");
     first.selector = LAC_SELECTOR_BLOCKS;

@@ -50,7 +50,7 @@ keys() {
 @test "inspect draws which rows read, which keys, and how far their choices lay apart" {
     keys
     lacuna run -m "$BLOCKWISE" -f "$SCRATCH/keys" -p "What is river? " -n 40 --forbid-eos --sparse losa \
-        --budget 16 --min-prefix 0 -q --trace "$SCRATCH/t" --trace-masks --masks "$SCRATCH/live.csv"
+        --budget 16 --page 16 --min-prefix 0 -q --trace "$SCRATCH/t" --trace-masks --masks "$SCRATCH/live.csv"
     expect_ok
     lacuna inspect --masks "$SCRATCH/t" -o "$SCRATCH/m.csv"
     expect_ok
@@ -78,7 +78,7 @@ keys() {
         --min-prefix 0 --seed 1 --json -q -t 1
     expect_ok
     [ "$(wc -l <"$SCRATCH/out")" -eq 3 ] || show "expected 3 rows"
-    [ "$(grep -cE '"union_inflation":[1-9][0-9.]*,"bytes_read":[1-9][0-9.e+]*,' "$SCRATCH/out")" -eq 3 ] || show "keys"
+    [ "$(grep -cE '"union_inflation":[0-9.]*[1-9][0-9.]*,"bytes_read":[1-9][0-9.e+]*,' "$SCRATCH/out")" -eq 3 ] || show "keys"
     lacuna eval -m "$BLOCKWISE" --tasks kv --ctx 256 --samples 1 --sparse losa --seed 1 --markdown -q -t 1
     [[ $OUT == *"| union | bytes/step |"* ]] || show "columns"
     lacuna eval -m "$MODEL" --tasks kv --ctx 256 --samples 1 --steps 2 --sparse off --seed 1 --markdown -q -t 1
@@ -120,7 +120,9 @@ keys() {
     expect_error 2 "--first-step: 'none'" sparse
     lacuna run -m "$BLOCKWISE" -p "Once" -n 8 --sparse mage --first-step sparse
     expect_error 2 "first_step sparse" mage
-    lacuna run -m "$BLOCKWISE" -p "Once" -n 8 --sparse losa --first-step sparse --drift hidden -q
+    lacuna run -m "$BLOCKWISE" -p "Once" -n 8 --sparse losa --first-step sparse -q
+    expect_error 2 "first_step sparse: losa" "selector pages does without"
+    lacuna run -m "$BLOCKWISE" -p "Once" -n 8 --sparse losa --selector pages --first-step sparse --drift hidden -q
     expect_ok
     lacuna run -m "$BLOCKWISE" -p "Once" -n 8 --sparse losa --page-bounds int4
     expect_error 2 "--page-bounds: 'int4'" int8

@@ -123,6 +123,12 @@ static bool is_text(const laci_jval *c, const char *key, const char *text)
     return !strcmp(laci_json_string(golden_get(c, key)), text);
 }
 
+static lac_selector selector_of(const laci_jval *c)
+{
+    if (!is_text(c, "name", "losa")) return LAC_SELECTOR_DEFAULT;
+    return is_text(c, "selector", "blocks") ? LAC_SELECTOR_BLOCKS : LAC_SELECTOR_PAGES;
+}
+
 static lac_sparse_options options_of(const laci_jval *c)
 {
     const double min_change = number_of(c, "min_change");
@@ -140,6 +146,7 @@ static lac_sparse_options options_of(const laci_jval *c)
                       : is_text(c, "plan_group", "head") ? LAC_PLAN_PER_HEAD
                                                          : 0,
         .select_every = (int)number_of(c, "select_every"),
+        .selector = selector_of(c),
     };
 }
 

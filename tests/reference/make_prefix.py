@@ -77,7 +77,9 @@ def cases_of(config, w, rng, mask, n_ids, shift, sub):
               P("flashblock", refresh_tokens=3), P("sparsed", 32),
               P("quest", 48, plan_group="kv"), P("losa", 48, active=2, plan_group="kv"),
               P("quest", 32, plan_group="head", select_every=3),
-              P("losa", 32, active=2, select_every=3)]
+              P("losa", 32, active=2, select_every=3),
+              P("losa", 32, active=2, selector="blocks"),
+              P("losa", 64, active=3, min_change=0.01, page=32, selector="blocks")]
     size, cases = config["block"], []
 
     def reads_otherwise(witness, prompt, policy):

@@ -31,6 +31,10 @@ class Policy:
     plan_group: str = ""     # quest, losa: rows choose pages together, for "kv" or "head"; else each
                              # its own, and the rows of a key head read the union
     select_every: int = 1    # quest, losa: steps that pages serve; above 1, chosen for all rows
+    selector: str = "pages"  # losa: by bounds of the scores, or "blocks": by mass in the first step
+
+    def measures(self):
+        return self.name in ("mage", "sparsed") or self.selector == "blocks"
 
 
 def split(a, b):
@@ -157,10 +161,11 @@ def bound_pages(q, k, policy):
 
 def by_mass(q, k, policy):
     """What the softmax of the block's rows over the prefix singles out: keys for each key head
-    (mage), pages for each query head (sparsed)."""
+    (mage), pages for each query head (sparsed) or each key head (losa)."""
     mass = torch.softmax(scores_of(q, k), -1).mean(1)  # [H, keys]
-    if policy.name == "mage":
+    if policy.name in ("mage", "losa"):
         mass = mass.view(k.shape[1], -1, k.shape[0]).mean(1)
+    if policy.name == "mage":
         return [best(m.tolist(), policy.budget) for m in mass]
     pages = torch.stack([m.sum(-1) for m in mass.split(policy.page, -1)], -1)
     return [best(m.tolist(), -(-policy.budget // policy.page)) for m in pages]
@@ -227,7 +232,7 @@ class Block:
         if is_first or is_due:
             m.o, m.lse = partial(q, k, v)
             m.ref, m.step, m.tokens = moved.clone(), self.step, self.n_tokens
-            if p.name in ("mage", "sparsed"):
+            if p.measures():
                 m.lists = by_mass(q, k, p)
             return (m.o, m.lse), None
         if p.name == "flashblock":
@@ -238,7 +243,7 @@ class Block:
         if not rows:
             return (m.o, m.lse), ([], [])
         serves = m.chosen is not None and self.step < m.chosen + p.select_every
-        if p.name not in ("mage", "sparsed") and not serves:
+        if not p.measures() and not serves:
             m.lists = bound_pages(q if p.select_every > 1 else q[rows], k, p)
             m.chosen = self.step
         lists = m.lists
