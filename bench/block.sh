@@ -10,11 +10,21 @@ lacuna=${1:-build/release/lacuna}
 agreement=${2:-0.15}
 prefix=${3:-8192,32768,65536,131072}
 
-"$lacuna" bench block --shape sdar-8b --layers 1 --prefix "$prefix" --block-length 16 --active 5 --budget 0.1 \
-    --batch 1,4 --sparse losa,quest,mage,sparsed,flashblock,off --refresh-tokens 0 \
-    --agreement "$agreement" -t 1,2 --csv
-# Larger pages, whose bounds are less to read; and vectors in place of AMX, where dense is slower.
-"$lacuna" bench block --shape sdar-8b --layers 1 --prefix "$prefix" --block-length 16 --active 5 --budget 0.1 \
-    --page 64 --sparse losa,quest,off --agreement "$agreement" -t 1 --csv | tail -n +2
-LAC_ISA=avx512_bf16 "$lacuna" bench block --shape sdar-8b --layers 1 --prefix "${prefix%%,*}" --block-length 16 \
-    --active 5 --budget 0.1 --page 64 --sparse losa,quest,off --agreement "$agreement" -t 1 --csv | tail -n +2
+# rows PREFIXES POLICIES FLAGS...: the first call prints the header too.
+first=1
+rows() {
+    prefixes=$1 policies=$2
+    shift 2
+    "$lacuna" bench block --shape sdar-8b --layers 1 --prefix "$prefixes" --block-length 16 --active 5 --budget 0.1 \
+        --sparse "$policies" --agreement "$agreement" --csv "$@" | tail -n +$first
+    first=2
+}
+
+rows "$prefix" losa,quest,mage,sparsed,flashblock,off --refresh-tokens 0 --batch 1,4 -t 1,2
+# LoSA as published: pages of 16 by bounds of their scores, chosen in each step.
+rows "$prefix" losa,off --selector pages --page 16 --batch 1 -t 1,2
+# Vectors in place of AMX, where dense is slower.
+LAC_ISA=avx512_bf16
+export LAC_ISA
+rows "$prefix" losa,quest,off --batch 1 -t 1
+rows "$prefix" losa,off --selector pages --page 16 --batch 1 -t 1

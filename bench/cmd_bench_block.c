@@ -26,6 +26,9 @@ enum { OFF, LOSA, QUEST, MAGE, FLASHBLOCK, SPARSED, N_POLICIES };
 static const char *const policy_names[N_POLICIES] = { "off",  "losa",       "quest",
                                                       "mage", "flashblock", "sparsed" };
 
+/* By laci_prefix_selector. */
+static const char *const selector_names[] = { "pages", "columns", "blocks" };
+
 typedef struct {
     bench_options common;
     const char *shape, *prefix, *batch, *policies, *dtype;
@@ -252,6 +255,8 @@ static bench_row row_begin(const block_run *r)
     const bool has_pages = how->rows != LACI_ROWS_NONE && how->selector != LACI_SELECT_COLUMNS;
     if (r->policy != OFF && has_pages) row_count(&row, "block", how->page);
     row_text(&row, "policy", policy_names[r->policy]);
+    if (r->policy != OFF && how->rows != LACI_ROWS_NONE)
+        row_text(&row, "selector", selector_names[how->selector]);
     return row;
 }
 

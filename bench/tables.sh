@@ -194,21 +194,24 @@ table_cache_ablations() { bench/eval_block_tables.sh ablations; }
 table_block() {
     table block.csv '
         {
-            if (c("policy") == "losa") page = c("block") # a block of rows begins with it
-            key = c("prefix") "|" c("batch") "|" c("threads") "|" c("isa") "|" page
+            policy = c("policy") == "losa" && c("selector") == "pages" ? "published" : c("policy")
+            key = c("prefix") "|" c("batch") "|" c("threads") "|" c("isa")
             if (!(key in seen)) { seen[key] = 1; order[++n] = key }
-            if (c("policy") == "off") dense[key] = sprintf("%.0f | %.0f", c("ms_attention"), c("ms_step"))
-            else ratio[key, c("policy")] = sprintf("%.1f / %.2f", c("vs_dense_attention"), c("vs_dense_step"))
-            if (c("policy") == "losa") union[key] = sprintf("%.2f", c("union_inflation"))
+            if (policy == "off" && !(key in dense)) dense[key] = sprintf("%.0f | %.0f", c("ms_attention"), c("ms_step"))
+            if (policy != "off") ratio[key, policy] = sprintf("%.1f / %.2f", c("vs_dense_attention"), c("vs_dense_step"))
+            if (policy == "losa") first[key] = sprintf("%.2f", c("ms_attention_first") / c("ms_attention_dense"))
         }
         END {
-            head("prefix|batch|threads|`LAC_ISA`|page|dense: attention, ms|step, ms|losa: attention / step|quest|mage|sparsed|flashblock|union inflation of losa")
-            m = split("losa quest mage sparsed flashblock", policy, " ")
+            head("prefix|batch|threads|`LAC_ISA`|dense: attention, ms|step, ms|losa: attention / step|its first step, dense 1|losa as published|quest|mage|sparsed|flashblock")
+            m = split("losa published quest mage sparsed flashblock", policies, " ")
             for (i = 1; i <= n; i++) {
                 split(order[i], k, "|")
-                printf "| %s | %s | %s | %s | %s | %s |", k[1], k[2], k[3], k[4], k[5], dense[order[i]]
-                for (j = 1; j <= m; j++) printf " %s |", ratio[order[i], policy[j]]
-                printf " %s |\n", union[order[i]]
+                printf "| %s | %s | %s | `%s` | %s |", k[1], k[2], k[3], k[4], dense[order[i]]
+                for (j = 1; j <= m; j++) {
+                    printf " %s |", ratio[order[i], policies[j]]
+                    if (j == 1) printf " %s |", first[order[i]]
+                }
+                print ""
             }
         }'
 }
