@@ -398,13 +398,14 @@ static void put_active(const laci_block_run_state *c, const laci_block_layer *ke
     laci_backend_scatter_rows(be, act, m->active_q, m->active, n_active, width, kept->q);
 }
 
-/* Pages for the active rows, whose queries are `q`, unless those of an earlier step still serve. What
- * shall serve later steps is chosen for all rows of the block: others will be active then. */
+/* Pages for the active rows, whose queries are `q`, unless those of an earlier step still serve.
+ * What shall serve later steps is chosen for all rows of the block: others will be active then. */
 static void choose_pages(const laci_block_run_state *c, laci_block_layer *own, const laci_buf *q,
                          size_t n_active)
 {
     const laci_block_memory *m = c->m;
     const int every = m->how.select_every, step = c->seq->step;
+    /* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): a layer that exists */
     if (own->step_chosen >= 0 && step - own->step_chosen < every) return;
     const uint32_t n_keys = (uint32_t)c->first;
     const size_t n_pages = laci_prefix_budget(&m->how, c->first, m->how.page);
