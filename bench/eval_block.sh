@@ -4,6 +4,7 @@
 # same files. Goes on where it was stopped, or with more SAMPLES: records are kept in STATE. Writes
 #   table      bench/results/eval_nano_b.csv            every policy by budget and length
 #   ablations  bench/results/eval_nano_b_ablations.csv  LoSA and its choices, one changed at a time
+#   choosing   bench/results/eval_nano_b_choosing.csv   pages chosen together, and for several steps
 # A column `flags` says what each row was run with beyond what the others say.
 #   usage: [SAMPLES=50] [STATE=build/eval_block] bench/eval_block.sh [LACUNA] [all | PART]
 set -eu
@@ -90,4 +91,31 @@ if wanted ablations; then
         done
     } >"$state/ablations.csv"
     cp "$state/ablations.csv" bench/results/eval_nano_b_ablations.csv
+fi
+
+# ---------------------------------------------------------------- who chooses pages, and how often
+# choose FLAGS...: QUEST and LoSA at `budget` on prefixes of 2,000 tokens.
+choose() { rows "$budget,$*" budget,flags "$samples" quest,losa "" 2048 --budget "$budget" "$@"; }
+# LoSA as published: the rows that moved most, however little.
+published() {
+    rows "$budget,--min-change 0 $*" budget,flags "$samples" losa "" 2048 --budget "$budget" --min-change 0 "$@"
+}
+
+if wanted choosing; then
+    header=
+    {
+        for budget in 64 512; do
+            choose
+            choose --plan-group kv
+            choose --select-every 4
+            choose --plan-group kv --select-every 4
+            published
+            published --plan-group kv
+            published --select-every 4
+        done
+        budget=208 # what the union of rows that choose alone reads at 64
+        choose --plan-group kv
+        published --plan-group kv
+    } >"$state/choosing.csv"
+    cp "$state/choosing.csv" bench/results/eval_nano_b_choosing.csv
 fi

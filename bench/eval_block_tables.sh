@@ -1,10 +1,10 @@
 #!/bin/sh
 # eval_block_tables.sh: a table of docs/policies-blockwise.md, as markdown, from what bench/eval_block.sh
 # wrote. bench/tables.sh puts them there.
-#   usage: bench/eval_block_tables.sh scores | means | dense | ablations
+#   usage: bench/eval_block_tables.sh scores | means | dense | ablations | choosing
 set -eu
 cd "$(dirname "$0")/../bench/results"
-part=${1:?scores, means, dense or ablations}
+part=${1:?scores, means, dense, ablations or choosing}
 wanted() { [ "$part" = "$1" ]; }
 
 # Columns are found by name: $at["score"] is the score of a row.
@@ -107,4 +107,32 @@ if wanted ablations; then
                     agree[keys[i]], kl[keys[i], "kv"], kl[keys[i], "niah"], density[keys[i]]
             }
         }' eval_nano_b_ablations.csv
+fi
+
+if wanted choosing; then
+    awk -F, "$columns"'
+        {
+            key = $at["policy"] SUBSEP $at["budget"] SUBSEP $at["flags"]
+            if (!(key in seen)) { seen[key] = 1; keys[++n] = key }
+            score[key, $at["task"]] = $at["score"]; kl[key, $at["task"]] = $at["kl"]
+            agree[key] += $at["agree"] / 2; density[key] += $at["density"] / 2
+            union[key] += $at["union_inflation"] / 2; bytes[key] += $at["bytes_read"] / 2
+        }
+        function print_policy(wanted,   i, name) {
+            for (i = 1; i <= n; i++) {
+                split(keys[i], name, SUBSEP)
+                if (name[1] != wanted) continue
+                sub(/ $/, "", name[3])
+                printf "| %s | %s | %s | %.0f | %.0f | %.3f | %.4f | %.4f | %.3f | %.2f | %.0f |\n", name[1], name[2],
+                    name[3] == "" ? "" : "`" name[3] "`", score[keys[i], "kv"], score[keys[i], "niah"],
+                    agree[keys[i]], kl[keys[i], "kv"], kl[keys[i], "niah"], density[keys[i]], union[keys[i]],
+                    bytes[keys[i]] / 1e3
+            }
+        }
+        END {
+            print "| policy | budget | flags | kv | niah | tokens as dense | KL kv | KL niah | density | union | kB a step |"
+            print "|---|---|---|---|---|---|---|---|---|---|---|"
+            print_policy("quest")
+            print_policy("losa")
+        }' eval_nano_b_choosing.csv
 fi

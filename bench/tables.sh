@@ -188,6 +188,19 @@ table_cache_scores() { bench/eval_block_tables.sh scores; }
 table_cache_means() { bench/eval_block_tables.sh means; }
 table_cache_dense() { bench/eval_block_tables.sh dense; }
 table_cache_ablations() { bench/eval_block_tables.sh ablations; }
+table_cache_choosing() { bench/eval_block_tables.sh choosing; }
+table_drift_bound() {
+    table drift_bound.csv '
+        {
+            if (!done++)
+                head("task|prefix|compared with|rows|true distance|output moved by|bound by channels|by pages|by all scores|true below 0.1|by pages|by all scores|rank of drift|by pages|by all scores")
+            printf "| %s | %s | %s | %s | %.3f | %.2f | %.3f | %.3f | %.3f | %.0f%% | %.0f%% | %.0f%% | %.3f | %.3f | %.3f |\n",
+                c("task"), c("ctx"), c("since") == "step" ? "the step before" : "the first step", c("rows"), c("tv_p50"),
+                c("output_p50"), c("tanh_channel_p50"), c("tanh_page_p50"), c("tanh_exact_p50"), 100 * c("tv_below_0.1"),
+                100 * c("tanh_page_below_0.1"), 100 * c("tanh_exact_below_0.1"), c("rank_drift"), c("rank_tanh_page"),
+                c("rank_tanh_exact")
+        }'
+}
 
 # ---------------------------------------------------------------- steps behind a key cache
 
