@@ -94,28 +94,33 @@ if wanted ablations; then
 fi
 
 # ---------------------------------------------------------------- who chooses pages, and how often
-# choose FLAGS...: QUEST and LoSA at `budget` on prefixes of 2,000 tokens.
-choose() { rows "$budget,$*" budget,flags "$samples" quest,losa "" 2048 --budget "$budget" "$@"; }
-# LoSA as published: the rows that moved most, however little.
-published() {
-    rows "$budget,--min-change 0 $*" budget,flags "$samples" losa "" 2048 --budget "$budget" --min-change 0 "$@"
+# choose POLICY FLAGS...: on prefixes of 2,048 tokens; LoSA with QUEST's pages. With --min-change 0 it recomputes
+# the rows that moved most, however little, as published.
+choose() {
+    policy=$1 own=
+    shift
+    [ "$policy" = quest ] || own="--selector pages --page 16"
+    # shellcheck disable=SC2086 # flags
+    rows "$budget,$*" budget,flags "$samples" "$policy" "" 2048 --budget "$budget" $own "$@"
 }
 
 if wanted choosing; then
     header=
     {
         for budget in 64 512; do
-            choose
-            choose --plan-group kv
-            choose --select-every 4
-            choose --plan-group kv --select-every 4
-            published
-            published --plan-group kv
-            published --select-every 4
+            for policy in quest losa; do
+                choose $policy
+                choose $policy --plan-group kv
+                choose $policy --select-every 4
+                choose $policy --plan-group kv --select-every 4
+            done
+            choose losa --min-change 0
+            choose losa --min-change 0 --plan-group kv
+            choose losa --min-change 0 --select-every 4
         done
         budget=208 # what the union of rows that choose alone reads at 64
-        choose --plan-group kv
-        published --plan-group kv
+        choose quest --plan-group kv
+        choose losa --min-change 0 --plan-group kv
     } >"$state/choosing.csv"
     cp "$state/choosing.csv" bench/results/eval_nano_b_choosing.csv
 fi

@@ -12,6 +12,7 @@ enum { MIN_PREFIX = 1024, MAX_COUNT = 1 << 24, FLASHBLOCK_TOKENS = 3, DEFAULT_PA
 
 #define DEFAULT_BUDGET 512.0
 #define DEFAULT_ACTIVE 5.0
+#define AUTO_BUDGET 0.1 /* what bench/block.sh measures */
 
 /* The published combinations. */
 static const laci_prefix policies[] = {
@@ -150,28 +151,30 @@ static lac_status resolve(laci_prefix *p, const lac_sparse_options *o, lac_error
     return LAC_OK;
 }
 
-/* Always dense: losa is faster behind long prefixes, but was measured to lose answers. */
-static const char *choose_auto(const laci_prefix_model *model, char *reason, size_t size)
+/* losa where prefixes may grow longer than its steps pay from; shorter ones are read whole. */
+static const char *choose_auto(const laci_prefix_model *model, lac_sparse_options *opt,
+                               char *reason, size_t size)
 {
     const size_t from = laci_auto_prefix(model->family);
-    if (from >= model->n_ctx)
+    if (from >= model->n_ctx) {
         (void)snprintf(reason, size, "auto: reads the whole key cache");
-    else
-        (void)snprintf(reason, size,
-                       "auto: reads the whole key cache; losa is faster behind more than %zu, at a "
-                       "cost in answers",
-                       from);
-    return "dense";
+        return "dense";
+    }
+    if (opt->min_prefix == 0) opt->min_prefix = (int)from;
+    if (opt->budget == 0) opt->budget = AUTO_BUDGET;
+    (void)snprintf(reason, size, "auto: losa pays behind more than %zu keys, up to there reads all",
+                   from);
+    return "losa";
 }
 
 lac_status laci_prefix_choose(laci_prefix *out, const char *request, const lac_sparse_options *opt,
                               const laci_prefix_model *model, char *reason, size_t reason_size,
                               lac_error *err)
 {
-    const lac_sparse_options none = { 0 };
+    lac_sparse_options own = opt ? *opt : (lac_sparse_options){ 0 };
     const bool is_auto = !request || !strcmp(request, "auto");
     char why[LAC_ERROR_MAX] = "as asked";
-    const laci_prefix *policy = find(is_auto ? choose_auto(model, why, sizeof why) : request);
+    const laci_prefix *policy = find(is_auto ? choose_auto(model, &own, why, sizeof why) : request);
     if (!policy)
         return laci_fail(
             err, LAC_EINVAL, 0,
@@ -179,8 +182,8 @@ lac_status laci_prefix_choose(laci_prefix *out, const char *request, const lac_s
             "which this version has %s",
             request, model->family, model->block, laci_prefix_names());
     laci_prefix p = *policy;
-    lac_status st = check_numbers(opt ? opt : &none, err);
-    if (!st) st = resolve(&p, opt ? opt : &none, err);
+    lac_status st = check_numbers(&own, err);
+    if (!st) st = resolve(&p, &own, err);
     if (st) return st;
     (void)snprintf(reason, reason_size, "%s", why);
     *out = p;

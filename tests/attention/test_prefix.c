@@ -105,12 +105,19 @@ static laci_prefix choose(const char *family, size_t n_ctx, const lac_sparse_opt
     return p;
 }
 
-static void auto_reads_everything(void **state)
+static void auto_is_losa_where_it_pays(void **state)
 {
     (void)state;
     assert_true(choose("sdar", 8192, NULL, "auto: reads the whole key cache").is_dense);
-    assert_true(choose("sdar", 8193, NULL, "losa is faster behind more than 8192").is_dense);
     assert_true(choose("other", 65536, NULL, "auto: reads the whole key cache").is_dense);
+    const laci_prefix p = choose("sdar", 8193, NULL, "auto: losa pays behind more than 8192");
+    assert_string_equal(p.name, "losa");
+    assert_int_equal(p.min_prefix, 8192);
+    assert_int_equal(laci_prefix_budget(&p, 20000, 1), 2000);
+    const lac_sparse_options own = { .budget = 300, .min_prefix = 9000 };
+    const laci_prefix asked = choose("sdar", 65536, &own, "auto: losa");
+    assert_int_equal(laci_prefix_budget(&asked, 20000, 1), 300);
+    assert_int_equal(asked.min_prefix, 9000);
 }
 
 static void budgets_are_counts_or_shares(void **state)
@@ -209,7 +216,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(options_mean_what_they_say),
-        cmocka_unit_test(auto_reads_everything),
+        cmocka_unit_test(auto_is_losa_where_it_pays),
         cmocka_unit_test(budgets_are_counts_or_shares),
         cmocka_unit_test(when_everything_is_read),
         cmocka_unit_test(rows_that_moved_and_new_ids_are_active),

@@ -87,13 +87,13 @@ keys() {
     grep -q '"union_inflation":null,"bytes_read":null' "$SCRATCH/out" || show "not null"
 }
 
-@test "auto reads everything and says what would be faster" {
+@test "auto reads everything, or losa's share of a long prefix, and says so" {
     lacuna run -m "$BLOCKWISE" -p "Once" -n 8
     expect_ok
     [[ $ERR == *"sparse dense (auto: reads the whole key cache)"* ]] || show "no reason"
     lacuna run -m "$BLOCKWISE" -p "Once" -n 8 -c 9000
     expect_ok
-    [[ $ERR == *"sparse dense (auto: reads the whole key cache; losa is faster behind more than 8192"* ]] || show "no hint"
+    [[ $ERR == *"sparse losa (auto: losa pays behind more than 8192 keys"* ]] || show "not losa"
 }
 
 @test "another block length is refused with both numbers" {
