@@ -129,14 +129,14 @@ python=${PYTHON:-python3} file=''
 for folder in /usr/local/cuda*/lib64 /usr/local/cuda*/targets/*/lib \
     $("$python" -c 'import site; print(*site.getsitepackages())' 2>/dev/null | tr ' ' '\n' |
         sed 's|$|/nvidia|') /usr/local/lib/python3*/*-packages/nvidia; do
-    file=$(find "$folder" -name 'libcublas.so.1*' 2>/dev/null | head -n 1)
+    file=$(find "$folder" -name 'libcublasLt.so.1*' 2>/dev/null | head -n 1)
     [ -z "$file" ] || break
 done
 if [ -n "$file" ]; then
     LD_LIBRARY_PATH=${LD_LIBRARY_PATH:+$LD_LIBRARY_PATH:}$(dirname "$file")
     export LD_LIBRARY_PATH
 fi
-say "matrix products by ${file:-the plain kernel: no libcublas was found}"
+say "matrix products by ${file:-the plain kernel: no libcublasLt was found}"
 export LACUNA_TEST_ROOT="$PWD"
 
 # ---------------------------------------------------------------- right?

@@ -35,10 +35,11 @@ typedef struct {
     bool wgmma;         /* attention by wgmma where it can (LAC_CUDA_ATTEND) */
     laci_cu_blas *blas; /* NULL: the plain product */
     laci_cu_ring ring;
-    laci_cu_scratch scratch; /* of one operation */
-    laci_cu_scratch stats;   /* statistics of attention */
-    laci_cu_scratch results; /* pinned: lists and choices on their way to the host */
-    void *jobs;              /* host memory for lists of jobs, owned */
+    laci_cu_scratch scratch;   /* of one operation */
+    laci_cu_scratch stats;     /* statistics of attention */
+    laci_cu_scratch workspace; /* of matrix products */
+    laci_cu_scratch results;   /* pinned: lists and choices on their way to the host */
+    void *jobs;                /* host memory for lists of jobs, owned */
     size_t jobs_size;
     size_t stats_bytes;        /* statistics gathered at once take about so much */
     void *marks[LACI_N_MARKS]; /* events, made when first used */
