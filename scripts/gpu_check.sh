@@ -40,7 +40,7 @@ while [ $# -gt 0 ]; do
 done
 
 tests='test_cuda_rows test_attend test_attend_batch test_attend_parts test_attend_stats test_cpu_select
-    test_cuda_large test_cuda_generate test_cuda_jobs'
+    test_cuda_large test_cuda_paged test_cuda_generate test_cuda_jobs'
 limit=450 # seconds of all of it
 started=$(date +%s)
 seconds() { echo $(($(date +%s) - started)); }
@@ -159,7 +159,7 @@ for name in $tests; do run_test "$name" mma; done
 kernels=mma
 case $(nvidia-smi --query-gpu=compute_cap --format=csv,noheader | head -n 1) in
 9.*) kernels='mma wgmma'
-    for name in test_cuda_large test_attend test_attend_batch test_attend_stats; do
+    for name in test_cuda_large test_cuda_paged test_attend test_attend_batch test_attend_stats; do
         run_test "$name" wgmma
     done ;;
 *) say "wgmma: not run, this card has no compute capability 9" ;;
@@ -251,6 +251,7 @@ if [ -n "$sanitizer" ]; then
     : >"$out/sanitizer.txt"
     for tool in memcheck racecheck; do
         for kernel in $kernels; do sanitize $tool test_cuda_large "$kernel"; done
+        sanitize $tool test_cuda_paged mma
         [ $tool = racecheck ] || sanitize $tool test_cuda_rows mma
         [ "$quick" = yes ] || sanitize $tool test_attend_parts mma
         [ "$quick" = yes ] || sanitize $tool test_cpu_select mma

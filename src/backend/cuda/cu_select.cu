@@ -45,8 +45,10 @@ template <typename T> static __global__ void score_pages(const laci_cu_scores a)
     const uint32_t first_head = list % a.lists_per_batch * a.n_group;
     const size_t kv = (size_t)batch * a.n_kv_heads + first_head / a.group_of_kv;
     const T *top = static_cast<const T *>(a.bounds) + (kv * a.n_pages + page) * 2 * a.d;
-    for (uint32_t row = 0; row < a.n_rows; row++) {
-        const size_t query = (size_t)batch * a.n_q + row / a.n_group;
+    const uint32_t n_rows = a.picks ? a.picks[0] * a.n_group : a.n_rows;
+    for (uint32_t row = 0; row < n_rows; row++) {
+        const uint32_t i = a.picks ? a.picks[1 + row / a.n_group] : row / a.n_group;
+        const size_t query = (size_t)batch * a.n_q + i;
         const T *q =
             static_cast<const T *>(a.q) + (query * a.n_heads + first_head + row % a.n_group) * a.d;
         float sum = 0;
@@ -180,6 +182,7 @@ static __device__ void mark_largest(const float *x, uint32_t n, uint32_t k, uint
 static __global__ void mark_rows(const laci_cu_top a)
 {
     const uint32_t list = blockIdx.x / a.n_rows;
+    if (a.picks && blockIdx.x % a.n_rows >= a.picks[0] * a.n_group) return;
     const float *x = a.scores + (size_t)blockIdx.x * a.stride;
     uint8_t *marks = a.marks + (size_t)list * a.stride;
     const uint32_t n = a.n_items[list];

@@ -545,6 +545,7 @@ static const laci_backend_ops cuda_ops = {
     .gather_rows = cuda_gather_rows,
     .scatter_rows = cuda_scatter_rows,
     .row_changes = laci_cuda_row_changes,
+    .paged_read = laci_cuda_paged_read,
     .pool_columns = laci_cuda_pool_columns,
     .scratch_need = cuda_scratch_need,
     .reserve = cuda_reserve,
