@@ -313,8 +313,8 @@ void laci_backend_row_changes(laci_backend *be, const laci_buf *x, const laci_bu
                               size_t d, double *change, double *size);
 
 /* Attention over pages of a key cache in which the device alone decides: which rows read, by how
- * far they moved since they last read, and which pages, by laci_backend_select_pages' bounds and
- * pool UNION. Rows that do not read keep what they have, so nothing waits for the host. */
+ * far they moved since they last read, and which pages, as laci_backend_select_pages does for
+ * these rows. Rows that do not read keep what they have, so nothing waits for the host. */
 typedef struct {
     const laci_buf *q; /* act [n_q, n_heads * d_head] of one sequence */
     size_t n_q, n_heads;
@@ -327,7 +327,9 @@ typedef struct {
     size_t n_wanted;    /* until there are so many, */
     double min_change;  /* none that moved by less than this share of its size */
     const laci_pages *pages;
-    laci_budget budget;           /* in pages, of each row */
+    laci_budget budget; /* in pages; a list for each KV head */
+    laci_pool pool;
+    float scale;                  /* of scores under LACI_POOL_SOFTMAX */
     const laci_kv *const *pieces; /* [n_pieces] of the sequence, ascending; the first begins it */
     size_t n_pieces, n_keys;      /* keys to choose from, of the sequence */
     laci_buf *out, *lse;          /* f32 [n_q, n_heads * d_head], [n_heads, n_q]; in place */

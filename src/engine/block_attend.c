@@ -513,6 +513,7 @@ static bool read_by_device(const laci_block_run_state *c)
         .min_change = m->how.min_change,
         .pages = &c->seq->pages[c->layer],
         .budget = { n_pages, n_pages > 1, n_pages > 2 },
+        .pool = LACI_POOL_UNION,
         .pieces = m->pieces,
         .n_pieces = n_pieces,
         .n_keys = c->first,

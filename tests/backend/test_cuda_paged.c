@@ -15,6 +15,7 @@ typedef struct {
     double wanted, min_change;
     size_t n_new; /* rows from the second on that are new */
     bool all, keeps;
+    laci_pool pool;
 } read_case;
 
 typedef struct {
@@ -150,6 +151,8 @@ static bool read_by_device(const rig *r)
                                    .min_change = c->min_change,
                                    .pages = &r->pages,
                                    .budget = budget_of(c),
+                                   .pool = c->pool,
+                                   .scale = 0.125f,
                                    .pieces = pieces,
                                    .n_pieces = r->n_pieces,
                                    .n_keys = c->n_keys,
@@ -275,7 +278,8 @@ static size_t read_by_host(const rig *r, uint32_t counts[2])
                                         .n_heads = c->n_heads,
                                         .n_keys = &n_keys,
                                         .budget = budget_of(c),
-                                        .pool = LACI_POOL_UNION };
+                                        .pool = c->pool,
+                                        .scale = 0.125f };
         laci_backend_select_pages(r->be, &query, &lists);
         attend_active(r, &lists, active, n);
         count(r, &lists, n, counts);
@@ -343,7 +347,8 @@ static const read_case usual = { .n_q = 16,
                                  .budget = 4,
                                  .wanted = 5,
                                  .n_new = 2,
-                                 .keeps = true };
+                                 .keeps = true,
+                                 .pool = LACI_POOL_UNION };
 
 static void rows_that_moved_most_read(void **state)
 {
@@ -355,6 +360,11 @@ static void rows_that_moved_most_read(void **state)
     c.n_new = 12, c.page = 64; /* more are new than are wanted */
     check_both(&c, 12, 12);
     c = usual;
+    c.pool = LACI_POOL_SOFTMAX; /* a list the rows make together */
+    check_both(&c, 5, 5);
+    c.pool = LACI_POOL_MAX;
+    check_both(&c, 5, 5);
+    c.pool = LACI_POOL_UNION;
     c.min_change = 2.1; /* of random vectors about twice the size */
     c.wanted = 16;
     check_both(&c, 3, 15);
@@ -373,6 +383,8 @@ static void all_or_no_rows_read(void **state)
     c = usual;
     c.n_new = 0;
     c.min_change = 1e6; /* nobody moved that far: everything stays as it is */
+    check_both(&c, 0, 0);
+    c.pool = LACI_POOL_SOFTMAX;
     check_both(&c, 0, 0);
 }
 

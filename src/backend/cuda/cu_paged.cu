@@ -97,7 +97,7 @@ static __device__ __forceinline__ uint32_t keys_of(uint32_t n, uint32_t last, ui
 static __device__ void put_read(const laci_cu_list_jobs &a)
 {
     uint32_t n_keys = 0;
-    for (uint32_t list = 0; list < a.n_lists; list++) {
+    for (uint32_t list = 0; list < a.n_lists && a.picks[0]; list++) {
         const uint32_t n = a.counts[list];
         if (n) n_keys += keys_of(n, a.ids[(size_t)list * a.stride + n - 1], a.page, a.n_all_keys);
     }

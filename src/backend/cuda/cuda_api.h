@@ -259,7 +259,9 @@ typedef struct {
     float *pooled;
     uint32_t n_lists, n_rows, stride, row_stride;
     float scale;
-    int mode; /* 0 largest, 1 mean softmax, 2 sum */
+    int mode;              /* 0 largest, 1 mean softmax, 2 sum */
+    const uint32_t *picks; /* the first picks[0] * n_group rows count; NULL = all */
+    uint32_t n_group;
 } laci_cu_pool;
 
 /* Marks in marks [n_lists, stride] what each of n_rows rows of a list picks; picked [n_lists] adds

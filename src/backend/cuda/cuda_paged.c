@@ -200,7 +200,9 @@ bool laci_cuda_paged_read(laci_backend *be, const laci_paged_read *r)
                                  .n_q = r->n_q,
                                  .n_heads = r->n_heads,
                                  .n_keys = &n_keys,
-                                 .pool = LACI_POOL_UNION };
+                                 .budget = r->budget,
+                                 .pool = r->pool,
+                                 .scale = r->scale };
     if (!laci_cuda_count_pages(c.cuda, &c.query, r->n_q, &c.s)) return true; /* it has failed */
     const uint8_t *is_new = r->all ? NULL : laci_cuda_put(c.cuda, r->is_new, r->n_q);
     cut_tiles(&c);
@@ -209,9 +211,7 @@ bool laci_cuda_paged_read(laci_backend *be, const laci_paged_read *r)
     (void)carve(&c, memory);
     c.s.picks = c.picks;
     pick_rows(&c, is_new);
-    laci_cuda_score_pages(c.cuda, &c.query, &c.s);
-    laci_cuda_make_lists(c.cuda, &c.s, c.s.scores, c.s.n_rows, r->n_heads / r->pages->n_kv_heads,
-                         &r->budget);
+    laci_cuda_list_pages(c.cuda, &c.query, &c.s);
     for (size_t i = 0; i < r->n_pieces; i++) {
         uint32_t *counts = i ? NULL : (uint32_t *)(void *)r->counts->data + 2 * r->count_at;
         list_jobs(&c, r->pieces[i], counts);

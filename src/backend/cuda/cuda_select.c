@@ -97,8 +97,9 @@ static bool carve(cuda_backend *cuda, laci_cu_selection *s, bool with_scores)
     return laci_cuda_carve(cuda, s, laci_cuda_scratch(cuda, &cuda->scratch, bytes), with_scores);
 }
 
-void laci_cuda_make_lists(cuda_backend *cuda, const laci_cu_selection *s, const float *scores,
-                          size_t n_rows, size_t n_group, const laci_budget *budget)
+/* Marks by rows of scores, then lists: ids and counts on the device. */
+static void make_lists(cuda_backend *cuda, const laci_cu_selection *s, const float *scores,
+                       size_t n_rows, const uint32_t *picks, const laci_budget *budget)
 {
     const laci_cu_top t = { .scores = scores,
                             .n_items = s->n_items,
@@ -110,8 +111,8 @@ void laci_cuda_make_lists(cuda_backend *cuda, const laci_cu_selection *s, const 
                             .n = (uint32_t)budget->n,
                             .keep_first = (uint32_t)budget->keep_first,
                             .keep_last = (uint32_t)budget->keep_last,
-                            .picks = s->picks,
-                            .n_group = (uint32_t)n_group };
+                            .picks = picks,
+                            .n_group = (uint32_t)s->n_group };
     const laci_cu_compact c = { s->marks,  s->n_items,           s->ids,
                                 s->counts, (uint32_t)s->n_lists, (uint32_t)s->stride };
     cuda->api.top(NULL, &t);
@@ -147,8 +148,7 @@ static void deliver(cuda_backend *cuda, const laci_cu_selection *s, const laci_i
 
 /* ------------------------------------------------------------------ pages */
 
-void laci_cuda_score_pages(cuda_backend *cuda, const laci_page_query *query,
-                           const laci_cu_selection *s)
+static void score(cuda_backend *cuda, const laci_page_query *query, const laci_cu_selection *s)
 {
     const laci_pages *pages = query->pages;
     const size_t group = query->n_heads / pages->n_kv_heads;
@@ -161,7 +161,7 @@ void laci_cuda_score_pages(cuda_backend *cuda, const laci_page_query *query,
         .n_rows = (uint32_t)s->n_rows,
         .stride = (uint32_t)s->stride,
         .lists_per_batch = (uint32_t)(s->n_lists / query->n_batch),
-        .n_group = (uint32_t)(query->per_head ? 1 : group),
+        .n_group = (uint32_t)s->n_group,
         .group_of_kv = (uint32_t)group,
         .n_q = (uint32_t)query->n_q,
         .n_heads = (uint32_t)query->n_heads,
@@ -177,15 +177,17 @@ void laci_cuda_score_pages(cuda_backend *cuda, const laci_page_query *query,
 static void pool(cuda_backend *cuda, const laci_cu_selection *s, const float *scores, size_t n_rows,
                  size_t row_stride, float scale, int mode)
 {
-    const laci_cu_pool a = { scores,
-                             s->n_items,
-                             s->pooled,
-                             (uint32_t)s->n_lists,
-                             (uint32_t)n_rows,
-                             (uint32_t)s->stride,
-                             (uint32_t)row_stride,
-                             scale,
-                             mode };
+    const laci_cu_pool a = { .scores = scores,
+                             .n_items = s->n_items,
+                             .pooled = s->pooled,
+                             .n_lists = (uint32_t)s->n_lists,
+                             .n_rows = (uint32_t)n_rows,
+                             .stride = (uint32_t)s->stride,
+                             .row_stride = (uint32_t)row_stride,
+                             .scale = scale,
+                             .mode = mode,
+                             .picks = s->picks,
+                             .n_group = (uint32_t)s->n_group };
     cuda->api.pool(NULL, &a);
 }
 
@@ -195,7 +197,8 @@ bool laci_cuda_count_pages(cuda_backend *cuda, const laci_page_query *query, siz
     const size_t n_kv_heads = query->pages->n_kv_heads, page = query->pages->page;
     const size_t per_batch = query->per_head ? query->n_heads : n_kv_heads;
     s->n_lists = query->n_batch * per_batch;
-    s->n_rows = query->n_q * (query->n_heads / per_batch);
+    s->n_group = query->n_heads / per_batch;
+    s->n_rows = query->n_q * s->n_group;
     s->stride = 0;
     uint32_t *n_items = laci_cuda_host(cuda, s->n_lists * sizeof *n_items);
     for (size_t i = 0; n_items && i < s->n_lists; i++) {
@@ -208,6 +211,18 @@ bool laci_cuda_count_pages(cuda_backend *cuda, const laci_page_query *query, siz
     return s->n_items != NULL;
 }
 
+void laci_cuda_list_pages(cuda_backend *cuda, const laci_page_query *query,
+                          const laci_cu_selection *s)
+{
+    score(cuda, query, s);
+    if (query->pool == LACI_POOL_UNION) {
+        make_lists(cuda, s, s->scores, s->n_rows, s->picks, &query->budget);
+        return;
+    }
+    pool(cuda, s, s->scores, s->n_rows, s->stride, query->scale, query->pool == LACI_POOL_SOFTMAX);
+    make_lists(cuda, s, s->pooled, 1, NULL, &query->budget);
+}
+
 void laci_cuda_select_pages(laci_backend *be, const laci_page_query *query,
                             const laci_id_lists *lists)
 {
@@ -217,14 +232,7 @@ void laci_cuda_select_pages(laci_backend *be, const laci_page_query *query,
         no_lists(lists, s.n_lists);
         return;
     }
-    laci_cuda_score_pages(cuda, query, &s);
-    if (query->pool == LACI_POOL_UNION) {
-        laci_cuda_make_lists(cuda, &s, s.scores, s.n_rows, 1, &query->budget);
-    } else {
-        pool(cuda, &s, s.scores, s.n_rows, s.stride, query->scale,
-             query->pool == LACI_POOL_SOFTMAX);
-        laci_cuda_make_lists(cuda, &s, s.pooled, 1, 1, &query->budget);
-    }
+    laci_cuda_list_pages(cuda, query, &s);
     deliver(cuda, &s, lists);
 }
 
@@ -245,7 +253,7 @@ void laci_cuda_top_k(laci_backend *be, const laci_ranking *ranking, const laci_i
     }
     pool(cuda, &s, floats_at(ranking->scores, 0), ranking->n_pooled ? ranking->n_pooled : 1,
          ranking->stride, 0, 2);
-    laci_cuda_make_lists(cuda, &s, s.pooled, 1, 1, &ranking->budget);
+    make_lists(cuda, &s, s.pooled, 1, NULL, &ranking->budget);
     deliver(cuda, &s, lists);
 }
 

@@ -9,6 +9,7 @@
 typedef struct {
     size_t n_lists, n_rows, stride; /* stride: most items of a list, rounded up */
     const uint32_t *n_items;        /* [n_lists] */
+    size_t n_group;                 /* rows of a query */
     const uint32_t *picks;          /* the queries that count, [0] of them; NULL = all */
     float *scores;                  /* [n_lists, n_rows, stride]; not for rankings */
     float *pooled;                  /* [n_lists, stride] */
@@ -25,11 +26,9 @@ bool laci_cuda_carve(cuda_backend *cuda, laci_cu_selection *s, char *at, bool wi
  * argument; false when there is nothing to choose from, or no memory. */
 bool laci_cuda_count_pages(cuda_backend *cuda, const laci_page_query *query, size_t more_bytes,
                            laci_cu_selection *s);
-void laci_cuda_score_pages(cuda_backend *cuda, const laci_page_query *query,
-                           const laci_cu_selection *s);
-/* Marks by rows of scores, then lists: ids and counts on the device. n_group: rows of a query. */
-void laci_cuda_make_lists(cuda_backend *cuda, const laci_cu_selection *s, const float *scores,
-                          size_t n_rows, size_t n_group, const laci_budget *budget);
+/* Scores of pages by the queries that count, then lists: ids and counts on the device. */
+void laci_cuda_list_pages(cuda_backend *cuda, const laci_page_query *query,
+                          const laci_cu_selection *s);
 
 /* In cuda_attend.c: rows of a tile of the kernel that takes a call, and its launch. n_k: keys a
  * call reads at most; k_block, d as in laci_cu_attend. */
