@@ -484,7 +484,7 @@ static size_t pick_rows(const laci_block_run_state *c)
 static bool is_unseen(const laci_block_run_state *c)
 {
     const laci_prefix *how = &c->m->how;
-    return how->rows != LACI_ROWS_NONE && how->selector == LACI_SELECT_PAGES &&
+    return how->rows != LACI_ROWS_NONE && how->selector == LACI_SELECT_PAGES && !how->per_head &&
            !(how->refresh_drift > 0) && !c->on_plan;
 }
 
