@@ -133,8 +133,8 @@ lac_status block_rig_run(block_rig *rig, void (*before)(void *user), void *user,
     sum.attention = clock.behind_cache;
     for (size_t i = 0; i < batch; i++) {
         laci_generation *g = &rig->all[i];
-        const bool selected = g->seq->block->stats.n_lists > 0;
         laci_block_take(g);
+        const bool selected = g->seq->block->stats.n_lists > 0;
         g->step++;
         sum.density += g->density / (double)batch;
         sum.rows_read += g->n_active / (double)batch;

@@ -40,7 +40,7 @@ while [ $# -gt 0 ]; do
 done
 
 tests='test_cuda_rows test_attend test_attend_batch test_attend_parts test_attend_stats test_cpu_select
-    test_cuda_large test_cuda_generate test_cuda_jobs'
+    test_cuda_large test_cuda_paged test_cuda_generate test_cuda_jobs'
 limit=450 # seconds of all of it
 started=$(date +%s)
 seconds() { echo $(($(date +%s) - started)); }
@@ -129,14 +129,14 @@ python=${PYTHON:-python3} file=''
 for folder in /usr/local/cuda*/lib64 /usr/local/cuda*/targets/*/lib \
     $("$python" -c 'import site; print(*site.getsitepackages())' 2>/dev/null | tr ' ' '\n' |
         sed 's|$|/nvidia|') /usr/local/lib/python3*/*-packages/nvidia; do
-    file=$(find "$folder" -name 'libcublas.so.1*' 2>/dev/null | head -n 1)
+    file=$(find "$folder" -name 'libcublasLt.so.1*' 2>/dev/null | head -n 1)
     [ -z "$file" ] || break
 done
 if [ -n "$file" ]; then
     LD_LIBRARY_PATH=${LD_LIBRARY_PATH:+$LD_LIBRARY_PATH:}$(dirname "$file")
     export LD_LIBRARY_PATH
 fi
-say "matrix products by ${file:-the plain kernel: no libcublas was found}"
+say "matrix products by ${file:-the plain kernel: no libcublasLt was found}"
 export LACUNA_TEST_ROOT="$PWD"
 
 # ---------------------------------------------------------------- right?
@@ -159,7 +159,7 @@ for name in $tests; do run_test "$name" mma; done
 kernels=mma
 case $(nvidia-smi --query-gpu=compute_cap --format=csv,noheader | head -n 1) in
 9.*) kernels='mma wgmma'
-    for name in test_cuda_large test_attend test_attend_batch test_attend_stats; do
+    for name in test_cuda_large test_cuda_paged test_attend test_attend_batch test_attend_stats; do
         run_test "$name" wgmma
     done ;;
 *) say "wgmma: not run, this card has no compute capability 9" ;;
@@ -251,6 +251,7 @@ if [ -n "$sanitizer" ]; then
     : >"$out/sanitizer.txt"
     for tool in memcheck racecheck; do
         for kernel in $kernels; do sanitize $tool test_cuda_large "$kernel"; done
+        sanitize $tool test_cuda_paged mma
         [ $tool = racecheck ] || sanitize $tool test_cuda_rows mma
         [ "$quick" = yes ] || sanitize $tool test_attend_parts mma
         [ "$quick" = yes ] || sanitize $tool test_cpu_select mma

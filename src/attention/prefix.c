@@ -244,11 +244,15 @@ static size_t furthest(const laci_prefix *p, const laci_row_drift *drift, size_t
     return best;
 }
 
+size_t laci_prefix_wanted(const laci_prefix *p, size_t n)
+{
+    return p->active < 1 ? (size_t)ceil(p->active * (double)n) : (size_t)p->active;
+}
+
 size_t laci_prefix_pick(const laci_prefix *p, const laci_row_drift *drift, size_t n,
                         int32_t *active)
 {
-    const double share = ceil(p->active * (double)n);
-    const size_t wanted = p->active < 1 ? (size_t)share : (size_t)p->active;
+    const size_t wanted = laci_prefix_wanted(p, n);
     size_t n_taken = 0;
     for (size_t i = 0; i < n; i++) {
         const bool is_taken = p->rows == LACI_ROWS_ALL || drift[i].is_new;

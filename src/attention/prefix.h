@@ -99,6 +99,8 @@ typedef struct {
     bool is_new;         /* its id differs from the step before */
 } laci_row_drift;
 
+/* How many rows of n to recompute, new ones included, as long as so many moved. */
+size_t laci_prefix_wanted(const laci_prefix *p, size_t n);
 /* Writes the rows to recompute, ascending, and returns how many: every new one, then those that
  * moved most until there are as many as asked (ties: the lower row). */
 size_t laci_prefix_pick(const laci_prefix *p, const laci_row_drift *drift, size_t n,

@@ -264,6 +264,11 @@ void laci_backend_row_changes(laci_backend *be, const laci_buf *x, const laci_bu
     be->ops->row_changes(be, x, ref, n, d, change, size);
 }
 
+bool laci_backend_paged_read(laci_backend *be, const laci_paged_read *read)
+{
+    return be->ops->paged_read && be->ops->paged_read(be, read);
+}
+
 void laci_backend_pool_columns(laci_backend *be, const laci_buf *x, size_t n_rows, size_t stride,
                                size_t n, size_t page, laci_buf *out, size_t out_stride)
 {

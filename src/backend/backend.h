@@ -312,6 +312,36 @@ void laci_backend_scatter_rows(laci_backend *be, laci_dtype type, const laci_buf
 void laci_backend_row_changes(laci_backend *be, const laci_buf *x, const laci_buf *ref, size_t n,
                               size_t d, double *change, double *size);
 
+/* Attention over pages of a key cache in which the device alone decides: which rows read, by how
+ * far they moved since they last read, and which pages, as laci_backend_select_pages does for
+ * these rows. Rows that do not read keep what they have, so nothing waits for the host. */
+typedef struct {
+    const laci_buf *q; /* act [n_q, n_heads * d_head] of one sequence */
+    size_t n_q, n_heads;
+    const laci_buf *x; /* act [n_q, width] what moves */
+    laci_buf *ref;     /* the same when a row last read: rows that read are copied there; NULL = not
+                          kept, then all rows read */
+    size_t width;
+    bool all;           /* every row reads, else the new ones, */
+    const bool *is_new; /* host [n_q], and those that moved most, */
+    size_t n_wanted;    /* until there are so many, */
+    double min_change;  /* none that moved by less than this share of its size */
+    const laci_pages *pages;
+    laci_budget budget; /* in pages; a list for each KV head */
+    laci_pool pool;
+    float scale;                  /* of scores under LACI_POOL_SOFTMAX */
+    const laci_kv *const *pieces; /* [n_pieces] of the sequence, ascending; the first begins it */
+    size_t n_pieces, n_keys;      /* keys to choose from, of the sequence */
+    laci_buf *out, *lse;          /* f32 [n_q, n_heads * d_head], [n_heads, n_q]; in place */
+    laci_buf *spare, *spare_lse;  /* the same sizes */
+    laci_buf *counts; /* pair `count_at` of u32 becomes: rows that read, and keys that the KV heads
+                         read for them, added up */
+    size_t count_at;
+} laci_paged_read;
+/* False, and nothing is done, on a device that has none: the caller decides by the operations
+ * above. */
+bool laci_backend_paged_read(laci_backend *be, const laci_paged_read *read);
+
 /* out f32 [n_rows, out_stride]: sums of every `page` neighbouring values of x f32 [n_rows, stride],
  * of which n count; the last page may be shorter. */
 void laci_backend_pool_columns(laci_backend *be, const laci_buf *x, size_t n_rows, size_t stride,

@@ -63,6 +63,7 @@ typedef struct {
                          size_t n, size_t d, laci_buf *out);
     void (*row_changes)(laci_backend *be, const laci_buf *x, const laci_buf *ref, size_t n,
                         size_t d, double *change, double *size);
+    bool (*paged_read)(laci_backend *be, const laci_paged_read *read); /* NULL: it has none */
     void (*pool_columns)(laci_backend *be, const laci_buf *x, size_t n_rows, size_t stride,
                          size_t n, size_t page, laci_buf *out, size_t out_stride);
     size_t (*scratch_need)(const laci_backend *weights, const laci_scratch_dims *dims);

@@ -3,6 +3,7 @@
 
 #include "base/error.h"
 #include "base/rng.h"
+#include "engine/block_attend.h"
 
 lac_status laci_block_check(const laci_generation *g, lac_error *err)
 {
@@ -123,7 +124,13 @@ static void reset_policy(const laci_generation *g)
 /* What the pass read, as a step reports it. */
 void laci_block_take(laci_generation *g)
 {
+    const laci_block_run_state read = { .run = laci_layer_begin(g->s, NULL),
+                                        .m = g->s->block,
+                                        .seq = g->seq->block,
+                                        .first = g->block_begin,
+                                        .n_pass = g->block_end - g->block_begin };
     const laci_block_stats *st = &g->seq->block->stats;
+    laci_block_settle(&read);
     const double n = st->n_layers ? (double)st->n_layers : 1;
     g->seq->block->step++;
     g->density = st->density / n;

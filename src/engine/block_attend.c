@@ -305,13 +305,32 @@ static uint64_t bounds_bytes(const laci_block_run_state *c, size_t n)
     return (uint64_t)n * (size_t)c->run.config->n_kv_heads * (2 * d + sizeof(float));
 }
 
-/* Adds a layer in which n_active rows read what its lists hold. */
+/* Adds a layer in which n_active rows visited so many (query, key) pairs, and n_read keys were read
+ * for them, those of every KV head counted; `by_bounds`: chosen in this step by bounds of pages. */
+static void account_read(const laci_block_run_state *c, size_t n_active, double pairs,
+                         size_t n_read, size_t k_block, bool by_bounds)
+{
+    laci_block_memory *m = c->m;
+    laci_block_stats *s = &c->seq->stats;
+    const size_t n_keys = c->first, n_kv_heads = (size_t)c->run.config->n_kv_heads;
+    const double all = (double)c->n_pass * (double)(n_keys + c->n_pass);
+    s->density += (pairs + (double)(c->n_pass * c->n_pass)) / all;
+    s->active += (double)n_active;
+    s->n_layers++;
+    s->bytes += kv_bytes(c, c->n_pass) + kv_bytes(c, n_read) / n_kv_heads;
+    if (!n_active) return;
+    if (by_bounds) s->bytes += bounds_bytes(c, (n_keys + m->how.page - 1) / m->how.page);
+    const double budget = (double)laci_prefix_budget(&m->how, n_keys, k_block) * (double)k_block;
+    s->inflation += (double)n_read / budget;
+    s->n_lists += n_kv_heads;
+}
+
+/* The same where the rows read what the layer's lists hold. */
 static void account_lists(const laci_block_run_state *c, const laci_block_layer *own,
                           size_t n_active, size_t k_block)
 {
     laci_block_memory *m = c->m;
     const laci_id_lists *lists = &own->lists;
-    laci_block_stats *s = &c->seq->stats;
     const size_t n_keys = c->first, n_kv_heads = (size_t)c->run.config->n_kv_heads;
     const size_t per_group = m->n_lists ? m->n_lists / n_kv_heads : 0;
     double pairs = 0;
@@ -322,17 +341,8 @@ static void account_lists(const laci_block_run_state *c, const laci_block_layer 
     for (size_t g = 0; g < n_kv_heads && n_active; g++)
         n_read += keys_of_group(m, lists, g * per_group, per_group, k_block, n_keys);
     if (n_active) pairs *= (double)n_active / (double)m->n_lists;
-    const double all = (double)c->n_pass * (double)(n_keys + c->n_pass);
-    s->density += (pairs + (double)(c->n_pass * c->n_pass)) / all;
-    s->active += (double)n_active;
-    s->n_layers++;
-    s->bytes += kv_bytes(c, c->n_pass) + kv_bytes(c, n_read) / n_kv_heads;
-    if (!n_active) return;
-    if (m->how.selector == LACI_SELECT_PAGES && own->step_chosen == c->seq->step)
-        s->bytes += bounds_bytes(c, (n_keys + m->how.page - 1) / m->how.page);
-    const double budget = (double)laci_prefix_budget(&m->how, n_keys, k_block) * (double)k_block;
-    s->inflation += (double)n_read / budget;
-    s->n_lists += n_kv_heads;
+    account_read(c, n_active, pairs, n_read, k_block,
+                 m->how.selector == LACI_SELECT_PAGES && own->step_chosen == c->seq->step);
 }
 
 /* The lists as a plan of n rows: every query head has a row of its own. */
@@ -483,6 +493,74 @@ static size_t pick_rows(const laci_block_run_state *c)
     return laci_prefix_has_drifted(&m->how, m->drift, c->n_pass, m->active, n) ? SIZE_MAX : n;
 }
 
+/* ------------------------------------------------------------------ without the host */
+
+/* Whether nothing but the results of a read is wanted of it. */
+static bool is_unseen(const laci_block_run_state *c)
+{
+    const laci_prefix *how = &c->m->how;
+    return how->rows != LACI_ROWS_NONE && how->selector == LACI_SELECT_PAGES && !how->per_head &&
+           how->select_every <= 1 && !(how->refresh_drift > 0) && !c->on_plan;
+}
+
+/* Picks rows and pages and reads them on a device that does so by itself; false where it does not.
+ * What was read is known when laci_block_settle has asked. */
+static bool read_by_device(const laci_block_run_state *c)
+{
+    laci_block_memory *m = c->m;
+    const laci_block_layer *kept = kept_of(c);
+    const size_t n_pieces = count_pieces(&c->seq->cache, c->first);
+    const size_t n_pages = laci_prefix_budget(&m->how, c->first, m->how.page);
+    size_t width;
+    const laci_buf *moving = moving_of(c, &width);
+    for (size_t i = 0; i < n_pieces; i++)
+        m->pieces[i] = &c->seq->cache.pieces[i].kv[c->layer];
+    const laci_paged_read read = {
+        .q = m->q,
+        .n_q = c->n_pass,
+        .n_heads = n_heads_of(c),
+        .x = moving,
+        .ref = kept->q,
+        .width = width,
+        .all = m->how.rows == LACI_ROWS_ALL || !c->seq->step,
+        .is_new = c->seq->is_new,
+        .n_wanted = laci_prefix_wanted(&m->how, c->n_pass),
+        .min_change = m->how.min_change,
+        .pages = &c->seq->pages[c->layer],
+        .budget = { n_pages, n_pages > 1, n_pages > 2 },
+        .pool = m->how.pooled ? LACI_POOL_SOFTMAX : LACI_POOL_UNION,
+        .scale = 1 / sqrtf((float)c->run.config->d_head),
+        .pieces = m->pieces,
+        .n_pieces = n_pieces,
+        .n_keys = c->first,
+        .out = kept->o,
+        .lse = kept->lse,
+        .spare = m->part[0],
+        .spare_lse = m->part_lse[0],
+        .counts = c->seq->counts,
+        .count_at = c->seq->n_unsettled,
+    };
+    const double start = laci_layer_now(&c->run);
+    if (!laci_backend_paged_read(c->run.s->be, &read)) return false;
+    if (c->run.clock) c->run.clock->attention += laci_layer_now(&c->run) - start;
+    c->seq->n_unsettled++;
+    return true;
+}
+
+void laci_block_settle(const laci_block_run_state *c)
+{
+    laci_block_state *seq = c->seq;
+    const size_t n = seq->n_unsettled, n_kv_heads = (size_t)c->run.config->n_kv_heads;
+    if (!n) return;
+    laci_backend_read(c->run.s->be, seq->counts, 0, seq->read, 2 * n * sizeof *seq->read);
+    for (size_t i = 0; i < n; i++) {
+        const size_t n_active = seq->read[2 * i], n_read = seq->read[2 * i + 1];
+        const double pairs = (double)n_read * (double)n_active / (double)n_kv_heads;
+        account_read(c, n_active, pairs, n_read, c->m->how.page, true);
+    }
+    seq->n_unsettled = 0;
+}
+
 /* ------------------------------------------------------------------ prefix and block together */
 
 /* The block's rows among themselves, merged with what they keep of the prefix. */
@@ -528,6 +606,7 @@ lac_status laci_block_attend_draft(const laci_block_run_state *c, lac_error *err
         laci_block_attend_whole(c, m->rows, c->n_pass);
         return LAC_OK;
     }
+    if (mode == LACI_PREFIX_SPARSE && is_unseen(c) && read_by_device(c)) return add_block(c, err);
     const size_t n_active = mode == LACI_PREFIX_DENSE ? SIZE_MAX : pick_rows(c);
     lac_status st = n_active == SIZE_MAX ? read_all(c, err) : read_some(c, n_active, err);
     return st ? st : add_block(c, err);

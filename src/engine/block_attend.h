@@ -25,6 +25,10 @@ void laci_block_attend_whole(const laci_block_run_state *c, const int32_t *posit
 /* All rows of the active block, as the policy decides. Errors: EINTERNAL. */
 lac_status laci_block_attend_draft(const laci_block_run_state *c, lac_error *err);
 
+/* Completes the statistics of the pass over c->seq, whose last rows are [first, first + n_pass), by
+ * what a device kept to itself. Waits for it. */
+void laci_block_settle(const laci_block_run_state *c);
+
 /* Bounds of the pages that final keys of this pass are in. */
 void laci_block_update_pages(const laci_block_run_state *c);
 

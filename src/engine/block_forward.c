@@ -192,6 +192,7 @@ static void line_up(context *c)
     for (size_t p = 0; p < c->n_passes; p++) {
         const laci_block_pass *pass = &c->passes[p];
         pass->seq->stats = (laci_block_stats){ 0 };
+        pass->seq->n_unsettled = 0;
         memcpy(c->m->ids + c->n_rows, pass->ids, pass->n * sizeof *pass->ids);
         for (size_t i = 0; i < pass->n; i++)
             c->m->positions[c->n_rows++] = (int32_t)(pass->first + i);

@@ -12,7 +12,7 @@ typedef struct {
     size_t rows, block, n_layers, n_slots; /* n_slots: layers that keep results */
     size_t n_sequences, n_lists, list_size, n_list_sets;
     size_t part, part_lse, active_q, columns, pooled, host, plan_cols; /* shared */
-    size_t kept_o, kept_lse, kept_q, pages, own; /* of each sequence; own: on the host */
+    size_t kept_o, kept_lse, kept_q, pages, counts, own; /* of each sequence; own: on the host */
 } sizes;
 
 size_t laci_block_pass_rows(const laci_config *config, size_t n_ctx)
@@ -84,6 +84,7 @@ static size_t carve_shared(laci_block_memory *m, char *base, const sizes *z, siz
     CARVE(change, z->block);
     CARVE(size, z->block);
     CARVE(marks, z->list_size);
+    CARVE(pieces, z->counts ? LACI_CACHE_PIECES : 0);
     return at;
 }
 
@@ -94,6 +95,7 @@ static size_t carve_own(laci_block_state *m, char *base, const sizes *z)
     if (!m) m = &scratch;
     CARVE(last_ids, z->block);
     CARVE(is_new, z->block);
+    CARVE(read, z->counts / sizeof *m->read);
     CARVE(layer, z->n_layers);
     if (base) memset(m->layer, 0, z->n_layers * sizeof *m->layer);
     for (size_t i = 0; i < z->n_list_sets; i++) {
@@ -133,6 +135,7 @@ static void add_policy(sizes *z, const laci_config *c, laci_dtype act, size_t n_
     }
     if (uses_pages(how)) {
         const laci_kv kv = whole_kv(c, n_ctx);
+        z->counts = 2 * z->n_layers * sizeof(uint32_t);
         z->pages = how->int8_bounds ? laci_pages_bytes_i8(&kv, how->page)
                                     : laci_pages_bytes(act, &kv, how->page);
     }
@@ -161,7 +164,7 @@ size_t laci_block_bytes(const laci_config *config, laci_dtype act, size_t n_ctx,
     const size_t shared = 2 * (z.part + z.part_lse) + z.active_q + 2 * z.columns + z.pooled +
                           z.host + 2 * (z.plan_cols + n_heads + 1) * sizeof(uint32_t);
     const size_t each =
-        z.n_slots * (z.kept_o + z.kept_lse + z.kept_q) + z.n_layers * z.pages + z.own;
+        z.n_slots * (z.kept_o + z.kept_lse + z.kept_q) + z.n_layers * z.pages + z.counts + z.own;
     return shared + n_sequences * each;
 }
 
@@ -198,6 +201,7 @@ static lac_status make_kept(lac_session *s, laci_block_state *b, const sizes *z,
         if (!st) st = take(s, z->kept_lse, attention, &b->layer[i].lse, err);
         if (!st) st = take(s, z->kept_q, attention, &b->layer[i].q, err);
     }
+    if (!st) st = take(s, z->counts, attention, &b->counts, err);
     if (st || !z->pages) return st;
     b->pages = laci_alloc_zero(&s->mem, z->n_layers * sizeof *b->pages);
     if (!b->pages) return laci_fail_memory(err, "page bounds", z->n_layers * sizeof *b->pages);
@@ -266,6 +270,7 @@ static void free_state(lac_session *s, laci_sequence *seq)
     }
     for (size_t i = 0; b->pages && i < n_layers; i++)
         laci_pages_free(s->be, &b->pages[i]);
+    laci_buf_free(s->be, b->counts);
     laci_release(&s->mem, b->pages);
     laci_release_aligned(&s->mem, b->host);
     laci_release(&s->mem, b);

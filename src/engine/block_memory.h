@@ -38,6 +38,9 @@ struct laci_block_state {
     int32_t *last_ids;       /* [block] input of the step before */
     bool *is_new;            /* [block] ids that differ from it */
     int step, n_tokens;      /* of the active block: steps run, ids that changed */
+    laci_buf *counts;        /* u32 [n_layers, 2] what a device read by its own choice, or NULL */
+    uint32_t *read;          /* [n_layers, 2] the same, once it is known */
+    size_t n_unsettled;      /* reads of this pass that are not in `stats` yet */
 };
 
 /* Of all sequences together: nothing here outlives a pass. */
@@ -61,11 +64,12 @@ struct laci_block_memory {
     laci_buf *active_q; /* act [block, n_heads * d_head], or d_model if that is more */
     laci_buf *columns, *piece_columns, *pooled; /* mass of keys and of pages, measured */
     laci_plan_store plan, piece_plan;
-    int32_t *active;       /* [block] */
-    int32_t *lse_at;       /* [n_heads * block] where rows of a partial log-sum-exp belong */
-    laci_row_drift *drift; /* [block] */
-    double *change, *size; /* [block] */
-    bool *marks;           /* [list_size] */
+    int32_t *active;        /* [block] */
+    int32_t *lse_at;        /* [n_heads * block] where rows of a partial log-sum-exp belong */
+    laci_row_drift *drift;  /* [block] */
+    double *change, *size;  /* [block] */
+    bool *marks;            /* [list_size] */
+    const laci_kv **pieces; /* [LACI_CACHE_PIECES] of a layer under way */
 };
 
 /* Most rows of a pass over one sequence, and of passes over so many that run as one: one that may

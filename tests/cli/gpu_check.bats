@@ -12,7 +12,7 @@ setup() {
     program "$BATS_TEST_TMPDIR/bin/nvidia-smi" 'case $* in *compute_cap*) echo "${CAP:-9.0}" ;; *) echo "GPU 0" ;; esac'
     program "$BATS_TEST_TMPDIR/bin/compute-sanitizer" 'echo "========= ERROR SUMMARY: 0 errors"'
     for name in test_cuda_rows test_attend test_attend_batch test_attend_parts test_attend_stats \
-        test_cpu_select test_cuda_large test_cuda_generate test_cuda_jobs; do
+        test_cpu_select test_cuda_large test_cuda_paged test_cuda_generate test_cuda_jobs; do
         program "$BUNDLE/$name" true
     done
     program "$BUNDLE/lacuna" 'rel=${REL:-1e-3} ms=0.002
@@ -42,6 +42,7 @@ check() {
     check --quick
     [ "$status" -eq 0 ]
     [[ "$output" == *"test test_attend (wgmma): passed"* ]]
+    [[ "$output" == *"test test_cuda_paged (wgmma): passed"* ]]
     [[ "$output" == *"median 2.00"*"wgmma is faster"* ]]
     [[ "$output" == *"peers"*"stopped (exit 77)"* ]]
     [[ "$output" == *"sanitizer racecheck test_cuda_large wgmma: clean"* ]]

@@ -9,6 +9,7 @@ extern "C" {
 extern int laci_emulator_devices;          /* how many there are; 1 at first */
 extern int laci_emulator_major;            /* its compute capability; 9 at first */
 extern int laci_emulator_allocations_left; /* that succeed; -1 = all */
+extern unsigned laci_emulator_waits;       /* for all queued work, so far */
 extern unsigned laci_emulator_boxes;       /* copied by the bulk tensor engine so far */
 
 #ifdef __cplusplus

@@ -340,6 +340,7 @@ void emulator_allow_shared(size_t bytes)
 int laci_emulator_devices = 1;
 int laci_emulator_major = 9;
 int laci_emulator_allocations_left = -1;
+unsigned laci_emulator_waits;
 unsigned laci_emulator_boxes;
 
 enum { NO_DEVICE = 100, NO_MEMORY = 2 }; /* CUDA's codes */
@@ -381,6 +382,7 @@ static int last_error(void)
 
 static int sync(void *)
 {
+    laci_emulator_waits++;
     return 0;
 }
 

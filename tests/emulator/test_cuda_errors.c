@@ -93,6 +93,57 @@ static void failures_are_not_numbers(void **state)
     laci_backend_close(be);
 }
 
+/* The same for a read that the device decides, whichever allocation is refused. */
+static void refused_reads_are_not_numbers(void **state)
+{
+    (void)state;
+    enum { N = 64, D = 8, ROWS = 2, FLOATS = ROWS * D };
+    bool was_read = false;
+    for (int n = 0; n < 20 && !was_read; n++) {
+        laci_backend *be = NULL;
+        laci_kv kv;
+        laci_pages pages;
+        laci_buf *bufs[6]; /* queries, results, their log-sum-exps, both again, counts */
+        float got[FLOATS] = { 0 };
+        assert_ok(laci_backend_open(&be, "cuda", LAC_DTYPE_F32, 1, NULL, NULL));
+        assert_ok(laci_kv_new(be, 1, N, 1, D, &kv, NULL));
+        assert_ok(laci_pages_new(be, &kv, 16, &pages, NULL));
+        for (size_t i = 0; i < 6; i++)
+            assert_ok(laci_buf_new(be, sizeof got, "a test", &bufs[i], NULL));
+        const laci_kv *const piece = &kv;
+        const laci_paged_read read = { .q = bufs[0],
+                                       .n_q = ROWS,
+                                       .n_heads = 1,
+                                       .all = true,
+                                       .pages = &pages,
+                                       .budget = { .n = 2 },
+                                       .pool = LACI_POOL_UNION,
+                                       .pieces = &piece,
+                                       .n_pieces = 1,
+                                       .n_keys = N,
+                                       .out = bufs[1],
+                                       .lse = bufs[2],
+                                       .spare = bufs[3],
+                                       .spare_lse = bufs[4],
+                                       .counts = bufs[5] };
+        laci_backend_page_bounds(be, &kv, &pages, 0, 0, N);
+        laci_emulator_allocations_left = n;
+        assert_true(laci_backend_paged_read(be, &read));
+        laci_emulator_allocations_left = -1;
+        laci_backend_read(be, bufs[1], 0, got, sizeof got);
+        was_read = !isnan(got[0]); /* values are 0, and so is their mean */
+        for (size_t i = 0; i < FLOATS; i++)
+            assert_true(was_read ? got[i] == 0 : isnan(got[i]));
+        assert_true(n > 0 || !was_read);
+        for (size_t i = 0; i < 6; i++)
+            laci_buf_free(be, bufs[i]);
+        laci_pages_free(be, &pages);
+        laci_kv_free(be, &kv);
+        laci_backend_close(be);
+    }
+    assert_true(was_read);
+}
+
 /* The backend's table has an entry for every operation there is. */
 static void no_operation_is_missing(void **state)
 {
@@ -110,9 +161,12 @@ static void no_operation_is_missing(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(names_are_checked),          cmocka_unit_test(no_device_is_one_sentence),
-        cmocka_unit_test(refused_memory_is_reported), cmocka_unit_test(no_operation_is_missing),
+        cmocka_unit_test(names_are_checked),
+        cmocka_unit_test(no_device_is_one_sentence),
+        cmocka_unit_test(refused_memory_is_reported),
+        cmocka_unit_test(no_operation_is_missing),
         cmocka_unit_test(failures_are_not_numbers),
+        cmocka_unit_test(refused_reads_are_not_numbers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -156,6 +156,7 @@ static __global__ void __launch_bounds__(WARPS *WARP) attend_mma(const laci_cu_a
     LACI_DYNAMIC_SHARED(shared);
     const tile_memory<HD, WARPS> m = { shared };
     const laci_cu_job job = a.jobs[blockIdx.x];
+    if (!job.n) return;
     const uint32_t row = threadIdx.x / WARP * 16;
     const bool works = row < job.n * job.n_heads; /* the same for a whole warp */
     warp_rows<HD> w;
@@ -349,8 +350,11 @@ static void combine(void *stream, const laci_cu_attend *a, const laci_cu_parts *
 /* One block a row: out = (e^lse out + e^other_lse other) / their sum. */
 static __global__ void merge_rows(const laci_cu_merge a)
 {
-    const uint32_t row = blockIdx.x, head = row % a.n_heads, query = row / a.n_heads % a.n_q;
-    const size_t at = ((size_t)(row / a.n_heads / a.n_q) * a.n_heads + head) * a.n_q + query;
+    const uint32_t head = blockIdx.x % a.n_heads, i = blockIdx.x / a.n_heads;
+    if (a.picks && i >= a.picks[0]) return;
+    const uint32_t query = a.picks ? a.picks[1 + i] : i; /* of all sequences */
+    const size_t row = (size_t)query * a.n_heads + head;
+    const size_t at = ((size_t)(query / a.n_q) * a.n_heads + head) * a.n_q + query % a.n_q;
     const float mine = a.lse[at], theirs = a.other_lse[at];
     __syncthreads(); /* lse is read before it is written */
     if (theirs == NOTHING) return;
@@ -358,8 +362,8 @@ static __global__ void merge_rows(const laci_cu_merge a)
     const float mine_share = expf(mine - top), other_share = expf(theirs - top);
     const float total = mine_share + other_share;
     for (uint32_t c = threadIdx.x; c < a.d; c += blockDim.x) {
-        const size_t i = (size_t)row * a.d + c;
-        a.out[i] = (mine_share * a.out[i] + other_share * a.other[i]) / total;
+        const size_t to = row * a.d + c;
+        a.out[to] = (mine_share * a.out[to] + other_share * a.other[to]) / total;
     }
     if (threadIdx.x == 0) a.lse[at] = top + logf(total);
 }

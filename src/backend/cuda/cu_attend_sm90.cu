@@ -278,6 +278,7 @@ static __global__ void __launch_bounds__((GROUPS + 1) * GROUP, 1)
     LACI_DYNAMIC_SHARED(shared);
     const memory m = { shared + (1024 - shared_address(shared) % 1024) % 1024 };
     const laci_cu_job job = a.jobs[blockIdx.x];
+    if (!job.n) return;
     const uint32_t n_lanes = job.end > job.first ? job.end - job.first : 0;
     const uint32_t n_tiles = (n_lanes + KEYS - 1) / KEYS;
     if (threadIdx.x == 0) {

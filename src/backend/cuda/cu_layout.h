@@ -6,6 +6,8 @@
 
 #include <stdint.h>
 
+#include "backend/cuda/cuda_api.h"
+
 #if defined(__CUDACC__)
 #define LACI_CU_INLINE static __host__ __device__ __forceinline__
 #else
@@ -30,6 +32,14 @@ LACI_CU_INLINE uint64_t matrix_descriptor(uint32_t address, uint32_t lead, uint3
 {
     return (uint64_t)((address & 0x3ffff) >> 4) | (uint64_t)(lead >> 4) << 16 |
            (uint64_t)(stride >> 4) << 32 | (uint64_t)1 << 62;
+}
+
+/* Lanes of a part of a tile of n lanes: a multiple of LACI_CU_TILE. */
+LACI_CU_INLINE uint32_t lanes_of_part(uint32_t n_lanes)
+{
+    const uint32_t even = n_lanes / LACI_CU_MOST_PARTS + (n_lanes % LACI_CU_MOST_PARTS != 0);
+    const uint32_t whole = (even + LACI_CU_TILE - 1) / LACI_CU_TILE * LACI_CU_TILE;
+    return whole < LACI_CU_SHORTEST_PART ? (uint32_t)LACI_CU_SHORTEST_PART : whole;
 }
 
 /* Four 8 x 8 matrices of a 16 x 16 fragment, lane l naming row l % 8 of matrix l / 8.

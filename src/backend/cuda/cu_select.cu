@@ -45,8 +45,10 @@ template <typename T> static __global__ void score_pages(const laci_cu_scores a)
     const uint32_t first_head = list % a.lists_per_batch * a.n_group;
     const size_t kv = (size_t)batch * a.n_kv_heads + first_head / a.group_of_kv;
     const T *top = static_cast<const T *>(a.bounds) + (kv * a.n_pages + page) * 2 * a.d;
-    for (uint32_t row = 0; row < a.n_rows; row++) {
-        const size_t query = (size_t)batch * a.n_q + row / a.n_group;
+    const uint32_t n_rows = a.picks ? a.picks[0] * a.n_group : a.n_rows;
+    for (uint32_t row = 0; row < n_rows; row++) {
+        const uint32_t i = a.picks ? a.picks[1 + row / a.n_group] : row / a.n_group;
+        const size_t query = (size_t)batch * a.n_q + i;
         const T *q =
             static_cast<const T *>(a.q) + (query * a.n_heads + first_head + row % a.n_group) * a.d;
         float sum = 0;
@@ -70,11 +72,12 @@ static void scores(void *stream, const laci_cu_scores *a)
 /* ------------------------------------------------------------------ pooling */
 
 /* out = the largest of the rows; NaN counts as infinity. */
-static __device__ void pool_largest(const laci_cu_pool &a, const float *x, uint32_t n, float *out)
+static __device__ void pool_largest(const laci_cu_pool &a, uint32_t n_rows, const float *x,
+                                    uint32_t n, float *out)
 {
     for (uint32_t i = threadIdx.x; i < n; i += blockDim.x) {
         float most = NOTHING;
-        for (uint32_t row = 0; row < a.n_rows; row++) {
+        for (uint32_t row = 0; row < n_rows; row++) {
             const float s = x[(size_t)row * a.row_stride + i];
             if (s > most) most = s;
             if (s != s) most = INFINITY;
@@ -95,12 +98,13 @@ static __device__ void pool_sum(const laci_cu_pool &a, const float *x, uint32_t 
 }
 
 /* out = sum over rows of the softmax of scale times a row; NaN and infinity rank first. */
-static __device__ void pool_softmax(const laci_cu_pool &a, const float *x, uint32_t n, float *out)
+static __device__ void pool_softmax(const laci_cu_pool &a, uint32_t n_rows, const float *x,
+                                    uint32_t n, float *out)
 {
     __shared__ double shared[32];
     for (uint32_t i = threadIdx.x; i < n; i += blockDim.x)
         out[i] = 0;
-    for (uint32_t row = 0; row < a.n_rows; row++, x += a.row_stride) {
+    for (uint32_t row = 0; row < n_rows; row++, x += a.row_stride) {
         double top = NOTHING, total = 0;
         for (uint32_t i = threadIdx.x; i < n; i += blockDim.x)
             if (x[i] < INFINITY && (double)x[i] > top) top = (double)x[i];
@@ -123,10 +127,11 @@ static __global__ void pool_rows(const laci_cu_pool a)
     const float *x = a.scores + (size_t)blockIdx.x * a.n_rows * a.row_stride;
     float *out = a.pooled + (size_t)blockIdx.x * a.stride;
     const uint32_t n = a.n_items[blockIdx.x];
+    const uint32_t n_rows = a.picks ? a.picks[0] * a.n_group : a.n_rows;
     if (a.mode == 0)
-        pool_largest(a, x, n, out);
+        pool_largest(a, n_rows, x, n, out);
     else if (a.mode == 1)
-        pool_softmax(a, x, n, out);
+        pool_softmax(a, n_rows, x, n, out);
     else
         pool_sum(a, x, n, out);
 }
@@ -180,6 +185,7 @@ static __device__ void mark_largest(const float *x, uint32_t n, uint32_t k, uint
 static __global__ void mark_rows(const laci_cu_top a)
 {
     const uint32_t list = blockIdx.x / a.n_rows;
+    if (a.picks && blockIdx.x % a.n_rows >= a.picks[0] * a.n_group) return;
     const float *x = a.scores + (size_t)blockIdx.x * a.stride;
     uint8_t *marks = a.marks + (size_t)list * a.stride;
     const uint32_t n = a.n_items[list];

@@ -10,11 +10,19 @@
 
 /* ------------------------------------------------------------------ rows of a job */
 
+/* Row of q, out and lse that is a tile row's query. */
+static __device__ __forceinline__ uint32_t query_of(const laci_cu_attend &a, const laci_cu_job &job,
+                                                    uint32_t row)
+{
+    const uint32_t query = job.begin + row % job.n;
+    return a.rows ? a.rows[query] : query;
+}
+
 /* Index of tile row `row` among [n_batch, n_q, n_heads], whose rows are d apart. */
 static __device__ __forceinline__ size_t row_at(const laci_cu_attend &a, const laci_cu_job &job,
                                                 uint32_t row)
 {
-    const size_t query = (size_t)job.batch * a.n_q + job.begin + row % job.n;
+    const size_t query = (size_t)job.batch * a.n_q + query_of(a, job, row);
     return query * a.n_heads + job.head + row / job.n;
 }
 
@@ -22,7 +30,7 @@ static __device__ __forceinline__ size_t lse_at(const laci_cu_attend &a, const l
                                                 uint32_t row)
 {
     const size_t head = (size_t)job.batch * a.n_heads + job.head + row / job.n;
-    return head * a.n_q + job.begin + row % job.n;
+    return head * a.n_q + query_of(a, job, row);
 }
 
 static __device__ __forceinline__ uint32_t limit_of(const laci_cu_attend &a, const laci_cu_job &job,
@@ -32,12 +40,12 @@ static __device__ __forceinline__ uint32_t limit_of(const laci_cu_attend &a, con
     return a.limits[(size_t)job.batch * a.n_q + job.begin + row % job.n];
 }
 
-/* Position of a lane, LACI_CU_NO_KEY past the end. */
+/* The key of a lane, LACI_CU_NO_KEY past the end. */
 static __device__ __forceinline__ uint32_t key_at(const laci_cu_attend &a, const laci_cu_job &job,
                                                   uint32_t lane)
 {
     if (lane >= job.end) return LACI_CU_NO_KEY;
-    return key_of(a.cols + job.cols, lane, a.k_block, a.k_shift);
+    return key_of(a.cols + job.cols, lane, a.k_block, a.k_shift) - a.first_key;
 }
 
 /* The same, LACI_CU_NO_KEY also for keys that do not count. */

@@ -33,6 +33,11 @@ enum {
     LACI_CU_MMA_D = 256,    /* largest head size of the tensor-core kernel */
     LACI_CU_WHOLE = 0xff,   /* k_shift where blocks are no power of two */
     LACI_CU_FORBIDDEN = 10, /* most ids that a choice excludes by name */
+    /* Queries of a sequence up to which tiles are cut into parts, most parts of a tile, and least
+     * lanes of a part. */
+    LACI_CU_FEW_QUERIES = 128,
+    LACI_CU_MOST_PARTS = 32,
+    LACI_CU_SHORTEST_PART = 256,
 };
 
 typedef struct {
@@ -79,6 +84,8 @@ typedef struct {
     uint32_t k_block, k_shift; /* k_shift: its logarithm, or LACI_CU_WHOLE */
     uint32_t n_steps, step;    /* keys of a step of statistics: 16, 32 or 64 */
     uint64_t ctx;              /* keys there is room for */
+    const uint32_t *rows;      /* query i is row rows[i] of q, out and lse; NULL = i */
+    uint32_t first_key;        /* position of key 0, where cols count keys of the sequence */
     bool bf16, out_f32;
     bool squared; /* statistics of p^2: the softmax of doubled scores */
 } laci_cu_attend;
@@ -116,6 +123,7 @@ typedef struct {
     float *out, *lse;
     const float *other, *other_lse;
     uint32_t n_rows, n_q, n_heads, d; /* n_rows = n_batch * n_q * n_heads */
+    const uint32_t *picks; /* queries picks[1], picks[2].. alone, picks[0] of them; NULL = all */
 } laci_cu_merge;
 
 /* ---- rows ---- */
@@ -240,6 +248,7 @@ typedef struct {
     float *scores;
     uint32_t n_lists, n_rows, stride, lists_per_batch, n_group, group_of_kv;
     uint32_t n_q, n_heads, n_kv_heads, d, n_pages;
+    const uint32_t *picks; /* query i is picks[1 + i], picks[0] of them count; NULL = all of them */
     bool bf16;
 } laci_cu_scores;
 
@@ -250,7 +259,9 @@ typedef struct {
     float *pooled;
     uint32_t n_lists, n_rows, stride, row_stride;
     float scale;
-    int mode; /* 0 largest, 1 mean softmax, 2 sum */
+    int mode;              /* 0 largest, 1 mean softmax, 2 sum */
+    const uint32_t *picks; /* the first picks[0] * n_group rows count; NULL = all */
+    uint32_t n_group;
 } laci_cu_pool;
 
 /* Marks in marks [n_lists, stride] what each of n_rows rows of a list picks; picked [n_lists] adds
@@ -262,6 +273,8 @@ typedef struct {
     uint32_t *picked;
     uint32_t n_lists, n_rows, stride;
     uint32_t n, keep_first, keep_last; /* the budget */
+    const uint32_t *picks;             /* the first picks[0] * n_group rows count; NULL = all */
+    uint32_t n_group;
 } laci_cu_top;
 
 /* ids [n_lists, stride], counts [n_lists] of what is marked, ascending. */
@@ -271,6 +284,41 @@ typedef struct {
     uint32_t *ids, *counts;
     uint32_t n_lists, stride;
 } laci_cu_compact;
+
+/* ---- reads of pages of which the host knows nothing ---- */
+
+/* picks [1 + n]: how many rows read, and which, ascending: all, or the new ones and of the others
+ * those that changed most until there are n_wanted, none by less than min_change of its size. */
+typedef struct {
+    const double *sums;    /* [n, 2] of laci_cu_changes; NULL = all */
+    const uint8_t *is_new; /* [n] */
+    uint32_t *picks;
+    double min_change;
+    uint32_t n, n_wanted;
+} laci_cu_pick;
+
+/* Rows of `bytes` bytes, a multiple of 2, of x to the same rows of out: those picked. */
+typedef struct {
+    const void *x;
+    const uint32_t *picks;
+    void *out;
+    uint32_t n; /* rows at most */
+    size_t bytes;
+} laci_cu_keep;
+
+/* Jobs and parts from lists on the device: tile t is heads [t / row_tiles * tile_heads, +) and the
+ * picked queries [t % row_tiles * tile_rows, +); it has n_parts jobs and slots. Those not needed
+ * hold no rows. Lists [n_lists, stride] hold pages of the sequence, of which pages [first_page,
+ * end_page), keys below n_keys, are in the piece to be read. */
+typedef struct {
+    const uint32_t *ids, *counts, *picks;
+    laci_cu_job *jobs;    /* [n_tiles, n_parts] */
+    laci_cu_parts *parts; /* [n_tiles] */
+    uint32_t *read;       /* [2]: rows picked, keys of all lists; NULL = not wanted */
+    uint32_t n_lists, stride, n_heads, n_tiles, row_tiles, tile_heads, tile_rows, n_parts;
+    uint32_t page, first_page, end_page, n_keys;
+    uint32_t n_all_keys; /* of the sequence, for `read` */
+} laci_cu_list_jobs;
 
 /* ---- the table ---- */
 
@@ -320,6 +368,9 @@ typedef struct {
     void (*pool)(void *stream, const laci_cu_pool *a);
     void (*top)(void *stream, const laci_cu_top *a);
     void (*compact)(void *stream, const laci_cu_compact *a);
+    void (*pick)(void *stream, const laci_cu_pick *a);
+    void (*keep)(void *stream, const laci_cu_keep *a);
+    void (*list_jobs)(void *stream, const laci_cu_list_jobs *a);
 } laci_cu_api;
 
 /* Each .cu file fills its part. */
@@ -329,6 +380,7 @@ void LACI_CU_NAME(fill_choose)(laci_cu_api *api);
 void LACI_CU_NAME(fill_attend)(laci_cu_api *api);
 void LACI_CU_NAME(fill_attend_sm90)(laci_cu_api *api);
 void LACI_CU_NAME(fill_select)(laci_cu_api *api);
+void LACI_CU_NAME(fill_paged)(laci_cu_api *api);
 
 #ifdef __cplusplus
 }

@@ -3,7 +3,7 @@
 #include <math.h>
 
 #include "backend/cuda/cuda_jobs.h"
-#include "backend/cuda/cuda_state.h"
+#include "backend/cuda/cuda_select.h"
 
 /* One call: what is read from the caller's memory and what was made of it. */
 typedef struct {
@@ -24,7 +24,7 @@ static bool is_power_of_two(size_t n)
     return (n & (n - 1)) == 0;
 }
 
-static uint32_t shift_of(size_t k_block)
+uint32_t laci_cuda_shift(size_t k_block)
 {
     uint32_t shift = 0;
     if (!is_power_of_two(k_block)) return LACI_CU_WHOLE;
@@ -41,19 +41,16 @@ static bool takes_mma(const cuda_backend *cuda, size_t d)
 }
 
 /* Whether the kernel of compute capability 9.0 does: runs of keys are whole tiles of 64. */
-static bool takes_wgmma(const attend_call *c)
+static bool takes_wgmma(const cuda_backend *cuda, size_t d, size_t k_block, size_t n_k)
 {
-    const cuda_backend *cuda = c->cuda;
-    const size_t d = c->a->kv->d_head, k_block = c->plan->k_block;
     return cuda->wgmma && is_bf16(&cuda->base) && d <= LACI_CU_MMA_D &&
-           (k_block % LACI_CU_TILE == 0 || k_block >= c->a->n_k) &&
+           (k_block % LACI_CU_TILE == 0 || k_block >= n_k) &&
            cuda->api.wgmma_shared((uint32_t)d) <= cuda->info.shared_bytes;
 }
 
-static size_t tile_rows(const attend_call *c)
+size_t laci_cuda_tile_rows(const cuda_backend *cuda, size_t d, size_t k_block, size_t n_k)
 {
-    const size_t d = c->a->kv->d_head;
-    const bool is_half = d > 128 && takes_mma(c->cuda, d) && !takes_wgmma(c);
+    const bool is_half = d > 128 && takes_mma(cuda, d) && !takes_wgmma(cuda, d, k_block, n_k);
     return is_half ? LACI_CU_ROWS / 2 : LACI_CU_ROWS;
 }
 
@@ -75,7 +72,7 @@ static size_t steps_of(const laci_attention *a)
 static bool make_jobs(attend_call *c)
 {
     const laci_attention *a = c->a;
-    const size_t rows = tile_rows(c);
+    const size_t rows = laci_cuda_tile_rows(c->cuda, a->kv->d_head, c->plan->k_block, a->n_k);
     laci_cuda_jobs(c->plan, a, rows, &c->jobs);
     const size_t jobs_bytes = c->jobs.n_jobs * sizeof *c->jobs.jobs;
     const size_t parts_bytes = c->jobs.n_parts * sizeof *c->jobs.parts;
@@ -136,7 +133,7 @@ static void put_arguments(attend_call *c)
         .v_stride = (uint32_t)v_stride(d),
         .words = (uint32_t)c->words,
         .k_block = (uint32_t)c->plan->k_block,
-        .k_shift = shift_of(c->plan->k_block),
+        .k_shift = laci_cuda_shift(c->plan->k_block),
         .ctx = kv_room(a->kv),
         .bf16 = is_bf16(&cuda->base),
         .out_f32 = a->out_f32,
@@ -168,14 +165,14 @@ static void make_room(const attend_call *c)
 
 /* ------------------------------------------------------------------ launches */
 
-static void launch(const attend_call *c, const laci_cu_attend *args)
+void laci_cuda_launch(cuda_backend *cuda, const laci_cu_attend *args)
 {
-    const laci_cu_api *api = &c->cuda->api;
-    if (takes_wgmma(c))
-        laci_cuda_note(c->cuda, api->attend_wgmma(NULL, args));
+    const laci_cu_api *api = &cuda->api;
+    if (takes_wgmma(cuda, args->d, args->k_block, args->n_k))
+        laci_cuda_note(cuda, api->attend_wgmma(NULL, args));
     else
-        (takes_mma(c->cuda, args->d) ? api->attend_mma : api->attend_plain)(NULL, args);
-    laci_cuda_note(c->cuda, api->last_error());
+        (takes_mma(cuda, args->d) ? api->attend_mma : api->attend_plain)(NULL, args);
+    laci_cuda_note(cuda, api->last_error());
 }
 
 static laci_cu_mass mass_arguments(const attend_call *c)
@@ -228,7 +225,7 @@ static void launch_with_stats(attend_call *c)
         m.n_items = (uint32_t)(chunk->item_end - chunk->item);
         /* NaN where a limit keeps every row of a tile from reading on */
         laci_cuda_note(cuda, cuda->api.fill(NULL, args.stats, 0xff, chunk->n_rows * row_bytes));
-        launch(c, &args);
+        laci_cuda_launch(cuda, &args);
         cuda->api.mass(NULL, &m);
         laci_cuda_note(cuda, cuda->api.last_error());
     }
@@ -246,7 +243,7 @@ void laci_cuda_attend(laci_backend *be, const laci_plan *plan, const laci_attent
     if (a->stats)
         launch_with_stats(&c);
     else
-        launch(&c, &c.args);
+        laci_cuda_launch(c.cuda, &c.args);
     if (c.cuda->failed || !c.jobs.n_parts) return;
     c.cuda->api.combine(NULL, &c.args, c.parts, (uint32_t)c.jobs.n_parts);
     laci_cuda_note(c.cuda, c.cuda->api.last_error());
@@ -304,7 +301,8 @@ void laci_cuda_merge(laci_backend *be, laci_buf *out, laci_buf *lse, const laci_
                               (uint32_t)(n_batch * n_q * n_heads),
                               (uint32_t)n_q,
                               (uint32_t)n_heads,
-                              (uint32_t)d_head };
+                              (uint32_t)d_head,
+                              NULL };
     if (!a.n_rows) return;
     cuda->api.merge(NULL, &a);
     laci_cuda_note(cuda, cuda->api.last_error());

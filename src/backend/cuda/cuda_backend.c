@@ -151,6 +151,7 @@ static void cuda_close(laci_backend *be)
     free_ring(cuda);
     if (cuda->scratch.data) cuda->api.release(cuda->scratch.data);
     if (cuda->stats.data) cuda->api.release(cuda->stats.data);
+    if (cuda->workspace.data) cuda->api.release(cuda->workspace.data);
     if (cuda->results.data) cuda->api.host_release(cuda->results.data);
     laci_cu_blas_close(cuda->blas, &mem);
     laci_release(&mem, cuda->jobs);
@@ -379,12 +380,15 @@ static void cuda_linear(laci_backend *be, const laci_linear *linear, const laci_
                                 (uint32_t)linear->n_out,
                                 (uint32_t)linear->n_in,
                                 is_bf16(be) };
+    laci_cu_blas_result by_library = LACI_CU_BLAS_NO_WAY;
     if (!n) return;
-    if (!cuda->blas)
-        cuda->api.product(NULL, &a);
-    else if (!laci_cu_blas_product(cuda->blas, a.bf16, a.x, a.w, a.y, n, linear->n_out,
-                                   linear->n_in))
-        laci_cuda_note(cuda, -1);
+    if (cuda->blas) {
+        void *workspace = laci_cuda_scratch(cuda, &cuda->workspace, LACI_CU_BLAS_BYTES);
+        if (!workspace) return;
+        by_library = laci_cu_blas_product(cuda->blas, &a, workspace);
+    }
+    if (by_library == LACI_CU_BLAS_NO_WAY) cuda->api.product(NULL, &a);
+    if (by_library == LACI_CU_BLAS_FAILED) laci_cuda_note(cuda, -1);
     leave(cuda);
 }
 
@@ -541,6 +545,7 @@ static const laci_backend_ops cuda_ops = {
     .gather_rows = cuda_gather_rows,
     .scatter_rows = cuda_scatter_rows,
     .row_changes = laci_cuda_row_changes,
+    .paged_read = laci_cuda_paged_read,
     .pool_columns = laci_cuda_pool_columns,
     .scratch_need = cuda_scratch_need,
     .reserve = cuda_reserve,
@@ -599,12 +604,14 @@ lac_status laci_cuda_open_on(laci_backend **out, const laci_cu_api *api, int dev
                          "CUDA device %d, %s, has compute capability %d.%d: 8.0 or later is needed",
                          device, info.name, info.major, info.minor);
     }
-    const lac_status st = choose_kernel(cuda, err);
+    lac_status st = choose_kernel(cuda, err);
+    /* a library of the toolkit needs a device; one that is named may be made for the emulator */
+    if (!st && (!cuda->info.emulated || getenv("LAC_CUBLAS")))
+        st = laci_cu_blas_open(&cuda->blas, &from, err);
     if (st) {
         laci_release(&from, cuda);
         return st;
     }
-    if (!cuda->info.emulated) cuda->blas = laci_cu_blas_open(&from);
     *out = &cuda->base;
     return LAC_OK;
 }

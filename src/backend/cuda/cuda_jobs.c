@@ -1,9 +1,8 @@
 /* cuda_jobs.c: see cuda_jobs.h. */
 #include "backend/cuda/cuda_jobs.h"
 
+#include "backend/cuda/cu_layout.h"
 #include "backend/plan_rows.h"
-
-enum { SHORTEST_PART = 256 };
 
 size_t laci_cuda_lanes(const laci_plan *plan, size_t at, size_t end)
 {
@@ -24,9 +23,7 @@ size_t laci_cuda_lanes(const laci_plan *plan, size_t at, size_t end)
 
 size_t laci_cuda_part(size_t n_lanes)
 {
-    const size_t even = (n_lanes + LACI_CU_MOST_PARTS - 1) / LACI_CU_MOST_PARTS;
-    const size_t whole = (even + LACI_CU_TILE - 1) / LACI_CU_TILE * LACI_CU_TILE;
-    return whole < SHORTEST_PART ? SHORTEST_PART : whole;
+    return lanes_of_part((uint32_t)n_lanes);
 }
 
 /* ------------------------------------------------------------------ tiles */

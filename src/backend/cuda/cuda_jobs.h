@@ -13,9 +13,6 @@
 #include "backend/backend.h"
 #include "backend/cuda/cuda_api.h"
 
-/* Queries of a sequence up to which tiles are cut into parts, and most parts of a tile. */
-enum { LACI_CU_FEW_QUERIES = 128, LACI_CU_MOST_PARTS = 32 };
-
 typedef struct {
     laci_cu_job *jobs;    /* [n_jobs] */
     laci_cu_parts *parts; /* [n_parts] tiles that were cut */

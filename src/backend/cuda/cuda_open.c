@@ -18,6 +18,7 @@ static laci_cu_api api_of_build(void)
     LACI_CU_NAME(fill_attend)(&api);
     LACI_CU_NAME(fill_attend_sm90)(&api);
     LACI_CU_NAME(fill_select)(&api);
+    LACI_CU_NAME(fill_paged)(&api);
     return api;
 }
 #else

@@ -4,7 +4,7 @@
 #include <assert.h>
 #include <math.h>
 
-#include "backend/cuda/cuda_state.h"
+#include "backend/cuda/cuda_select.h"
 #include "base/error.h"
 #include "kernels/select.h"
 
@@ -65,23 +65,20 @@ void laci_cuda_page_bounds(laci_backend *be, const laci_kv *kv, const laci_pages
 
 /* ------------------------------------------------------------------ lists */
 
-/* Device memory of one selection, carved from the scratch. */
-typedef struct {
-    size_t n_lists, n_rows, stride; /* stride: most items of a list, rounded up */
-    const uint32_t *n_items;        /* [n_lists] */
-    float *scores;                  /* [n_lists, n_rows, stride]; not for rankings */
-    float *pooled;                  /* [n_lists, stride] */
-    uint32_t *ids;                  /* [n_lists, stride] */
-    uint32_t *counts, *picked;      /* [n_lists] each, side by side after ids */
-    uint8_t *marks;                 /* [n_lists, stride] */
-} selection;
+static size_t to_256(size_t n)
+{
+    return (n + 255) / 256 * 256;
+}
 
-/* Carves; false when the device has failed. The counters and marks are zero. */
-static bool carve(cuda_backend *cuda, selection *s, bool with_scores)
+size_t laci_cuda_selection_bytes(const laci_cu_selection *s, bool with_scores)
 {
     const size_t n = s->n_lists * s->stride, n_scores = with_scores ? n * s->n_rows : 0;
-    const size_t floats = n_scores + n, words = n + 2 * s->n_lists;
-    char *at = laci_cuda_scratch(cuda, &cuda->scratch, (floats + words) * 4 + n);
+    return to_256((n_scores + 2 * n + 2 * s->n_lists) * 4 + n);
+}
+
+bool laci_cuda_carve(cuda_backend *cuda, laci_cu_selection *s, char *at, bool with_scores)
+{
+    const size_t n = s->n_lists * s->stride, n_scores = with_scores ? n * s->n_rows : 0;
     if (!at) return false;
     s->scores = (void *)at;
     s->pooled = s->scores + n_scores;
@@ -93,20 +90,29 @@ static bool carve(cuda_backend *cuda, selection *s, bool with_scores)
     return true;
 }
 
-/* Marks by rows of scores, then lists: ids and counts on the device. */
-static void make_lists(cuda_backend *cuda, const selection *s, const float *scores, size_t n_rows,
-                       const laci_budget *budget)
+/* From the backend's scratch. */
+static bool carve(cuda_backend *cuda, laci_cu_selection *s, bool with_scores)
 {
-    const laci_cu_top t = { scores,
-                            s->n_items,
-                            s->marks,
-                            s->picked,
-                            (uint32_t)s->n_lists,
-                            (uint32_t)n_rows,
-                            (uint32_t)s->stride,
-                            (uint32_t)budget->n,
-                            (uint32_t)budget->keep_first,
-                            (uint32_t)budget->keep_last };
+    const size_t bytes = laci_cuda_selection_bytes(s, with_scores);
+    return laci_cuda_carve(cuda, s, laci_cuda_scratch(cuda, &cuda->scratch, bytes), with_scores);
+}
+
+/* Marks by rows of scores, then lists: ids and counts on the device. */
+static void make_lists(cuda_backend *cuda, const laci_cu_selection *s, const float *scores,
+                       size_t n_rows, const uint32_t *picks, const laci_budget *budget)
+{
+    const laci_cu_top t = { .scores = scores,
+                            .n_items = s->n_items,
+                            .marks = s->marks,
+                            .picked = s->picked,
+                            .n_lists = (uint32_t)s->n_lists,
+                            .n_rows = (uint32_t)n_rows,
+                            .stride = (uint32_t)s->stride,
+                            .n = (uint32_t)budget->n,
+                            .keep_first = (uint32_t)budget->keep_first,
+                            .keep_last = (uint32_t)budget->keep_last,
+                            .picks = picks,
+                            .n_group = (uint32_t)s->n_group };
     const laci_cu_compact c = { s->marks,  s->n_items,           s->ids,
                                 s->counts, (uint32_t)s->n_lists, (uint32_t)s->stride };
     cuda->api.top(NULL, &t);
@@ -121,7 +127,7 @@ static void no_lists(const laci_id_lists *lists, size_t n)
 }
 
 /* Brings the lists to the host: one copy. After a failure every list is empty. */
-static void deliver(cuda_backend *cuda, const selection *s, const laci_id_lists *lists)
+static void deliver(cuda_backend *cuda, const laci_cu_selection *s, const laci_id_lists *lists)
 {
     const size_t n = s->n_lists * s->stride, n_words = n + 2 * s->n_lists;
     const uint32_t *host = (void *)laci_cuda_scratch(cuda, &cuda->results, n_words * 4);
@@ -142,7 +148,7 @@ static void deliver(cuda_backend *cuda, const selection *s, const laci_id_lists 
 
 /* ------------------------------------------------------------------ pages */
 
-static void score(cuda_backend *cuda, const laci_page_query *query, const selection *s)
+static void score(cuda_backend *cuda, const laci_page_query *query, const laci_cu_selection *s)
 {
     const laci_pages *pages = query->pages;
     const size_t group = query->n_heads / pages->n_kv_heads;
@@ -155,71 +161,78 @@ static void score(cuda_backend *cuda, const laci_page_query *query, const select
         .n_rows = (uint32_t)s->n_rows,
         .stride = (uint32_t)s->stride,
         .lists_per_batch = (uint32_t)(s->n_lists / query->n_batch),
-        .n_group = (uint32_t)(query->per_head ? 1 : group),
+        .n_group = (uint32_t)s->n_group,
         .group_of_kv = (uint32_t)group,
         .n_q = (uint32_t)query->n_q,
         .n_heads = (uint32_t)query->n_heads,
         .n_kv_heads = (uint32_t)pages->n_kv_heads,
         .d = (uint32_t)pages->d_head,
         .n_pages = (uint32_t)page_room(pages),
+        .picks = s->picks,
         .bf16 = is_bf16(&cuda->base),
     };
     cuda->api.scores(NULL, &a);
 }
 
-static void pool(cuda_backend *cuda, const selection *s, const float *scores, size_t n_rows,
+static void pool(cuda_backend *cuda, const laci_cu_selection *s, const float *scores, size_t n_rows,
                  size_t row_stride, float scale, int mode)
 {
-    const laci_cu_pool a = { scores,
-                             s->n_items,
-                             s->pooled,
-                             (uint32_t)s->n_lists,
-                             (uint32_t)n_rows,
-                             (uint32_t)s->stride,
-                             (uint32_t)row_stride,
-                             scale,
-                             mode };
+    const laci_cu_pool a = { .scores = scores,
+                             .n_items = s->n_items,
+                             .pooled = s->pooled,
+                             .n_lists = (uint32_t)s->n_lists,
+                             .n_rows = (uint32_t)n_rows,
+                             .stride = (uint32_t)s->stride,
+                             .row_stride = (uint32_t)row_stride,
+                             .scale = scale,
+                             .mode = mode,
+                             .picks = s->picks,
+                             .n_group = (uint32_t)s->n_group };
     cuda->api.pool(NULL, &a);
 }
 
-/* Items of every list, in host memory. */
-static uint32_t *count_pages(cuda_backend *cuda, const laci_page_query *query, size_t n_lists)
+bool laci_cuda_count_pages(cuda_backend *cuda, const laci_page_query *query, size_t more_bytes,
+                           laci_cu_selection *s)
 {
-    uint32_t *n_items = laci_cuda_host(cuda, n_lists * sizeof *n_items);
-    const size_t page = query->pages->page, per_batch = n_lists / query->n_batch;
-    for (size_t i = 0; n_items && i < n_lists; i++)
+    const size_t n_kv_heads = query->pages->n_kv_heads, page = query->pages->page;
+    const size_t per_batch = query->per_head ? query->n_heads : n_kv_heads;
+    s->n_lists = query->n_batch * per_batch;
+    s->n_group = query->n_heads / per_batch;
+    s->n_rows = query->n_q * s->n_group;
+    s->stride = 0;
+    uint32_t *n_items = laci_cuda_host(cuda, s->n_lists * sizeof *n_items);
+    for (size_t i = 0; n_items && i < s->n_lists; i++) {
         n_items[i] = (uint32_t)((query->n_keys[i / per_batch] + page - 1) / page);
-    return n_items;
+        if (n_items[i] > s->stride) s->stride = n_items[i];
+    }
+    if (!n_items || !s->n_rows || !s->stride) return false;
+    laci_cuda_room(cuda, s->n_lists * sizeof *n_items + more_bytes, 2);
+    s->n_items = laci_cuda_put(cuda, n_items, s->n_lists * sizeof *n_items);
+    return s->n_items != NULL;
+}
+
+void laci_cuda_list_pages(cuda_backend *cuda, const laci_page_query *query,
+                          const laci_cu_selection *s)
+{
+    score(cuda, query, s);
+    if (query->pool == LACI_POOL_UNION) {
+        make_lists(cuda, s, s->scores, s->n_rows, s->picks, &query->budget);
+        return;
+    }
+    pool(cuda, s, s->scores, s->n_rows, s->stride, query->scale, query->pool == LACI_POOL_SOFTMAX);
+    make_lists(cuda, s, s->pooled, 1, NULL, &query->budget);
 }
 
 void laci_cuda_select_pages(laci_backend *be, const laci_page_query *query,
                             const laci_id_lists *lists)
 {
     cuda_backend *cuda = laci_cuda_enter(be);
-    const laci_pages *pages = query->pages;
-    const size_t per_batch = query->per_head ? query->n_heads : pages->n_kv_heads;
-    const size_t group = query->per_head ? 1 : query->n_heads / pages->n_kv_heads;
-    selection s = { .n_lists = query->n_batch * per_batch, .n_rows = query->n_q * group };
-    const uint32_t *n_items = count_pages(cuda, query, s.n_lists);
-    for (size_t i = 0; n_items && i < s.n_lists; i++)
-        if (n_items[i] > s.stride) s.stride = n_items[i];
-    if (!n_items || !s.n_rows || !s.stride) {
+    laci_cu_selection s = { 0 };
+    if (!laci_cuda_count_pages(cuda, query, 0, &s) || !carve(cuda, &s, true)) {
         no_lists(lists, s.n_lists);
         return;
     }
-    s.n_items = laci_cuda_put_one(cuda, n_items, s.n_lists * sizeof *n_items);
-    if (!s.n_items || !carve(cuda, &s, true)) {
-        no_lists(lists, s.n_lists);
-        return;
-    }
-    score(cuda, query, &s);
-    if (query->pool == LACI_POOL_UNION) {
-        make_lists(cuda, &s, s.scores, s.n_rows, &query->budget);
-    } else {
-        pool(cuda, &s, s.scores, s.n_rows, s.stride, query->scale,
-             query->pool == LACI_POOL_SOFTMAX);
-        make_lists(cuda, &s, s.pooled, 1, &query->budget);
-    }
+    laci_cuda_list_pages(cuda, query, &s);
     deliver(cuda, &s, lists);
 }
 
@@ -229,7 +242,7 @@ void laci_cuda_top_k(laci_backend *be, const laci_ranking *ranking, const laci_i
 {
     cuda_backend *cuda = laci_cuda_enter(be);
     const size_t n = ranking->n_lists;
-    selection s = { .n_lists = n, .n_rows = 1, .stride = ranking->n };
+    laci_cu_selection s = { .n_lists = n, .n_rows = 1, .stride = ranking->n };
     uint32_t *n_items = laci_cuda_host(cuda, n * sizeof *n_items);
     for (size_t i = 0; n_items && i < n; i++)
         n_items[i] = (uint32_t)ranking->n;
@@ -240,7 +253,7 @@ void laci_cuda_top_k(laci_backend *be, const laci_ranking *ranking, const laci_i
     }
     pool(cuda, &s, floats_at(ranking->scores, 0), ranking->n_pooled ? ranking->n_pooled : 1,
          ranking->stride, 0, 2);
-    make_lists(cuda, &s, s.pooled, 1, &ranking->budget);
+    make_lists(cuda, &s, s.pooled, 1, NULL, &ranking->budget);
     deliver(cuda, &s, lists);
 }
 

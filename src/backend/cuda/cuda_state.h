@@ -35,10 +35,11 @@ typedef struct {
     bool wgmma;         /* attention by wgmma where it can (LAC_CUDA_ATTEND) */
     laci_cu_blas *blas; /* NULL: the plain product */
     laci_cu_ring ring;
-    laci_cu_scratch scratch; /* of one operation */
-    laci_cu_scratch stats;   /* statistics of attention */
-    laci_cu_scratch results; /* pinned: lists and choices on their way to the host */
-    void *jobs;              /* host memory for lists of jobs, owned */
+    laci_cu_scratch scratch;   /* of one operation */
+    laci_cu_scratch stats;     /* statistics of attention */
+    laci_cu_scratch workspace; /* of matrix products */
+    laci_cu_scratch results;   /* pinned: lists and choices on their way to the host */
+    void *jobs;                /* host memory for lists of jobs, owned */
     size_t jobs_size;
     size_t stats_bytes;        /* statistics gathered at once take about so much */
     void *marks[LACI_N_MARKS]; /* events, made when first used */
@@ -121,6 +122,7 @@ void laci_cuda_select_pages(laci_backend *be, const laci_page_query *query,
 void laci_cuda_top_k(laci_backend *be, const laci_ranking *ranking, const laci_id_lists *lists);
 void laci_cuda_row_changes(laci_backend *be, const laci_buf *x, const laci_buf *ref, size_t n,
                            size_t d, double *change, double *size);
+bool laci_cuda_paged_read(laci_backend *be, const laci_paged_read *read);
 void laci_cuda_pool_columns(laci_backend *be, const laci_buf *x, size_t n_rows, size_t stride,
                             size_t n, size_t page, laci_buf *out, size_t out_stride);
 void laci_cuda_choose(laci_backend *be, const laci_choice_rule *rule, laci_buf *logits, size_t row,
