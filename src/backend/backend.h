@@ -314,7 +314,8 @@ void laci_backend_row_changes(laci_backend *be, const laci_buf *x, const laci_bu
 
 /* Attention over pages of a key cache in which the device alone decides: which rows read, by how
  * far they moved since they last read, and which pages, as laci_backend_select_pages does for
- * these rows. Rows that do not read keep what they have, so nothing waits for the host. */
+ * these rows, unless the lists are given. Rows that do not read keep what they have, so nothing
+ * waits for the host. */
 typedef struct {
     const laci_buf *q; /* act [n_q, n_heads * d_head] of one sequence */
     size_t n_q, n_heads;
@@ -326,10 +327,12 @@ typedef struct {
     const bool *is_new; /* host [n_q], and those that moved most, */
     size_t n_wanted;    /* until there are so many, */
     double min_change;  /* none that moved by less than this share of its size */
+    const laci_id_lists *lists; /* a list for each KV head; NULL = chosen as follows */
     const laci_pages *pages;
     laci_budget budget; /* in pages; a list for each KV head */
     laci_pool pool;
     float scale;                  /* of scores under LACI_POOL_SOFTMAX */
+    size_t page;                  /* keys of a page */
     const laci_kv *const *pieces; /* [n_pieces] of the sequence, ascending; the first begins it */
     size_t n_pieces, n_keys;      /* keys to choose from, of the sequence */
     laci_buf *out, *lse;          /* f32 [n_q, n_heads * d_head], [n_heads, n_q]; in place */

@@ -499,7 +499,7 @@ static size_t pick_rows(const laci_block_run_state *c)
 static bool is_unseen(const laci_block_run_state *c)
 {
     const laci_prefix *how = &c->m->how;
-    return how->rows != LACI_ROWS_NONE && how->selector == LACI_SELECT_PAGES && !how->per_head &&
+    return how->rows != LACI_ROWS_NONE && how->selector != LACI_SELECT_COLUMNS && !how->per_head &&
            how->select_every <= 1 && !(how->refresh_drift > 0) && !c->on_plan;
 }
 
@@ -511,6 +511,7 @@ static bool read_by_device(const laci_block_run_state *c)
     const laci_block_layer *kept = kept_of(c);
     const size_t n_pieces = count_pieces(&c->seq->cache, c->first);
     const size_t n_pages = laci_prefix_budget(&m->how, c->first, m->how.page);
+    const bool by_mass = m->how.selector == LACI_SELECT_BLOCKS;
     size_t width;
     const laci_buf *moving = moving_of(c, &width);
     for (size_t i = 0; i < n_pieces; i++)
@@ -526,7 +527,9 @@ static bool read_by_device(const laci_block_run_state *c)
         .is_new = c->seq->is_new,
         .n_wanted = laci_prefix_wanted(&m->how, c->n_pass),
         .min_change = m->how.min_change,
-        .pages = &c->seq->pages[c->layer],
+        .lists = by_mass ? &c->seq->layer[c->layer].lists : NULL,
+        .pages = by_mass ? NULL : &c->seq->pages[c->layer],
+        .page = m->how.page,
         .budget = { n_pages, n_pages > 1, n_pages > 2 },
         .pool = m->how.pooled ? LACI_POOL_SOFTMAX : LACI_POOL_UNION,
         .scale = 1 / sqrtf((float)c->run.config->d_head),
@@ -556,7 +559,8 @@ void laci_block_settle(const laci_block_run_state *c)
     for (size_t i = 0; i < n; i++) {
         const size_t n_active = seq->read[2 * i], n_read = seq->read[2 * i + 1];
         const double pairs = (double)n_read * (double)n_active / (double)n_kv_heads;
-        account_read(c, n_active, pairs, n_read, c->m->how.page, true);
+        account_read(c, n_active, pairs, n_read, c->m->how.page,
+                     c->m->how.selector == LACI_SELECT_PAGES);
     }
     seq->n_unsettled = 0;
 }

@@ -133,9 +133,10 @@ static void add_policy(sizes *z, const laci_config *c, laci_dtype act, size_t n_
         if (how->selector == LACI_SELECT_BLOCKS)
             z->pooled = n_rows * ((n_ctx + how->page - 1) / how->page) * sizeof(float);
     }
+    if (how->rows != LACI_ROWS_NONE && how->selector != LACI_SELECT_COLUMNS)
+        z->counts = 2 * z->n_layers * sizeof(uint32_t);
     if (uses_pages(how)) {
         const laci_kv kv = whole_kv(c, n_ctx);
-        z->counts = 2 * z->n_layers * sizeof(uint32_t);
         z->pages = how->int8_bounds ? laci_pages_bytes_i8(&kv, how->page)
                                     : laci_pages_bytes(act, &kv, how->page);
     }

@@ -16,6 +16,7 @@ typedef struct {
     size_t n_new; /* rows from the second on that are new */
     bool all, keeps;
     laci_pool pool;
+    bool is_given; /* the lists are given, not chosen */
 } read_case;
 
 typedef struct {
@@ -132,6 +133,17 @@ static laci_prefix rule_of(const read_case *c)
                           .min_change = c->min_change };
 }
 
+/* Lists of different lengths, some pages of each piece. */
+static void give_lists(const read_case *c, const laci_id_lists *lists)
+{
+    for (size_t l = 0; l < c->n_kv_heads; l++) {
+        size_t n = 0;
+        for (uint32_t i = 0; i < lists->stride; i++)
+            if ((i * 7 + l) % (3 + l) == 0) lists->ids[l * lists->stride + n++] = i;
+        lists->counts[l] = (uint32_t)n;
+    }
+}
+
 /* ------------------------------------------------------------------ by the device */
 
 static bool read_by_device(const rig *r)
@@ -139,6 +151,10 @@ static bool read_by_device(const rig *r)
     const read_case *c = r->c;
     const laci_prefix rule = rule_of(c);
     const laci_kv *const pieces[MOST_PIECES] = { &r->kv[0], &r->kv[1], &r->kv[2] };
+    const size_t stride = (c->n_keys + c->page - 1) / c->page;
+    uint32_t *ids = calloc(c->n_kv_heads * (stride + 1), sizeof *ids);
+    const laci_id_lists lists = { ids, stride, ids + c->n_kv_heads * stride, NULL };
+    give_lists(c, &lists);
     const laci_paged_read read = { .q = r->q,
                                    .n_q = c->n_q,
                                    .n_heads = c->n_heads,
@@ -149,7 +165,9 @@ static bool read_by_device(const rig *r)
                                    .is_new = r->is_new,
                                    .n_wanted = laci_prefix_wanted(&rule, c->n_q),
                                    .min_change = c->min_change,
-                                   .pages = &r->pages,
+                                   .lists = c->is_given ? &lists : NULL,
+                                   .pages = c->is_given ? NULL : &r->pages,
+                                   .page = c->page,
                                    .budget = budget_of(c),
                                    .pool = c->pool,
                                    .scale = 0.125f,
@@ -162,7 +180,9 @@ static bool read_by_device(const rig *r)
                                    .spare_lse = r->spare_lse,
                                    .counts = r->counts,
                                    .count_at = 1 };
-    return laci_backend_paged_read(r->be, &read);
+    const bool is_done = laci_backend_paged_read(r->be, &read);
+    free(ids);
+    return is_done;
 }
 
 /* ------------------------------------------------------------------ by the host */
@@ -280,7 +300,10 @@ static size_t read_by_host(const rig *r, uint32_t counts[2])
                                         .budget = budget_of(c),
                                         .pool = c->pool,
                                         .scale = 0.125f };
-        laci_backend_select_pages(r->be, &query, &lists);
+        if (c->is_given)
+            give_lists(c, &lists);
+        else
+            laci_backend_select_pages(r->be, &query, &lists);
         attend_active(r, &lists, active, n);
         count(r, &lists, n, counts);
         laci_buf_free(r->be, q);
@@ -419,13 +442,26 @@ static void tiles_are_cut_by_rows(void **state)
     check_both(&c, 66, 66);
 }
 
+static void given_lists_are_read(void **state)
+{
+    (void)state;
+    read_case c = usual;
+    c.is_given = true;
+    check_both(&c, 5, 5);
+    c.cuts[0] = 64, c.cuts[1] = 128;
+    check_both(&c, 5, 5);
+    c.n_keys = 700, c.page = 64;
+    check_both(&c, 5, 5);
+    c.n_new = 0, c.min_change = 1e6;
+    check_both(&c, 0, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(rows_that_moved_most_read),
-        cmocka_unit_test(all_or_no_rows_read),
-        cmocka_unit_test(pieces_and_parts_are_merged),
-        cmocka_unit_test(tiles_are_cut_by_rows),
+        cmocka_unit_test(rows_that_moved_most_read),   cmocka_unit_test(all_or_no_rows_read),
+        cmocka_unit_test(pieces_and_parts_are_merged), cmocka_unit_test(tiles_are_cut_by_rows),
+        cmocka_unit_test(given_lists_are_read),
     };
     run_on_backend(tests);
 }

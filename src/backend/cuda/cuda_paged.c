@@ -2,6 +2,7 @@
  * attention is done by work queued at once, in sizes that are the most there can be. What is true
  * stands on the device: blocks of threads beyond it find nothing to do and end. */
 #include <math.h>
+#include <string.h>
 
 #include "backend/cuda/cuda_select.h"
 #include "backend/plan_rows.h"
@@ -31,8 +32,8 @@ static size_t keys_in(const laci_kv *kv, size_t n_keys)
 static void cut_tiles(read_call *c)
 {
     const laci_paged_read *r = c->read;
-    const size_t n_q = r->n_q, d = r->pages->d_head;
-    const size_t most = laci_cuda_tile_rows(c->cuda, d, r->pages->page, SIZE_MAX);
+    const size_t n_q = r->n_q, d = r->pieces[0]->d_head;
+    const size_t most = laci_cuda_tile_rows(c->cuda, d, r->page, SIZE_MAX);
     const laci_attention a = { .kv = r->pieces[0], .n_heads = r->n_heads };
     size_t lanes = 0;
     for (size_t i = 0; i < r->n_pieces; i++)
@@ -57,8 +58,8 @@ static void *next(char *base, size_t *at, size_t n)
 static size_t carve(read_call *c, char *base)
 {
     const size_t n_q = c->read->n_q, n_slots = c->n_tiles * c->n_parts;
-    const size_t floats = LACI_CU_ROWS * (c->read->pages->d_head + 1);
-    size_t at = laci_cuda_selection_bytes(&c->s, true);
+    const size_t floats = LACI_CU_ROWS * (c->read->pieces[0]->d_head + 1);
+    size_t at = c->read->lists ? 0 : laci_cuda_selection_bytes(&c->s, true);
     c->sums = next(base, &at, 2 * n_q * sizeof *c->sums);
     c->picks = next(base, &at, (1 + n_q) * sizeof *c->picks);
     c->jobs = next(base, &at, n_slots * sizeof *c->jobs);
@@ -105,7 +106,7 @@ static void keep_rows(const read_call *c)
 static void list_jobs(const read_call *c, const laci_kv *kv, uint32_t *counts)
 {
     const laci_paged_read *r = c->read;
-    const size_t page = r->pages->page, end = kv->first + keys_in(kv, r->n_keys);
+    const size_t page = r->page, end = kv->first + keys_in(kv, r->n_keys);
     const laci_cu_list_jobs a = {
         .ids = c->s.ids,
         .counts = c->s.counts,
@@ -158,8 +159,8 @@ static void attend_piece(const read_call *c, const laci_kv *kv, const laci_buf *
         .n_kv_heads = (uint32_t)kv->n_kv_heads,
         .d = (uint32_t)d,
         .v_stride = (uint32_t)v_stride(d),
-        .k_block = (uint32_t)r->pages->page,
-        .k_shift = laci_cuda_shift(r->pages->page),
+        .k_block = (uint32_t)r->page,
+        .k_shift = laci_cuda_shift(r->page),
         .ctx = kv_room(kv),
         .rows = c->picks + 1,
         .first_key = (uint32_t)kv->first,
@@ -181,10 +182,54 @@ static void merge_spare(const read_call *c)
                               .n_rows = (uint32_t)(r->n_q * r->n_heads),
                               .n_q = (uint32_t)r->n_q,
                               .n_heads = (uint32_t)r->n_heads,
-                              .d = (uint32_t)r->pages->d_head,
+                              .d = (uint32_t)r->pieces[0]->d_head,
                               .picks = c->picks };
     c->cuda->api.merge(NULL, &a);
     laci_cuda_note(c->cuda, c->cuda->api.last_error());
+}
+
+/* ------------------------------------------------------------------ pages */
+
+/* Counts and ids of the lists that are given, as one argument without the room between them; room
+ * for more_bytes of another one. False when there are none, or no memory. */
+static bool put_lists(read_call *c, size_t more_bytes)
+{
+    const laci_id_lists *lists = c->read->lists;
+    const size_t n = c->s.n_lists = c->read->pieces[0]->n_kv_heads;
+    size_t stride = 0;
+    for (size_t l = 0; l < n; l++)
+        if (lists->counts[l] > stride) stride = lists->counts[l];
+    const size_t bytes = n * (1 + stride) * sizeof(uint32_t);
+    uint32_t *packed = laci_cuda_host(c->cuda, bytes);
+    if (!packed || !stride) return false;
+    memset(packed, 0, bytes);
+    for (size_t l = 0; l < n; l++) {
+        packed[l] = lists->counts[l];
+        memcpy(packed + n + l * stride, lists->ids + l * lists->stride,
+               lists->counts[l] * sizeof *packed);
+    }
+    laci_cuda_room(c->cuda, bytes + more_bytes, 2);
+    uint32_t *put = laci_cuda_put(c->cuda, packed, bytes);
+    c->s.counts = put;
+    c->s.ids = put ? put + n : NULL;
+    c->s.stride = stride;
+    return put != NULL;
+}
+
+/* What pages are chosen by, with room for more_bytes of another argument. */
+static bool count_pages(read_call *c, const uint32_t *n_keys, size_t more_bytes)
+{
+    const laci_paged_read *r = c->read;
+    c->query = (laci_page_query){ .q = r->q,
+                                  .pages = r->pages,
+                                  .n_batch = 1,
+                                  .n_q = r->n_q,
+                                  .n_heads = r->n_heads,
+                                  .n_keys = n_keys,
+                                  .budget = r->budget,
+                                  .pool = r->pool,
+                                  .scale = r->scale };
+    return laci_cuda_count_pages(c->cuda, &c->query, more_bytes, &c->s);
 }
 
 /* ------------------------------------------------------------------ all of it */
@@ -194,24 +239,17 @@ bool laci_cuda_paged_read(laci_backend *be, const laci_paged_read *r)
     read_call c = { .cuda = laci_cuda_enter(be), .read = r };
     const uint32_t n_keys = (uint32_t)r->n_keys;
     if (!r->n_q || !n_keys) return false;
-    c.query = (laci_page_query){ .q = r->q,
-                                 .pages = r->pages,
-                                 .n_batch = 1,
-                                 .n_q = r->n_q,
-                                 .n_heads = r->n_heads,
-                                 .n_keys = &n_keys,
-                                 .budget = r->budget,
-                                 .pool = r->pool,
-                                 .scale = r->scale };
-    if (!laci_cuda_count_pages(c.cuda, &c.query, r->n_q, &c.s)) return true; /* it has failed */
+    if (!(r->lists ? put_lists(&c, r->n_q) : count_pages(&c, &n_keys, r->n_q)))
+        return true; /* it has failed */
     const uint8_t *is_new = r->all ? NULL : laci_cuda_put(c.cuda, r->is_new, r->n_q);
     cut_tiles(&c);
     char *memory = laci_cuda_scratch(c.cuda, &c.cuda->scratch, carve(&c, NULL));
-    if (!laci_cuda_carve(c.cuda, &c.s, memory, true) || (!r->all && !is_new)) return true;
+    if (!memory || (!r->all && !is_new)) return true;
+    if (!r->lists && !laci_cuda_carve(c.cuda, &c.s, memory, true)) return true;
     (void)carve(&c, memory);
     c.s.picks = c.picks;
     pick_rows(&c, is_new);
-    laci_cuda_list_pages(c.cuda, &c.query, &c.s);
+    if (!r->lists) laci_cuda_list_pages(c.cuda, &c.query, &c.s);
     for (size_t i = 0; i < r->n_pieces; i++) {
         uint32_t *counts = i ? NULL : (uint32_t *)(void *)r->counts->data + 2 * r->count_at;
         list_jobs(&c, r->pieces[i], counts);
