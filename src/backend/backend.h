@@ -317,6 +317,17 @@ void laci_backend_row_changes(laci_backend *be, const laci_buf *x, const laci_bu
 void laci_backend_pool_columns(laci_backend *be, const laci_buf *x, size_t n_rows, size_t stride,
                                size_t n, size_t page, laci_buf *out, size_t out_stride);
 
+/* out f32 [n_heads, stride] from block `first` on = mean over the queries of a head of their masses
+ * over all keys, from those over one part: f32 [n_heads, n_q, n_blocks] as laci_mass_stats gathers
+ * them with q_block 1. Both log-sum-exp are f32 [n_heads, n_q], of the part and of all keys; a row
+ * that has no keys counts with mass 0. */
+typedef struct {
+    const laci_buf *mass, *part_lse, *lse;
+    size_t n_heads, n_q, n_blocks;
+} laci_part_masses;
+void laci_backend_pool_masses(laci_backend *be, const laci_part_masses *part, laci_buf *out,
+                              size_t stride, size_t first);
+
 /* Scratch one thread needs to run a network of these dimensions whose matrices `weights` made; and
  * taking it, for every thread, before the loop. Errors: ENOMEM. */
 typedef struct {

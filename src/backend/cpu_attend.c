@@ -346,6 +346,14 @@ static void stats_of_head(const cpu_backend *cpu, const workspace *w, const laci
                              .squared = s->doubled };
     const size_t pattern = job->batch * a->n_heads + head;
     const size_t n_q_blocks = (a->n_q + s->q_block - 1) / s->q_block;
+    if (s->q_block == 1 && !s->kept_mass) { /* rows side by side: many at once */
+        const size_t at = (pattern * n_q_blocks + job->begin) * mass.n_blocks;
+        const size_t n = job->end - job->begin, stride = mass.n_blocks;
+        cpu->kernels.mass_each(floats(s->mass, at), stride, &mass, first, n, 0);
+        if (s->late)
+            cpu->kernels.mass_each(floats(s->late, at), stride, &mass, first, n, s->late_from);
+        return;
+    }
     for (size_t begin = job->begin; begin < job->end; begin += s->q_block) {
         const size_t stop = begin + s->q_block < job->end ? begin + s->q_block : job->end;
         const size_t at = (pattern * n_q_blocks + begin / s->q_block) * mass.n_blocks;

@@ -1,10 +1,12 @@
-/* cpu_rows.c: how far rows moved, and columns summed into pages. Few rows and few sums: plain C.
- * Every sum is in one fixed order. */
+/* cpu_rows.c: how far rows moved, columns summed into pages, masses of parts. Few rows and few
+ * sums: plain C. Every sum is in one fixed order. */
 #include "backend/cpu_rows.h"
+
+#include <math.h>
 
 #include "backend/cpu_state.h"
 
-enum { LANES = 8, PIECE = 1024 };
+enum { LANES = 8, PIECE = 1024, RUN = 1024 };
 
 typedef struct {
     float change[LANES], size[LANES];
@@ -58,5 +60,36 @@ void laci_cpu_pool_columns(laci_backend *be, const laci_buf *x, size_t n_rows, s
                 sum += from[i];
             to[at] = sum;
         }
+    }
+}
+
+/* Blocks [begin, end) of one head, into out[end - begin]. */
+static void pool_run(const laci_part_masses *part, size_t head, size_t begin, size_t end,
+                     float *out)
+{
+    for (size_t i = 0; i < end - begin; i++)
+        out[i] = 0;
+    for (size_t q = 0; q < part->n_q; q++) {
+        const size_t row = head * part->n_q + q;
+        const float *mass = floats(part->mass, row * part->n_blocks + begin);
+        const float lse = *floats(part->part_lse, row);
+        if (lse == -INFINITY) continue;
+        const float share = expf(lse - *floats(part->lse, row)) / (float)part->n_q;
+        for (size_t i = 0; i < end - begin; i++)
+            out[i] += share * mass[i];
+    }
+}
+
+/* Runs of blocks whose sums stay near. */
+void laci_cpu_pool_masses(laci_backend *be, const laci_part_masses *part, laci_buf *out,
+                          size_t stride, size_t first)
+{
+    const size_t n = part->n_blocks, n_runs = (n + RUN - 1) / RUN;
+#pragma omp parallel for schedule(static) \
+    num_threads(be->n_threads) if (part->n_heads * part->n_q * n > PARALLEL_MIN)
+    for (size_t i = 0; i < part->n_heads * n_runs; i++) {
+        const size_t head = i / n_runs, begin = i % n_runs * RUN;
+        pool_run(part, head, begin, begin + RUN < n ? begin + RUN : n,
+                 floats(out, head * stride + first + begin));
     }
 }

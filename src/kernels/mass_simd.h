@@ -68,6 +68,38 @@ static void mass_rows(float *out, const laci_mass *mass, size_t row, size_t n, s
     }
 }
 
+/* Shares of the rows of `m` that are in [row, end), in blocks [b, b + n), n up to LANES. */
+INLINE void put_each(float *out, size_t stride, const mass_lanes *m, vec inverse, size_t row,
+                     size_t end, size_t b, const size_t n)
+{
+    vec shares[LANES];
+    for (size_t i = 0; i < LANES; i++)
+        shares[i] = i < n ? v_mul(block_weights(m, b + i), inverse) : v_zero();
+    v_transpose(shares);
+    for (size_t i = 0; i < LANES; i++) {
+        float part[LANES];
+        if (m->row + i < row || m->row + i >= end) continue;
+        v_store(n == LANES ? out + (m->row + i - row) * stride + b : part, shares[i]);
+        if (n < LANES) memcpy(out + (m->row + i - row) * stride + b, part, n * sizeof *part);
+    }
+}
+
+static void mass_each(float *out, size_t stride, const laci_mass *mass, size_t row, size_t n,
+                      size_t from)
+{
+    for (size_t i = 0; i < n; i++)
+        memset(out + i * stride, 0, from * sizeof *out);
+    for (size_t first = row / LANES * LANES; first < row + n; first += LANES) {
+        const mass_lanes m = mass_begin(mass, first, row, n);
+        const vec inverse = inverse_weights(&m, from);
+        size_t b = from;
+        for (; b + LANES <= mass->n_blocks; b += LANES)
+            put_each(out, stride, &m, inverse, row, row + n, b, LANES);
+        if (b < mass->n_blocks)
+            put_each(out, stride, &m, inverse, row, row + n, b, mass->n_blocks - b);
+    }
+}
+
 static void mass_in(float *out, const laci_mass *mass, size_t row, size_t n, const uint32_t *blocks,
                     size_t n_listed)
 {
@@ -86,5 +118,6 @@ static void mass_in(float *out, const laci_mass *mass, size_t row, size_t n, con
 static void fill_mass(laci_kernels *table)
 {
     table->mass_rows = mass_rows;
+    table->mass_each = mass_each;
     table->mass_in = mass_in;
 }

@@ -1,6 +1,6 @@
 /* test_mass_kernels.c: what attention tells about where its softmax lies, of every instruction set
  * this machine has, against double precision: the sums attend_* keeps, their squares, mass_rows,
- * mass_in, column_mass_*; and merging partial results. --bench times them. */
+ * mass_each, mass_in, column_mass_*; and merging partial results. --bench times them. */
 #define _POSIX_C_SOURCE 200809L /* posix_memalign */
 #include "kernels/tile_run.h"
 
@@ -114,6 +114,36 @@ static void check_rows(const mass_case *c)
     guarded_free(&got);
 }
 
+/* The rows apart, further from each other than there are blocks: between them nothing is written.
+ */
+static void check_each(const mass_case *c)
+{
+    const size_t n_blocks = c->mass.n_blocks, stride = n_blocks + 3;
+    const double bound = 2 * ((double)bound_of(kernel_name(c->rig->c.dtype)) + rounding_of(c->rig));
+    guarded got = guarded_new(c->n * stride * sizeof(float), 4);
+    double *want = take(n_blocks, sizeof *want);
+    const char *what = describe(c->rig, c->level->name);
+    float *rows = got.data;
+    for (size_t i = 0; i < c->n * stride; i++)
+        rows[i] = 7;
+    c->level->table.mass_each(rows, stride, &c->mass, c->row, c->n, c->from);
+    guarded_check(&got, got.n, "mass_each");
+    for (size_t i = 0; i < c->n; i++) {
+        const double total = shares(c, c->row + i, want);
+        const bool is_lost = total < 1e-30 && total != 0;
+        const double error = is_lost ? 0 : error_of("mass_each", rows + i * stride, want, n_blocks);
+        if (!(error <= bound))
+            fail_msg("mass_each, %s, from %zu, row %zu: error %g", what, c->from, c->row + i,
+                     error);
+        for (size_t b = 0; b < c->from && b < n_blocks; b++)
+            assert_true(rows[i * stride + b] == 0);
+        for (size_t b = n_blocks; b < stride; b++)
+            assert_true(rows[i * stride + b] == 7);
+    }
+    free(want);
+    guarded_free(&got);
+}
+
 /* Every other block, by row. */
 static void check_listed(const mass_case *c)
 {
@@ -161,7 +191,7 @@ static void check_masses(const tile_rig *r, const level *l, const tile_run *run)
                 c.from = 0;
                 check_listed(&c);
                 for (; c.from <= c.mass.n_blocks; c.from += 1 + c.mass.n_blocks / 3)
-                    check_rows(&c);
+                    check_rows(&c), check_each(&c);
             }
         }
     }

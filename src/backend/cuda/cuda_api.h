@@ -167,6 +167,15 @@ typedef struct {
     uint32_t n_rows, n, page;
 } laci_cu_page_sums;
 
+/* Masses over one part of the keys [n_heads, n_q, n] to means over the queries of those over all:
+ * out [n_heads, stride] from `first` on. */
+typedef struct {
+    const float *mass, *part_lse, *lse; /* lse [n_heads, n_q] */
+    float *out;
+    size_t stride, first;
+    uint32_t n_heads, n_q, n;
+} laci_cu_masses;
+
 /* Bias, norm, rotation of x in place, then as act to out [n, n_heads, d]; or with `keys`, to rows
  * [first_row, +n) of the cache of one sequence [n_heads, ctx, stride]. */
 typedef struct {
@@ -298,6 +307,7 @@ typedef struct {
     void (*move)(void *stream, const laci_cu_move *a);
     void (*changes)(void *stream, const laci_cu_changes *a);
     void (*page_sums)(void *stream, const laci_cu_page_sums *a);
+    void (*masses)(void *stream, const laci_cu_masses *a);
     void (*heads)(void *stream, const laci_cu_heads *a);
     void (*product)(void *stream, const laci_cu_product *a);
     void (*mlp)(void *stream, const laci_cu_mlp *a);

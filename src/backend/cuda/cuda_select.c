@@ -280,6 +280,24 @@ void laci_cuda_pool_columns(laci_backend *be, const laci_buf *x, size_t n_rows, 
     laci_cuda_note(cuda, cuda->api.last_error());
 }
 
+void laci_cuda_pool_masses(laci_backend *be, const laci_part_masses *part, laci_buf *out,
+                           size_t stride, size_t first)
+{
+    cuda_backend *cuda = laci_cuda_enter(be);
+    const laci_cu_masses a = { floats_at(part->mass, 0),
+                               floats_at(part->part_lse, 0),
+                               floats_at(part->lse, 0),
+                               floats_at(out, 0),
+                               stride,
+                               first,
+                               (uint32_t)part->n_heads,
+                               (uint32_t)part->n_q,
+                               (uint32_t)part->n_blocks };
+    if (!a.n_heads || !a.n) return;
+    cuda->api.masses(NULL, &a);
+    laci_cuda_note(cuda, cuda->api.last_error());
+}
+
 /* ------------------------------------------------------------------ tokens */
 
 _Static_assert((int)LACI_CU_MODEL == (int)LACI_CONFIDENCE_MODEL &&
