@@ -86,7 +86,7 @@ typedef struct {
     bool measures; /* masses of pages are gathered; all keys */
 } partial;
 
-/* Views of the masses of `piece`, number i, of n rows, and of its log-sum-exp. */
+/* Views of the masses of piece i, of n rows, and of their bases. */
 static void view_masses(const laci_block_run_state *c, size_t i, size_t n)
 {
     const laci_block_memory *m = c->m;
@@ -96,7 +96,8 @@ static void view_masses(const laci_block_run_state *c, size_t i, size_t n)
     assert(piece->first % m->how.page == 0);
     laci_view_set(be, m->piece_masses, m->masses,
                   n_rows * (piece->first / m->how.page) * sizeof(float));
-    laci_view_set(be, m->piece_lse, m->masses_lse, i * n_rows * sizeof(float));
+    laci_view_set(be, m->piece_bases, m->bases,
+                  n_rows * (piece->first / LACI_MASS_PART + i) * sizeof(float));
 }
 
 static lac_status attend_part(const laci_block_run_state *c, const partial *p, lac_error *err)
@@ -104,7 +105,8 @@ static lac_status attend_part(const laci_block_run_state *c, const partial *p, l
     const laci_kv_cache *cache = &c->seq->cache;
     const laci_mass_stats stats = { .q_block = 1,
                                     .k_block = c->m->how.page,
-                                    .mass = c->m->piece_masses };
+                                    .mass = c->m->piece_masses,
+                                    .base = c->m->piece_bases };
     const size_t n_pieces = count_pieces(cache, p->n_k);
     lac_status st = LAC_OK;
     for (size_t i = 0; i < n_pieces && !st; i++) {
@@ -127,9 +129,6 @@ static lac_status attend_part(const laci_block_run_state *c, const partial *p, l
             a.stats = &stats;
         }
         laci_layer_attend(&c->run, &plan, &a);
-        if (p->measures)
-            laci_backend_copy(c->run.s->be, c->m->piece_lse, 0, a.lse, 0,
-                              n_heads_of(c) * p->n * sizeof(float));
         if (i) merge(c, p->out, p->lse, p->spare, p->spare_lse, p->n);
     }
     return st;
@@ -231,14 +230,16 @@ static void pool_pieces(const laci_block_run_state *c, const laci_block_layer *k
     const size_t page = m->how.page, n_pieces = count_pieces(&c->seq->cache, c->first);
     for (size_t i = 0; i < n_pieces; i++) {
         const laci_cache_piece *piece = &c->seq->cache.pieces[i];
-        const laci_part_masses part = { .mass = m->piece_masses,
-                                        .part_lse = m->piece_lse,
-                                        .lse = kept->lse,
-                                        .n_heads = n_heads_of(c),
-                                        .n_q = c->n_pass,
-                                        .n_blocks = (keys_in(piece, c->first) + page - 1) / page };
+        const laci_row_masses rows = { .mass = m->piece_masses,
+                                       .base = m->piece_bases,
+                                       .lse = kept->lse,
+                                       .n_heads = n_heads_of(c),
+                                       .n_kv_heads = (size_t)c->run.config->n_kv_heads,
+                                       .n_q = c->n_pass,
+                                       .n_blocks = (keys_in(piece, c->first) + page - 1) / page,
+                                       .k_block = page };
         view_masses(c, i, c->n_pass);
-        laci_backend_pool_masses(c->run.s->be, &part, m->pooled, n_pages, piece->first / page);
+        laci_backend_pool_masses(c->run.s->be, &rows, m->pooled, n_pages, piece->first / page);
     }
 }
 

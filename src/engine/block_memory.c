@@ -14,7 +14,7 @@ typedef struct {
     size_t rows, block, n_layers, n_slots; /* n_slots: layers that keep results */
     size_t n_sequences, n_lists, list_size, n_list_sets;
     size_t part, part_lse, active_q, columns, pooled, host, plan_cols; /* shared */
-    size_t masses, masses_lse;
+    size_t masses, bases;
     size_t kept_o, kept_lse, kept_q, pages, own; /* of each sequence; own: on the host */
 } sizes;
 
@@ -62,8 +62,8 @@ static bool gathers(const laci_config *c, const laci_prefix *how)
 
 size_t laci_block_stats_keys(const laci_config *config, size_t n_ctx, const laci_prefix *how)
 {
-    const laci_kv_cache cache = cache_of(config, n_ctx);
-    return gathers(config, how) ? laci_kv_cache_largest(&cache) : 0;
+    if (!gathers(config, how)) return 0;
+    return n_ctx < LACI_MASS_PART ? n_ctx : LACI_MASS_PART;
 }
 
 /* The cache as one run of keys, for the size of page bounds. */
@@ -130,8 +130,9 @@ static void add_measures(sizes *z, const laci_config *c, size_t n_ctx, const lac
     const size_t n_rows = n_heads * ((z->block + GROUP - 1) / GROUP);
     const laci_kv_cache cache = cache_of(c, n_ctx);
     if (gathers(c, how)) {
+        const size_t n_parts = n_ctx / LACI_MASS_PART + laci_kv_cache_most_pieces(&cache);
         z->masses = n_heads * z->block * n_pages * sizeof(float);
-        z->masses_lse = n_heads * z->block * laci_kv_cache_most_pieces(&cache) * sizeof(float);
+        z->bases = n_heads * z->block * n_parts * sizeof(float);
         z->pooled = n_heads * n_pages * sizeof(float);
         return;
     }
@@ -186,7 +187,7 @@ size_t laci_block_bytes(const laci_config *config, laci_dtype act, size_t n_ctx,
     const sizes z = sizes_of(config, act, n_ctx, n_sequences, how);
     const size_t n_heads = (size_t)config->n_heads;
     const size_t shared = 2 * (z.part + z.part_lse) + z.active_q + 2 * z.columns + z.pooled +
-                          z.masses + z.masses_lse + z.host +
+                          z.masses + z.bases + z.host +
                           2 * (z.plan_cols + n_heads + 1) * sizeof(uint32_t);
     const size_t each =
         z.n_slots * (z.kept_o + z.kept_lse + z.kept_q) + z.n_layers * z.pages + z.own;
@@ -213,9 +214,9 @@ static lac_status make_policy(lac_session *s, const sizes *z, lac_error *err)
     if (!st) st = take(s, z->columns, stats, &m->piece_columns, err);
     if (!st) st = take(s, z->pooled, stats, &m->pooled, err);
     if (!st) st = take(s, z->masses, stats, &m->masses, err);
-    if (!st) st = take(s, z->masses_lse, stats, &m->masses_lse, err);
+    if (!st) st = take(s, z->bases, stats, &m->bases, err);
     if (!st && m->masses) st = laci_view_new(s->be, &m->piece_masses, err);
-    if (!st && m->masses) st = laci_view_new(s->be, &m->piece_lse, err);
+    if (!st && m->masses) st = laci_view_new(s->be, &m->piece_bases, err);
     if (!st) st = laci_plan_reserve(&m->plan, n_heads, z->plan_cols, &s->mem, err);
     if (!st) st = laci_plan_reserve(&m->piece_plan, n_heads, z->plan_cols, &s->mem, err);
     return st;
@@ -323,9 +324,9 @@ void laci_block_memory_free(lac_session *s)
                                   m->o,
                                   m->y,
                                   m->masses,
-                                  m->masses_lse,
+                                  m->bases,
                                   m->piece_masses,
-                                  m->piece_lse };
+                                  m->piece_bases };
     for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++)
         laci_buf_free(s->be, buffers[i]);
     laci_plan_clear(&m->plan);

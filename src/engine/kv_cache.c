@@ -32,12 +32,6 @@ static size_t end_of(const laci_kv_cache *cache, size_t first)
     return cache->n_ctx - first < n ? cache->n_ctx : first + n;
 }
 
-size_t laci_kv_cache_largest(const laci_kv_cache *cache)
-{
-    const size_t n = LARGEST * cache->first_end;
-    return cache->n_ctx < n ? cache->n_ctx : n;
-}
-
 size_t laci_kv_cache_most_pieces(const laci_kv_cache *cache)
 {
     /* 1, 1, 2, then 4 each of a first piece of one unit */

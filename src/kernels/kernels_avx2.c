@@ -64,25 +64,6 @@ static inline vec v_add_each(const vec a[LANES])
     return _mm256_add_ps(_mm256_permute2f128_ps(four[0], four[1], 0x20),
                          _mm256_permute2f128_ps(four[0], four[1], 0x31));
 }
-
-/* x[i][j] = x[j][i]. */
-static inline void v_transpose(vec x[LANES])
-{
-    vec a[LANES], b[LANES];
-    for (int i = 0; i < LANES; i += 2) {
-        a[i] = _mm256_unpacklo_ps(x[i], x[i + 1]);
-        a[i + 1] = _mm256_unpackhi_ps(x[i], x[i + 1]);
-    }
-    for (int i = 0; i < LANES; i += 4) /* b[i + c]: columns c and 4 + c of rows i... */
-        for (int c = 0; c < 2; c++) {
-            b[i + 2 * c] = _mm256_shuffle_ps(a[i + c], a[i + c + 2], 0x44);
-            b[i + 2 * c + 1] = _mm256_shuffle_ps(a[i + c], a[i + c + 2], 0xee);
-        }
-    for (int c = 0; c < 4; c++) {
-        x[c] = _mm256_permute2f128_ps(b[c], b[4 + c], 0x20);
-        x[4 + c] = _mm256_permute2f128_ps(b[c], b[4 + c], 0x31);
-    }
-}
 #include "kernels/attend_simd.h"
 #include "kernels/mass_simd.h"
 #include "kernels/select_simd.h"

@@ -359,11 +359,11 @@ static void mass_rows(float *out, const laci_mass *mass, size_t row, size_t n, s
     }
 }
 
-static void mass_each(float *out, size_t stride, const laci_mass *mass, size_t row, size_t n,
-                      size_t from)
+static void mass_each(float *out, size_t stride, const laci_mass *mass, size_t row, size_t n)
 {
     for (size_t i = 0; i < n; i++)
-        mass_rows(out + i * stride, mass, row + i, 1, from);
+        for (size_t b = 0; b < mass->n_blocks; b++)
+            out[b * stride + i] = (float)block_weight(mass, row + i, b);
 }
 
 static void mass_in(float *out, const laci_mass *mass, size_t row, size_t n, const uint32_t *blocks,

@@ -68,35 +68,44 @@ static void mass_rows(float *out, const laci_mass *mass, size_t row, size_t n, s
     }
 }
 
-/* Shares of the rows of `m` that are in [row, end), in blocks [b, b + n), n up to LANES. */
-INLINE void put_each(float *out, size_t stride, const mass_lanes *m, vec inverse, size_t row,
-                     size_t end, size_t b, const size_t n)
+/* Weights of LANES rows from m->row on, of which those in [row, end) are written. */
+INLINE void put_weights(float *out, const mass_lanes *m, vec weights, size_t row, size_t end)
 {
-    vec shares[LANES];
-    for (size_t i = 0; i < LANES; i++)
-        shares[i] = i < n ? v_mul(block_weights(m, b + i), inverse) : v_zero();
-    v_transpose(shares);
-    for (size_t i = 0; i < LANES; i++) {
-        float part[LANES];
-        if (m->row + i < row || m->row + i >= end) continue;
-        v_store(n == LANES ? out + (m->row + i - row) * stride + b : part, shares[i]);
-        if (n < LANES) memcpy(out + (m->row + i - row) * stride + b, part, n * sizeof *part);
+    float part[LANES];
+    const size_t first = m->row > row ? m->row : row;
+    const size_t stop = m->row + LANES < end ? m->row + LANES : end;
+    if (stop - first == LANES) {
+        v_store(out + first - row, weights);
+        return;
     }
+    v_store(part, weights);
+    memcpy(out + first - row, part + first - m->row, (stop - first) * sizeof *out);
 }
 
-static void mass_each(float *out, size_t stride, const laci_mass *mass, size_t row, size_t n,
-                      size_t from)
+/* Where blocks are parts of a panel they have one factor between them. */
+static void mass_each(float *out, size_t stride, const laci_mass *mass, size_t row, size_t n)
 {
-    for (size_t i = 0; i < n; i++)
-        memset(out + i * stride, 0, from * sizeof *out);
-    for (size_t first = row / LANES * LANES; first < row + n; first += LANES) {
-        const mass_lanes m = mass_begin(mass, first, row, n);
-        const vec inverse = inverse_weights(&m, from);
-        size_t b = from;
-        for (; b + LANES <= mass->n_blocks; b += LANES)
-            put_each(out, stride, &m, inverse, row, row + n, b, LANES);
-        if (b < mass->n_blocks)
-            put_each(out, stride, &m, inverse, row, row + n, b, mass->n_blocks - b);
+    enum { MOST = LACI_TILE_ROWS / LANES };
+    const size_t begin = row / LANES, n_groups = (row + n + LANES - 1) / LANES - begin;
+    const size_t per_panel = PANEL / mass->step;
+    const bool is_part = mass->block == mass->step && per_panel > 1 && !mass->squared;
+    mass_lanes m[MOST];
+    vec factors[MOST];
+    for (size_t g = 0; g < n_groups; g++)
+        m[g] = mass_begin(mass, (begin + g) * LANES, row, n);
+    for (size_t b = 0; b < mass->n_blocks; b++) {
+        const float *sums = mass->sums + b * LACI_TILE_ROWS;
+        const float *max = mass->sums_max + b / per_panel * LACI_TILE_ROWS;
+        for (size_t g = 0; g < n_groups; g++) {
+            vec weights;
+            if (is_part && b % per_panel == 0)
+                factors[g] = exp2_negative(v_sub(v_load(max + m[g].row), m[g].end), true);
+            if (is_part)
+                weights = v_mul(v_load(sums + m[g].row), factors[g]);
+            else
+                weights = block_weights(&m[g], b);
+            put_weights(out + b * stride, &m[g], weights, row, row + n);
+        }
     }
 }
 

@@ -223,6 +223,7 @@ static void statistics_change_no_bit(void **state)
             laci_backend_attend(r->be, &r->plan.plan, &r->a);
             float *want = read_out(r), *want_lse = read_floats(r->be, r->lse, n_lse(r));
             r->a.stats = &g.stats;
+            if (by_row) g.stats.base = g.late, g.stats.doubled = false;
             laci_backend_attend(r->be, &r->plan.plan, &r->a);
             float *got = read_out(r), *got_lse = read_floats(r->be, r->lse, n_lse(r));
             compare_bits(describe(r), want, got, n_out(r));
@@ -266,7 +267,7 @@ typedef struct {
     attend_rig *r;
     size_t page, begin[N_PIECES + 1];
     laci_kv kv[N_PIECES];
-    laci_buf *out, *lse, *masses[N_PIECES], *piece_lse[N_PIECES], *pooled;
+    laci_buf *out, *lse, *masses[N_PIECES], *bases[N_PIECES], *pooled;
 } cut_rig;
 
 static cut_rig cut_new(attend_rig *r, size_t page)
@@ -281,7 +282,7 @@ static cut_rig cut_new(attend_rig *r, size_t page)
         store_rows(r, LACI_KEYS, r->k_host, 0, c.begin[i], c.begin[i + 1]);
         store_rows(r, LACI_VALUES, r->v_host, 0, c.begin[i], c.begin[i + 1]);
         c.masses[i] = new_floats(r->be, n_lse(r) * n_blocks(n, page));
-        c.piece_lse[i] = new_floats(r->be, n_lse(r));
+        c.bases[i] = new_floats(r->be, n_lse(r) * n_blocks(n, LACI_MASS_PART));
     }
     r->kv = whole;
     c.out = new_floats(r->be, n_out(r));
@@ -295,7 +296,7 @@ static void cut_free(cut_rig *c)
     for (size_t i = 0; i < N_PIECES; i++) {
         laci_kv_free(c->r->be, &c->kv[i]);
         laci_buf_free(c->r->be, c->masses[i]);
-        laci_buf_free(c->r->be, c->piece_lse[i]);
+        laci_buf_free(c->r->be, c->bases[i]);
     }
     laci_buf_free(c->r->be, c->out);
     laci_buf_free(c->r->be, c->lse);
@@ -312,23 +313,27 @@ static void measure_pieces(cut_rig *c)
     for (size_t i = 0; i < N_PIECES; i++) {
         const size_t n = c->begin[i + 1] - c->begin[i];
         const laci_plan plan = { n_q, n, 1, 1, row_ptr, cols, NULL, 0 };
-        const laci_mass_stats stats = { .q_block = 1, .k_block = c->page, .mass = c->masses[i] };
+        const laci_mass_stats stats = {
+            .q_block = 1, .k_block = c->page, .mass = c->masses[i], .base = c->bases[i]
+        };
         laci_attention a = r->a;
         for (size_t q = 0; q < n_q; q++)
             limits[q] = r->limits[q] > c->begin[i] ? r->limits[q] - (uint32_t)c->begin[i] : 0;
         a.kv = &c->kv[i], a.n_k = n, a.limits = limits, a.stats = &stats;
         if (i) a.out = c->out, a.lse = c->lse;
         laci_backend_attend(r->be, &plan, &a);
-        laci_backend_copy(r->be, c->piece_lse[i], 0, a.lse, 0, n_lse(r) * sizeof(float));
         if (i) laci_backend_merge(r->be, r->out, r->lse, c->out, c->lse, 1, n_q, n_heads, r->c.d);
     }
     for (size_t i = 0; i < N_PIECES; i++) {
-        const laci_part_masses part = {
-            c->masses[i], c->piece_lse[i],
-            r->lse,       n_heads,
-            n_q,          n_blocks(c->begin[i + 1] - c->begin[i], c->page)
-        };
-        laci_backend_pool_masses(r->be, &part, c->pooled, n_blocks(r->c.n_k, c->page),
+        const laci_row_masses rows = { .mass = c->masses[i],
+                                       .base = c->bases[i],
+                                       .lse = r->lse,
+                                       .n_heads = n_heads,
+                                       .n_kv_heads = r->c.n_kv_heads,
+                                       .n_q = n_q,
+                                       .n_blocks = n_blocks(c->begin[i + 1] - c->begin[i], c->page),
+                                       .k_block = c->page };
+        laci_backend_pool_masses(r->be, &rows, c->pooled, n_blocks(r->c.n_k, c->page),
                                  c->begin[i] / c->page);
     }
     free(limits);
@@ -358,8 +363,8 @@ static double *page_means(const attend_rig *r, size_t page)
     return out;
 }
 
-/* Behind pieces, the last with half a page: against the definition, and the pass by key. Some rows
- * read nothing of the last pieces, and one nothing at all. */
+/* Behind pieces, the last of three parts with half a page: against the definition, and the pass by
+ * key. Some rows read nothing of the last pieces, and one nothing at all. */
 static void masses_of_pieces_equal_the_definition(void **state)
 {
     (void)state;

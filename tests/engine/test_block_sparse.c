@@ -38,6 +38,8 @@ typedef struct {
     lac_result result;
 } answer;
 
+static int block_size; /* in place of the model's, 0 = the model's */
+
 static answer run(const char *policy, const lac_sparse_options *opt, lac_dtype dtype, int n_threads,
                   size_t n_prompt, size_t first_end, lac_step_fn on_step, lac_plan_fn on_plan,
                   void *user)
@@ -51,6 +53,7 @@ static answer run(const char *policy, const lac_sparse_options *opt, lac_dtype d
     const lac_session_options room = { .n_ctx = MAX_IDS, .sparse = policy, .sparse_options = opt };
     const size_t n = n_prompt ? make_prompt(prompt, n_prompt) : 0;
     if (lac_model_open(&model, test_path(nano_b), &how, &err)) fail_msg("%s", err.message);
+    if (block_size) model->config.block_size = block_size;
     if (lac_session_create(&session, model, &room, &err)) fail_msg("%s", err.message);
     if (first_end) session->seq->block->cache.first_end = first_end;
     const lac_generate_options gen = {
@@ -221,6 +224,24 @@ static void measuring_changes_no_bit(void **state)
             assert_true(n_first > 0);
         }
     }
+}
+
+/* Blocks of more than four rows for each key of a page have their mass measured by key. */
+static void large_blocks_are_measured_by_key(void **state)
+{
+    (void)state;
+    const lac_sparse_options all = { .budget = 0.997, .min_prefix = -1 };
+    const lac_sparse_options some = { .budget = 64, .min_prefix = -1 };
+    block_size = 128;
+    for (size_t cut = 0; cut < 256; cut += 128) {
+        const answer dense = run("off", NULL, LAC_DTYPE_F32, 2, 500, cut, NULL, NULL, NULL);
+        const answer whole = run("sparsed", &all, LAC_DTYPE_F32, 2, 500, cut, NULL, NULL, NULL);
+        const answer one = run("sparsed", &some, LAC_DTYPE_F32, 1, 500, cut, NULL, NULL, NULL);
+        const answer three = run("sparsed", &some, LAC_DTYPE_F32, 3, 500, cut, NULL, NULL, NULL);
+        assert_true(distance(&dense, &whole) <= 1e-4);
+        assert_true(distance(&one, &three) == 0 && one.result.density < 1);
+    }
+    block_size = 0;
 }
 
 /* ------------------------------------------------------------------ plans and reports */
@@ -464,6 +485,7 @@ int main(void)
         cmocka_unit_test(later_blocks_change_nothing),
         cmocka_unit_test(threads_and_pieces),
         cmocka_unit_test(measuring_changes_no_bit),
+        cmocka_unit_test(large_blocks_are_measured_by_key),
         cmocka_unit_test(what_is_reported_adds_up),
         cmocka_unit_test(the_needle_is_found),
         cmocka_unit_test(losa_keeps_what_was_predicted),

@@ -226,12 +226,14 @@ static __global__ void pool_masses(const laci_cu_masses a)
 {
     const uint32_t i = blockIdx.y * ROW_THREADS + threadIdx.x;
     const size_t row = (size_t)blockIdx.x * a.n_q;
+    const float *mass = a.mass + ((size_t)(blockIdx.x / a.group) * a.n + i) * a.group * a.n_q +
+                        blockIdx.x % a.group * a.n_q;
     if (i >= a.n) return;
     float sum = 0;
     for (uint32_t q = 0; q < a.n_q; q++) {
-        const float lse = a.part_lse[row + q];
-        if (lse == -INFINITY) continue;
-        sum += expf(lse - a.lse[row + q]) / (float)a.n_q * a.mass[(row + q) * a.n + i];
+        const float base = a.base[(row + q) * a.n_parts + i / a.per_part];
+        if (base == -INFINITY) continue;
+        sum += expf(base - a.lse[row + q]) / (float)a.n_q * mass[q];
     }
     a.out[blockIdx.x * a.stride + a.first + i] = sum;
 }

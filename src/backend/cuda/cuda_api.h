@@ -95,9 +95,11 @@ typedef struct {
     const uint32_t *items; /* [n_items, 3]: first row (global), rows, first row of the statistics */
     float *mass, *late;    /* [patterns, n_q_blocks, n_blocks]; late may be NULL */
     float *kept_mass;      /* [patterns, n_q] or NULL */
+    float *base;           /* [patterns, n_q, n_parts] the log-sum-exp, or NULL */
     const uint32_t *kept_row_ptr, *kept_cols;
     uint32_t n_items, n_q, n_heads, q_block, n_q_blocks, n_blocks, per_block, n_steps, late_from;
     uint32_t kept_patterns, kept_rows; /* of the kept plan */
+    uint32_t n_parts, share;           /* share: rows that read the same keys; by row only */
 } laci_cu_mass;
 
 typedef struct {
@@ -167,13 +169,13 @@ typedef struct {
     uint32_t n_rows, n, page;
 } laci_cu_page_sums;
 
-/* Masses over one part of the keys [n_heads, n_q, n] to means over the queries of those over all:
- * out [n_heads, stride] from `first` on. */
+/* Masses by row [n_heads / group, n, group, n_q] with their bases [n_heads, n_q, n_parts] to means
+ * over the queries of each head: out [n_heads, stride] from `first` on. */
 typedef struct {
-    const float *mass, *part_lse, *lse; /* lse [n_heads, n_q] */
+    const float *mass, *base, *lse; /* lse [n_heads, n_q] */
     float *out;
     size_t stride, first;
-    uint32_t n_heads, n_q, n;
+    uint32_t n_heads, group, n_q, n, per_part, n_parts;
 } laci_cu_masses;
 
 /* Bias, norm, rotation of x in place, then as act to out [n, n_heads, d]; or with `keys`, to rows
