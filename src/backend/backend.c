@@ -275,6 +275,12 @@ void laci_backend_pool_columns(laci_backend *be, const laci_buf *x, size_t n_row
     be->ops->pool_columns(be, x, n_rows, stride, n, page, out, out_stride);
 }
 
+void laci_backend_pool_masses(laci_backend *be, const laci_row_masses *rows, laci_buf *out,
+                              size_t stride, size_t first)
+{
+    be->ops->pool_masses(be, rows, out, stride, first);
+}
+
 size_t laci_backend_scratch_need(const laci_backend *weights, const laci_scratch_dims *dims)
 {
     return weights->ops->scratch_need(weights, dims);

@@ -70,6 +70,8 @@ typedef struct {
                      sequence, attention counts keys of the piece */
 } laci_kv;
 
+enum { LACI_MASS_PART = 4096 };
+
 /* What a dense pass can tell about where the softmax lies (algorithms.md 11), at next to no cost.
  * Needs a plan of all queries under which every one reads every key block, and whose rows begin
  * where query blocks begin. Blocks: q_block divides 128, k_block is 16, 32 or a multiple of 64. The
@@ -83,6 +85,13 @@ typedef struct {
     size_t late_from;
     const laci_plan *kept; /* a plan with the same q_block and k_block, or NULL */
     laci_buf *kept_mass;   /* f32 [n_batch, n_heads, n_q] mass each row keeps under `kept` */
+    /* Asks for rows one by one, ready for laci_backend_pool_masses, at less cost: q_block is 1,
+     * k_block divides LACI_MASS_PART, neither `late`, `kept` nor `doubled` is set, no sequence has
+     * fewer keys. The mass of row r in a block is then a sum of exp(score - base[r, part]) over its
+     * keys, where LACI_MASS_PART keys make a part: f32 [n_batch, n_heads, n_q, n_parts]. Rows that
+     * share keys lie side by side: mass is [n_batch, n_kv_heads, n_k_blocks, heads of a KV head,
+     * n_q]. */
+    laci_buf *base;
 } laci_mass_stats;
 
 /* Attention of n_batch sequences. Row i of q is query position active[i] of the plan, or i. A plan
@@ -350,11 +359,22 @@ bool laci_backend_paged_read(laci_backend *be, const laci_paged_read *read);
 void laci_backend_pool_columns(laci_backend *be, const laci_buf *x, size_t n_rows, size_t stride,
                                size_t n, size_t page, laci_buf *out, size_t out_stride);
 
+/* out f32 [n_heads, stride] from block `first` on = mean over the queries of a head of the softmax
+ * in each block, from what laci_mass_stats gathered by row with a base over some of the keys, under
+ * the log-sum-exp f32 [n_heads, n_q] over all of them. Parts in which a row has no keys count 0. */
+typedef struct {
+    const laci_buf *mass, *base, *lse;
+    size_t n_heads, n_kv_heads, n_q, n_blocks, k_block;
+} laci_row_masses;
+void laci_backend_pool_masses(laci_backend *be, const laci_row_masses *rows, laci_buf *out,
+                              size_t stride, size_t first);
+
 /* Scratch one thread needs to run a network of these dimensions whose matrices `weights` made; and
  * taking it, for every thread, before the loop. Errors: ENOMEM. */
 typedef struct {
     size_t d_model, d_head, n_vocab;
-    size_t n_ctx;       /* keys of the longest pass that gathers statistics, 0 = none does */
+    size_t n_ctx;       /* keys of the longest pass that gathers statistics, 0 = none does; no more
+                           than LACI_MASS_PART where they have a base */
     size_t stats_block; /* smallest k_block of such a pass */
     size_t n_pages;     /* most pages of a sequence that laci_backend_select_pages scores */
     size_t n_ranked;    /* most scores of a row that laci_backend_top_k ranks */

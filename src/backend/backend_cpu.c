@@ -367,6 +367,7 @@ static const laci_backend_ops cpu_ops = {
     .scatter_rows = laci_cpu_scatter_rows,
     .row_changes = laci_cpu_row_changes,
     .pool_columns = laci_cpu_pool_columns,
+    .pool_masses = laci_cpu_pool_masses,
     .scratch_need = cpu_scratch_need,
     .reserve = cpu_reserve,
     .mark = cpu_mark,

@@ -66,6 +66,8 @@ typedef struct {
     bool (*paged_read)(laci_backend *be, const laci_paged_read *read); /* NULL: it has none */
     void (*pool_columns)(laci_backend *be, const laci_buf *x, size_t n_rows, size_t stride,
                          size_t n, size_t page, laci_buf *out, size_t out_stride);
+    void (*pool_masses)(laci_backend *be, const laci_row_masses *rows, laci_buf *out, size_t stride,
+                        size_t first);
     size_t (*scratch_need)(const laci_backend *weights, const laci_scratch_dims *dims);
     lac_status (*reserve)(laci_backend *be, size_t bytes_per_thread, lac_error *err);
     void (*mark)(laci_backend *be, unsigned i);

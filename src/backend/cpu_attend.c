@@ -75,9 +75,15 @@ size_t laci_cpu_attend_scratch(size_t d, size_t n_ctx, size_t stats_block)
     return carve(&w, NULL, d, n_ctx, n_ctx ? stats_step(stats_block) : 0);
 }
 
+/* Queries [begin, end) of heads [head, head + n_heads), all in plan row `row`. Tile row h * n + i
+ * is query begin + i of head head + h. */
+typedef struct {
+    size_t batch, head, n_heads, row, begin, end;
+} tile_job;
+
 /* ------------------------------------------------------------------ reading keys */
 
-/* Turns ranges of keys into panels and hands them to the kernel. */
+/* Turns ranges of keys into panels and hands them to the kernel: PANELS at once in a dense pass. */
 typedef struct {
     const cpu_backend *cpu;
     laci_tile *tile;
@@ -95,7 +101,44 @@ typedef struct {
     uint64_t open_lanes;
     uint32_t keys[LACI_PANEL]; /* single keys waiting */
     size_t n_keys;
+    /* Statistics by row, kept whenever the kernel has read a part; NULL = none. */
+    const laci_attention *by_row;
+    const tile_job *job;
+    size_t part;
 } reader;
+
+_Static_assert(PANELS *LACI_PANEL == LACI_MASS_PART, "a part is what a kernel reads at once");
+
+/* Weights of the part just read, while its sums are near. */
+static void keep_part(reader *r)
+{
+    const laci_attention *a = r->by_row;
+    const laci_mass_stats *s = a->stats;
+    const tile_job *job = r->job;
+    const size_t n_blocks = (a->n_k + s->k_block - 1) / s->k_block;
+    const size_t per_part = LACI_MASS_PART / s->k_block, begin = r->part * per_part;
+    const size_t n_parts = (n_blocks + per_part - 1) / per_part, n = job->end - job->begin;
+    const laci_mass mass = { .sums = r->tile->sums,
+                             .sums_max = r->tile->sums_max,
+                             .max = r->tile->max,
+                             .n_panels = r->tile->panel_at,
+                             .step = r->tile->step,
+                             .block = s->k_block,
+                             .n_blocks =
+                                 n_blocks - begin < per_part ? n_blocks - begin : per_part };
+    const size_t share = a->n_heads / a->kv->n_kv_heads * a->n_q; /* rows with the same keys */
+    const size_t run = n == a->n_q ? n * job->n_heads : n;        /* of them, side by side */
+    for (size_t h = 0; h < job->n_heads; h++) {
+        const size_t row = (job->batch * a->n_heads + job->head + h) * a->n_q + job->begin;
+        float *out = floats(s->mass, (row / share * n_blocks + begin) * share + row % share);
+        if (h * n % run == 0) r->cpu->kernels.mass_each(out, share, &mass, h * n, run);
+        for (size_t i = 0; i < n; i++)
+            *floats(s->base, (row + i) * n_parts + r->part) =
+                r->tile->max[h * n + i] * 0.693147180559945309f;
+    }
+    r->tile->panel_at = 0;
+    r->part++;
+}
 
 static void flush(reader *r)
 {
@@ -104,6 +147,7 @@ static void flush(reader *r)
             r->cpu->kernels.attend_bf16(r->tile, r->panels, r->n_panels);
         else
             r->cpu->kernels.attend_f32(r->tile, r->panels, r->n_panels);
+        if (r->by_row) keep_part(r);
     }
     r->n_panels = 0;
     for (size_t slot = 0; slot < POOL; slot++)
@@ -262,12 +306,6 @@ static void read_row(reader *r, const laci_plan *plan, size_t at, size_t n_keys)
 
 /* ------------------------------------------------------------------ one tile */
 
-/* Queries [begin, end) of heads [head, head + n_heads), all in plan row `row`. Tile row h * n + i
- * is query begin + i of head head + h. */
-typedef struct {
-    size_t batch, head, n_heads, row, begin, end;
-} tile_job;
-
 static size_t keys_of(const laci_attention *a, size_t batch)
 {
     return a->n_keys ? a->n_keys[batch] : a->n_k;
@@ -367,8 +405,10 @@ static void attend_tile(const cpu_backend *cpu, const laci_plan *plan, const lac
                         const tile_job *job)
 {
     const size_t d = a->kv->d_head, kv_head = job->head * a->kv->n_kv_heads / a->n_heads;
+    const bool by_row = a->stats && a->stats->base;
+    const size_t most_keys = by_row && a->n_k > LACI_MASS_PART ? LACI_MASS_PART : a->n_k;
     workspace w;
-    (void)carve(&w, scratch_of(cpu), d, a->stats ? a->n_k : 0,
+    (void)carve(&w, scratch_of(cpu), d, a->stats ? most_keys : 0,
                 a->stats ? stats_step(a->stats->k_block) : 0);
     if (a->stats && !a->stats->doubled) w.tile.squares = NULL;
     begin_tile(cpu, &w, a, job);
@@ -381,10 +421,12 @@ static void attend_tile(const cpu_backend *cpu, const laci_plan *plan, const lac
                  .v_bytes = laci_v_panel_bytes(cpu->base.act, d),
                  .valid = a->valid ? a->valid + job->batch * words : NULL,
                  .pool = w.pool,
-                 .open = POOL };
+                 .open = POOL,
+                 .by_row = by_row ? a : NULL,
+                 .job = job };
     read_row(&r, plan, laci_plan_row_of(plan, a->n_heads, job->batch, job->head, job->row),
              keys_of(a, job->batch));
-    for (size_t h = 0; a->stats && h < job->n_heads; h++)
+    for (size_t h = 0; a->stats && !by_row && h < job->n_heads; h++)
         stats_of_head(cpu, &w, a, job, job->head + h, h * (job->end - job->begin));
     end_tile(cpu, &w, a, job);
 }

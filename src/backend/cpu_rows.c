@@ -1,10 +1,12 @@
-/* cpu_rows.c: how far rows moved, and columns summed into pages. Few rows and few sums: plain C.
- * Every sum is in one fixed order. */
+/* cpu_rows.c: how far rows moved, columns summed into pages, masses of parts. Few rows and few
+ * sums: plain C. Every sum is in one fixed order. */
 #include "backend/cpu_rows.h"
+
+#include <math.h>
 
 #include "backend/cpu_state.h"
 
-enum { LANES = 8, PIECE = 1024 };
+enum { LANES = 8, PIECE = 1024, QUERIES = 64 };
 
 typedef struct {
     float change[LANES], size[LANES];
@@ -58,5 +60,63 @@ void laci_cpu_pool_columns(laci_backend *be, const laci_buf *x, size_t n_rows, s
                 sum += from[i];
             to[at] = sum;
         }
+    }
+}
+
+/* Sum of w[n] * x[n] in LANES lanes; n is a multiple of LANES. */
+static float dot_lanes(const float *w, const float *x, size_t n)
+{
+    float lane[LANES] = { 0 };
+    for (size_t i = 0; i < n; i += LANES)
+        for (size_t j = 0; j < LANES; j++)
+            lane[j] += w[i + j] * x[i + j];
+    return ((lane[0] + lane[4]) + (lane[1] + lane[5])) +
+           ((lane[2] + lane[6]) + (lane[3] + lane[7]));
+}
+
+/* Blocks [begin, end) of one head, all of one part: up to QUERIES queries at a time. */
+static void pool_part(const laci_row_masses *rows, size_t head, size_t begin, size_t end,
+                      float *out)
+{
+    const size_t n_q = rows->n_q, per_part = LACI_MASS_PART / rows->k_block;
+    const size_t n_parts = (rows->n_blocks + per_part - 1) / per_part;
+    const size_t group = rows->n_heads / rows->n_kv_heads, share = group * n_q;
+    for (size_t i = begin; i < end; i++)
+        out[i - begin] = 0;
+    for (size_t first = 0; first < n_q; first += QUERIES) {
+        const size_t n = n_q - first < QUERIES ? n_q - first : QUERIES, whole = n / LANES * LANES;
+        const float *mass = floats(rows->mass, (head / group * rows->n_blocks + begin) * share +
+                                                   head % group * n_q + first);
+        float weights[QUERIES];
+        for (size_t q = 0; q < n; q++) {
+            const size_t row = head * n_q + first + q;
+            const float base = *floats(rows->base, row * n_parts + begin / per_part);
+            weights[q] = 0;
+            if (base != -INFINITY) weights[q] = expf(base - *floats(rows->lse, row)) / (float)n_q;
+        }
+        for (size_t b = begin; b < end; b++, mass += share) {
+            __builtin_prefetch(mass + 32 * share); /* too far apart to be foreseen */
+            float sum = dot_lanes(weights, mass, whole);
+            for (size_t q = whole; q < n; q++)
+                sum += weights[q] * mass[q];
+            out[b - begin] += sum;
+        }
+    }
+}
+
+void laci_cpu_pool_masses(laci_backend *be, const laci_row_masses *rows, laci_buf *out,
+                          size_t stride, size_t first)
+{
+    const size_t n = rows->n_blocks, per_part = LACI_MASS_PART / rows->k_block;
+    const size_t n_parts = (n + per_part - 1) / per_part;
+    const size_t group = rows->n_heads / rows->n_kv_heads;
+#pragma omp parallel for schedule(static) \
+    num_threads(be->n_threads) if (rows->n_heads * rows->n_q * n > PARALLEL_MIN)
+    for (size_t i = 0; i < rows->n_heads * n_parts; i++) {
+        /* the heads of a KV head, whose rows lie side by side, one after another */
+        const size_t head = i / group / n_parts * group + i % group;
+        const size_t begin = i / group % n_parts * per_part;
+        pool_part(rows, head, begin, begin + per_part < n ? begin + per_part : n,
+                  floats(out, head * stride + first + begin));
     }
 }

@@ -8,5 +8,7 @@ void laci_cpu_row_changes(laci_backend *be, const laci_buf *x, const laci_buf *r
                           size_t d, double *change, double *size);
 void laci_cpu_pool_columns(laci_backend *be, const laci_buf *x, size_t n_rows, size_t stride,
                            size_t n, size_t page, laci_buf *out, size_t out_stride);
+void laci_cpu_pool_masses(laci_backend *be, const laci_row_masses *rows, laci_buf *out,
+                          size_t stride, size_t first);
 
 #endif

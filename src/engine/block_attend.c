@@ -3,6 +3,7 @@
  * that of the prefix may be kept from an earlier step for rows that did not change. */
 #include "engine/block_attend.h"
 
+#include <assert.h>
 #include <math.h>
 #include <string.h>
 
@@ -83,11 +84,30 @@ typedef struct {
     size_t n, n_k;
     const laci_plan *plan;
     laci_buf *out, *lse, *spare, *spare_lse;
+    bool measures; /* masses of pages are gathered; all keys */
 } partial;
+
+/* Views of the masses of piece i, of n rows, and of their bases. */
+static void view_masses(const laci_block_run_state *c, size_t i, size_t n)
+{
+    const laci_block_memory *m = c->m;
+    laci_backend *be = c->run.s->be;
+    const laci_cache_piece *piece = &c->seq->cache.pieces[i];
+    const size_t n_rows = n_heads_of(c) * n;
+    assert(piece->first % m->how.page == 0);
+    laci_view_set(be, m->piece_masses, m->masses,
+                  n_rows * (piece->first / m->how.page) * sizeof(float));
+    laci_view_set(be, m->piece_bases, m->bases,
+                  n_rows * (piece->first / LACI_MASS_PART + i) * sizeof(float));
+}
 
 static lac_status attend_part(const laci_block_run_state *c, const partial *p, lac_error *err)
 {
     const laci_kv_cache *cache = &c->seq->cache;
+    const laci_mass_stats stats = { .q_block = 1,
+                                    .k_block = c->m->how.page,
+                                    .mass = c->m->piece_masses,
+                                    .base = c->m->piece_bases };
     const size_t n_pieces = count_pieces(cache, p->n_k);
     lac_status st = LAC_OK;
     for (size_t i = 0; i < n_pieces && !st; i++) {
@@ -96,15 +116,19 @@ static lac_status attend_part(const laci_block_run_state *c, const partial *p, l
         laci_plan plan = whole_plan(p->n, n_in);
         if (p->plan && n_pieces > 1) st = cut_plan(&c->m->piece_plan, p->plan, piece, err);
         if (p->plan) plan = n_pieces > 1 ? c->m->piece_plan.plan : *p->plan;
-        const laci_attention a = { .q = p->q,
-                                   .kv = &piece->kv[c->layer],
-                                   .out = i ? p->spare : p->out,
-                                   .out_f32 = true,
-                                   .lse = i ? p->spare_lse : p->lse,
-                                   .n_q = p->n,
-                                   .n_k = n_in,
-                                   .n_heads = n_heads_of(c) };
+        laci_attention a = { .q = p->q,
+                             .kv = &piece->kv[c->layer],
+                             .out = i ? p->spare : p->out,
+                             .out_f32 = true,
+                             .lse = i ? p->spare_lse : p->lse,
+                             .n_q = p->n,
+                             .n_k = n_in,
+                             .n_heads = n_heads_of(c) };
         if (st) return st;
+        if (p->measures) {
+            view_masses(c, i, p->n);
+            a.stats = &stats;
+        }
         laci_layer_attend(&c->run, &plan, &a);
         if (i) merge(c, p->out, p->lse, p->spare, p->spare_lse, p->n);
     }
@@ -199,13 +223,34 @@ static void measure_columns(const laci_block_run_state *c, const laci_block_laye
     }
 }
 
+/* Mass of every page of the prefix, per query head: f32 [n_heads, n_pages] in m->pooled, from what
+ * attend_part gathered and the layer's kept log-sum-exp over all pieces. */
+static void pool_pieces(const laci_block_run_state *c, const laci_block_layer *kept, size_t n_pages)
+{
+    const laci_block_memory *m = c->m;
+    const size_t page = m->how.page, n_pieces = count_pieces(&c->seq->cache, c->first);
+    for (size_t i = 0; i < n_pieces; i++) {
+        const laci_cache_piece *piece = &c->seq->cache.pieces[i];
+        const laci_row_masses rows = { .mass = m->piece_masses,
+                                       .base = m->piece_bases,
+                                       .lse = kept->lse,
+                                       .n_heads = n_heads_of(c),
+                                       .n_kv_heads = (size_t)c->run.config->n_kv_heads,
+                                       .n_q = c->n_pass,
+                                       .n_blocks = (keys_in(piece, c->first) + page - 1) / page,
+                                       .k_block = page };
+        view_masses(c, i, c->n_pass);
+        laci_backend_pool_masses(c->run.s->be, &rows, m->pooled, n_pages, piece->first / page);
+    }
+}
+
 /* Lists for the rest of the block, from the mass of this step. */
 static void select_by_mass(const laci_block_run_state *c, laci_block_layer *own,
                            const laci_block_layer *kept)
 {
     laci_block_memory *m = c->m;
     laci_backend *be = c->run.s->be;
-    const size_t n_groups = (c->n_pass + 127) / 128, n_keys = c->first;
+    const size_t n_groups = m->masses ? 1 : (c->n_pass + 127) / 128, n_keys = c->first;
     const size_t n_rows = n_heads_of(c) * n_groups;
     laci_ranking ranking = { .scores = m->columns,
                              .n_lists = m->n_lists,
@@ -213,10 +258,14 @@ static void select_by_mass(const laci_block_run_state *c, laci_block_layer *own,
                              .n_pooled = n_rows / m->n_lists,
                              .n = n_keys,
                              .budget = { .n = laci_prefix_budget(&m->how, n_keys, 1) } };
-    measure_columns(c, kept, n_groups);
+    if (!m->masses) measure_columns(c, kept, n_groups);
     if (m->how.selector == LACI_SELECT_BLOCKS) {
         const size_t page = m->how.page, n_pages = (n_keys + page - 1) / page;
-        laci_backend_pool_columns(be, m->columns, n_rows, n_keys, n_keys, page, m->pooled, n_pages);
+        if (m->masses)
+            pool_pieces(c, kept, n_pages);
+        else
+            laci_backend_pool_columns(be, m->columns, n_rows, n_keys, n_keys, page, m->pooled,
+                                      n_pages);
         ranking.scores = m->pooled;
         ranking.stride = ranking.n = n_pages;
         ranking.budget.n = laci_prefix_budget(&m->how, n_keys, page);
@@ -259,7 +308,8 @@ static lac_status read_all(const laci_block_run_state *c, lac_error *err)
                         .out = kept->o,
                         .lse = kept->lse,
                         .spare = m->part[0],
-                        .spare_lse = m->part_lse[0] };
+                        .spare_lse = m->part_lse[0],
+                        .measures = m->masses != NULL };
     lac_status st = attend_part(c, &p, err);
     if (st) return st;
     keep_moving(c, kept);

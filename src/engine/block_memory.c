@@ -5,13 +5,16 @@
 
 #include "base/error.h"
 
-enum { PASS_ROWS = 512, GROUP = 128 };
+/* MOST_ROWS: rows of a block for each key of a page up to which masses are gathered by row. They
+ * then take at most twice what the mass of every key takes. */
+enum { PASS_ROWS = 512, GROUP = 128, MOST_ROWS = 4 };
 
 /* Bytes of every part. */
 typedef struct {
     size_t rows, block, n_layers, n_slots; /* n_slots: layers that keep results */
     size_t n_sequences, n_lists, list_size, n_list_sets;
     size_t part, part_lse, active_q, columns, pooled, host, plan_cols; /* shared */
+    size_t masses, bases;
     size_t kept_o, kept_lse, kept_q, pages, counts, own; /* of each sequence; own: on the host */
 } sizes;
 
@@ -48,6 +51,19 @@ size_t laci_block_cache_need(const laci_config *config, laci_dtype act, size_t n
 static bool uses_pages(const laci_prefix *how)
 {
     return !how->is_dense && how->rows != LACI_ROWS_NONE && how->selector == LACI_SELECT_PAGES;
+}
+
+/* Whether the attention of a dense step gathers the masses of pages on its way. */
+static bool gathers(const laci_config *c, const laci_prefix *how)
+{
+    return !how->is_dense && laci_prefix_measures(how) && how->selector == LACI_SELECT_BLOCKS &&
+           (size_t)c->block_size <= MOST_ROWS * how->page;
+}
+
+size_t laci_block_stats_keys(const laci_config *config, size_t n_ctx, const laci_prefix *how)
+{
+    if (!gathers(config, how)) return 0;
+    return n_ctx < LACI_MASS_PART ? n_ctx : LACI_MASS_PART;
 }
 
 /* The cache as one run of keys, for the size of page bounds. */
@@ -109,6 +125,23 @@ static size_t carve_own(laci_block_state *m, char *base, const sizes *z)
 }
 #undef CARVE
 
+/* What measuring a dense step needs. */
+static void add_measures(sizes *z, const laci_config *c, size_t n_ctx, const laci_prefix *how)
+{
+    const size_t n_heads = (size_t)c->n_heads, n_pages = (n_ctx + how->page - 1) / how->page;
+    const size_t n_rows = n_heads * ((z->block + GROUP - 1) / GROUP);
+    const laci_kv_cache cache = cache_of(c, n_ctx);
+    if (gathers(c, how)) {
+        const size_t n_parts = n_ctx / LACI_MASS_PART + laci_kv_cache_most_pieces(&cache);
+        z->masses = n_heads * z->block * n_pages * sizeof(float);
+        z->bases = n_heads * z->block * n_parts * sizeof(float);
+        z->pooled = n_heads * n_pages * sizeof(float);
+        return;
+    }
+    z->columns = n_rows * n_ctx * sizeof(float);
+    if (how->selector == LACI_SELECT_BLOCKS) z->pooled = n_rows * n_pages * sizeof(float);
+}
+
 /* What only a policy that reads part of the prefix needs. */
 static void add_policy(sizes *z, const laci_config *c, laci_dtype act, size_t n_ctx,
                        const laci_prefix *how)
@@ -127,12 +160,7 @@ static void add_policy(sizes *z, const laci_config *c, laci_dtype act, size_t n_
     z->n_lists = how->selector != LACI_SELECT_COLUMNS && how->per_head ? n_heads : n_kv_heads;
     z->n_list_sets = z->n_layers;
     z->plan_cols = n_heads * z->list_size;
-    if (laci_prefix_measures(how)) {
-        const size_t n_rows = n_heads * ((z->block + GROUP - 1) / GROUP);
-        z->columns = n_rows * n_ctx * sizeof(float);
-        if (how->selector == LACI_SELECT_BLOCKS)
-            z->pooled = n_rows * ((n_ctx + how->page - 1) / how->page) * sizeof(float);
-    }
+    if (laci_prefix_measures(how)) add_measures(z, c, n_ctx, how);
     if (how->rows != LACI_ROWS_NONE && how->selector != LACI_SELECT_COLUMNS)
         z->counts = 2 * z->n_layers * sizeof(uint32_t);
     if (uses_pages(how)) {
@@ -163,7 +191,8 @@ size_t laci_block_bytes(const laci_config *config, laci_dtype act, size_t n_ctx,
     const sizes z = sizes_of(config, act, n_ctx, n_sequences, how);
     const size_t n_heads = (size_t)config->n_heads;
     const size_t shared = 2 * (z.part + z.part_lse) + z.active_q + 2 * z.columns + z.pooled +
-                          z.host + 2 * (z.plan_cols + n_heads + 1) * sizeof(uint32_t);
+                          z.masses + z.bases + z.host +
+                          2 * (z.plan_cols + n_heads + 1) * sizeof(uint32_t);
     const size_t each =
         z.n_slots * (z.kept_o + z.kept_lse + z.kept_q) + z.n_layers * z.pages + z.counts + z.own;
     return shared + n_sequences * each;
@@ -188,6 +217,10 @@ static lac_status make_policy(lac_session *s, const sizes *z, lac_error *err)
     if (!st) st = take(s, z->columns, stats, &m->columns, err);
     if (!st) st = take(s, z->columns, stats, &m->piece_columns, err);
     if (!st) st = take(s, z->pooled, stats, &m->pooled, err);
+    if (!st) st = take(s, z->masses, stats, &m->masses, err);
+    if (!st) st = take(s, z->bases, stats, &m->bases, err);
+    if (!st && m->masses) st = laci_view_new(s->be, &m->piece_masses, err);
+    if (!st && m->masses) st = laci_view_new(s->be, &m->piece_bases, err);
     if (!st) st = laci_plan_reserve(&m->plan, n_heads, z->plan_cols, &s->mem, err);
     if (!st) st = laci_plan_reserve(&m->piece_plan, n_heads, z->plan_cols, &s->mem, err);
     return st;
@@ -284,10 +317,22 @@ void laci_block_memory_free(lac_session *s)
     for (size_t i = 0; s->seq && i < s->layout.n_sequences; i++)
         free_state(s, &s->seq[i]);
     if (!m) return;
-    laci_buf *const buffers[] = {
-        m->part[0],       m->part[1], m->part_lse[0], m->part_lse[1], m->active_q, m->columns,
-        m->piece_columns, m->pooled,  m->x,           m->q,           m->o,        m->y
-    };
+    laci_buf *const buffers[] = { m->part[0],
+                                  m->part[1],
+                                  m->part_lse[0],
+                                  m->part_lse[1],
+                                  m->active_q,
+                                  m->columns,
+                                  m->piece_columns,
+                                  m->pooled,
+                                  m->x,
+                                  m->q,
+                                  m->o,
+                                  m->y,
+                                  m->masses,
+                                  m->bases,
+                                  m->piece_masses,
+                                  m->piece_bases };
     for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++)
         laci_buf_free(s->be, buffers[i]);
     laci_plan_clear(&m->plan);

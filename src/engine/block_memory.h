@@ -63,6 +63,9 @@ struct laci_block_memory {
     size_t block, list_size, n_lists;
     laci_buf *active_q; /* act [block, n_heads * d_head], or d_model if that is more */
     laci_buf *columns, *piece_columns, *pooled; /* mass of keys and of pages, measured */
+    /* Masses of pages by row, piece after piece f32 [n_heads * n_pass, pages of the piece], and
+     * what they are measured from; NULL = keys are measured. Views: of one piece. */
+    laci_buf *masses, *bases, *piece_masses, *piece_bases;
     laci_plan_store plan, piece_plan;
     int32_t *active;        /* [block] */
     int32_t *lse_at;        /* [n_heads * block] where rows of a partial log-sum-exp belong */
@@ -81,6 +84,9 @@ size_t laci_block_all_rows(const laci_config *config, size_t n_ctx, size_t n_seq
 size_t laci_block_cache_need(const laci_config *config, laci_dtype act, size_t n_ctx);
 size_t laci_block_bytes(const laci_config *config, laci_dtype act, size_t n_ctx, size_t n_sequences,
                         const laci_prefix *how);
+
+/* Keys of which statistics by page are gathered at once, 0 = none are. */
+size_t laci_block_stats_keys(const laci_config *config, size_t n_ctx, const laci_prefix *how);
 
 /* Takes the memory, not yet the caches' pieces, for s->chosen.prefix and the session's sequences.
  * Errors: ENOMEM; then what was taken is freed with the session. */

@@ -32,6 +32,13 @@ static size_t end_of(const laci_kv_cache *cache, size_t first)
     return cache->n_ctx - first < n ? cache->n_ctx : first + n;
 }
 
+size_t laci_kv_cache_most_pieces(const laci_kv_cache *cache)
+{
+    /* 1, 1, 2, then 4 each of a first piece of one unit */
+    const size_t n = cache->n_ctx / (LARGEST * cache->unit) + 3;
+    return n < LACI_CACHE_PIECES ? n : LACI_CACHE_PIECES;
+}
+
 static size_t held(const laci_kv_cache *cache)
 {
     if (!cache->n_pieces) return 0;

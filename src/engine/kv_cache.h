@@ -28,6 +28,9 @@ typedef struct {
 /* Sets `unit` and `first_end` for decoding blocks of this size. */
 void laci_kv_cache_cut(laci_kv_cache *cache, size_t block_size);
 
+/* No fewer pieces than n_ctx positions take, wherever the first one ends. */
+size_t laci_kv_cache_most_pieces(const laci_kv_cache *cache);
+
 /* Takes the pieces positions [0, n) need; those it has stay where they are. Errors: ECONTEXT,
  * ENOMEM: then it holds what it held. */
 lac_status laci_kv_cache_reserve(laci_kv_cache *cache, size_t n, lac_error *err);

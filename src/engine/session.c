@@ -68,6 +68,7 @@ static void plan_policy(laci_session_layout *l, const laci_chosen *chosen, size_
     if (policy->measures) policy->measures(shape, &m);
     const size_t probe = m.probe_rows ? round_up(m.probe_rows, LACI_ROW_PAD) : 0;
     l->stats_block = m.stats_block;
+    l->stats_keys = m.stats_block ? shape->n_ctx : 0;
     l->shown_bytes = shape->sparse->measure ? m.mass_floats * sizeof(float) : 0;
     l->policy_bytes += l->shown_bytes;
     l->bytes[LACI_BUF_MASS] = m.mass_floats * sizeof(float);
@@ -146,6 +147,10 @@ lac_status laci_session_plan(const laci_session_room *room, laci_chosen *chosen,
         l.n_ranked = laci_prefix_measures(how) ? n : 0;
     }
     plan_policy(&l, chosen, a);
+    if (is_blockwise) {
+        l.stats_block = chosen->prefix.page;
+        l.stats_keys = laci_block_stats_keys(config, n, &chosen->prefix);
+    }
     *out = l;
     return LAC_OK;
 }
@@ -154,14 +159,13 @@ lac_status laci_session_plan(const laci_session_room *room, laci_chosen *chosen,
 static size_t scratch_need(const lac_model *model, const laci_session_layout *l)
 {
     const laci_config *c = &model->config;
-    return laci_backend_scratch_need(model->be,
-                                     &(laci_scratch_dims){ .d_model = (size_t)c->d_model,
-                                                           .d_head = (size_t)c->d_head,
-                                                           .n_vocab = (size_t)c->n_vocab,
-                                                           .n_ctx = l->stats_block ? l->n_ctx : 0,
-                                                           .stats_block = l->stats_block,
-                                                           .n_pages = l->n_pages,
-                                                           .n_ranked = l->n_ranked });
+    return laci_backend_scratch_need(model->be, &(laci_scratch_dims){ .d_model = (size_t)c->d_model,
+                                                                      .d_head = (size_t)c->d_head,
+                                                                      .n_vocab = (size_t)c->n_vocab,
+                                                                      .n_ctx = l->stats_keys,
+                                                                      .stats_block = l->stats_block,
+                                                                      .n_pages = l->n_pages,
+                                                                      .n_ranked = l->n_ranked });
 }
 
 /* ------------------------------------------------------------------ creation */

@@ -47,7 +47,8 @@ typedef struct {
     size_t policy_bytes;         /* state, plans and shown masses together */
     size_t shown_bytes;          /* of measured masses for lac_plan_view, 0 = not shown */
     size_t n_pages, n_ranked;    /* most pages scored and scores ranked behind a key cache */
-    size_t stats_block;          /* smallest key block of statistics, 0 = none */
+    size_t stats_keys;           /* of which statistics are gathered at once, 0 = none are */
+    size_t stats_block;          /* smallest key block of those */
 } laci_session_layout;
 
 /* The policy a session runs, before it has memory. `sparse` is what `shape` points to. */

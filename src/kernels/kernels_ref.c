@@ -359,6 +359,13 @@ static void mass_rows(float *out, const laci_mass *mass, size_t row, size_t n, s
     }
 }
 
+static void mass_each(float *out, size_t stride, const laci_mass *mass, size_t row, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        for (size_t b = 0; b < mass->n_blocks; b++)
+            out[b * stride + i] = (float)block_weight(mass, row + i, b);
+}
+
 static void mass_in(float *out, const laci_mass *mass, size_t row, size_t n, const uint32_t *blocks,
                     size_t n_listed)
 {

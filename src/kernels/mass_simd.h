@@ -68,6 +68,47 @@ static void mass_rows(float *out, const laci_mass *mass, size_t row, size_t n, s
     }
 }
 
+/* Weights of LANES rows from m->row on, of which those in [row, end) are written. */
+INLINE void put_weights(float *out, const mass_lanes *m, vec weights, size_t row, size_t end)
+{
+    float part[LANES];
+    const size_t first = m->row > row ? m->row : row;
+    const size_t stop = m->row + LANES < end ? m->row + LANES : end;
+    if (stop - first == LANES) {
+        v_store(out + first - row, weights);
+        return;
+    }
+    v_store(part, weights);
+    memcpy(out + first - row, part + first - m->row, (stop - first) * sizeof *out);
+}
+
+/* Where blocks are parts of a panel they have one factor between them. */
+static void mass_each(float *out, size_t stride, const laci_mass *mass, size_t row, size_t n)
+{
+    enum { MOST = LACI_TILE_ROWS / LANES };
+    const size_t begin = row / LANES, n_groups = (row + n + LANES - 1) / LANES - begin;
+    const size_t per_panel = PANEL / mass->step;
+    const bool is_part = mass->block == mass->step && per_panel > 1 && !mass->squared;
+    mass_lanes m[MOST];
+    vec factors[MOST];
+    for (size_t g = 0; g < n_groups; g++)
+        m[g] = mass_begin(mass, (begin + g) * LANES, row, n);
+    for (size_t b = 0; b < mass->n_blocks; b++) {
+        const float *sums = mass->sums + b * LACI_TILE_ROWS;
+        const float *max = mass->sums_max + b / per_panel * LACI_TILE_ROWS;
+        for (size_t g = 0; g < n_groups; g++) {
+            vec weights;
+            if (is_part && b % per_panel == 0)
+                factors[g] = exp2_negative(v_sub(v_load(max + m[g].row), m[g].end), true);
+            if (is_part)
+                weights = v_mul(v_load(sums + m[g].row), factors[g]);
+            else
+                weights = block_weights(&m[g], b);
+            put_weights(out + b * stride, &m[g], weights, row, row + n);
+        }
+    }
+}
+
 static void mass_in(float *out, const laci_mass *mass, size_t row, size_t n, const uint32_t *blocks,
                     size_t n_listed)
 {
@@ -86,5 +127,6 @@ static void mass_in(float *out, const laci_mass *mass, size_t row, size_t n, con
 static void fill_mass(laci_kernels *table)
 {
     table->mass_rows = mass_rows;
+    table->mass_each = mass_each;
     table->mass_in = mass_in;
 }

@@ -191,6 +191,15 @@ static void run_pool_columns(const rows *r)
     laci_backend_pool_columns(r->be, r->x, N, WIDTH, WIDTH - 7, 16, r->out, 11);
 }
 
+/* Three heads of five queries in two parts, of which one reads nothing of the first. */
+static void run_pool_masses(const rows *r)
+{
+    const float nothing = -INFINITY;
+    const laci_row_masses masses = { r->x, r->bias, r->weight, HEADS, 1, N, 67, 64 };
+    laci_backend_write(r->be, r->bias, 14 * sizeof nothing, &nothing, sizeof nothing);
+    laci_backend_pool_masses(r->be, &masses, r->out, 80, 4);
+}
+
 static void run_move_rows(const rows *r)
 {
     const laci_dtype type = laci_backend_act(r->be);
@@ -267,6 +276,7 @@ static const operation operations[] = {
     { "heads, adjacent pairs", run_heads_adjacent, true, false },
     { "copy", run_copy, false, false },
     { "columns into pages", run_pool_columns, false, false },
+    { "masses of a part", run_pool_masses, false, false },
     { "rows by index", run_move_rows, true, false },
     { "changes of rows", run_row_changes, false, false },
     { "a piece of a sequence", run_store_in_piece, true, false },

@@ -49,9 +49,12 @@ static size_t make_prompt(int32_t *ids, size_t n)
 typedef struct {
     int32_t ids[64];
     float logprobs[64];
+    int32_t steps[64]; /* of the whole generation, in which a position was decided */
     size_t n;
     lac_result result;
 } answer;
+
+static int block_size; /* in place of the model's, 0 = the model's */
 
 static answer run(const char *policy, const lac_sparse_options *opt, lac_dtype dtype, int n_threads,
                   size_t n_prompt, size_t first_end, lac_step_fn on_step, lac_plan_fn on_plan,
@@ -69,6 +72,7 @@ static answer run(const char *policy, const lac_sparse_options *opt, lac_dtype d
                                        .sparse_options = &own };
     const size_t n = n_prompt ? make_prompt(prompt, n_prompt) : 0;
     if (lac_model_open(&model, test_path(nano_b), &how, &err)) fail_msg("%s", err.message);
+    if (block_size) model->config.block_size = block_size;
     if (lac_session_create(&session, model, &room, &err)) fail_msg("%s", err.message);
     if (first_end) session->seq->block->cache.first_end = first_end;
     const lac_generate_options gen = {
@@ -77,6 +81,7 @@ static answer run(const char *policy, const lac_sparse_options *opt, lac_dtype d
     if (lac_generate(session, prompt, n, &gen, &a.result, &err)) fail_msg("%s", err.message);
     a.n = a.result.n_ids;
     memcpy(a.ids, a.result.ids, a.n * sizeof *a.ids);
+    memcpy(a.steps, a.result.step_map, a.n * sizeof *a.steps);
     memcpy(a.logprobs, a.result.logprobs, a.n * sizeof *a.logprobs);
     lac_session_free(session);
     lac_model_close(model);
@@ -219,6 +224,50 @@ static void threads_and_pieces(void **state)
         const double error = distance(&one, &cut);
         if (!(error <= 1e-4)) fail_msg("%s: pieces change a result by %g", names[i], error);
     }
+}
+
+/* Mass by page, mass by key and nothing are measured in the first step: its tokens are the same, to
+ * the bit. */
+static void measuring_changes_no_bit(void **state)
+{
+    (void)state;
+    static const char *const measured[] = { "flashblock", "mage", "sparsed", "losa" };
+    for (int cut = 0; cut < 2; cut++) {
+        answer a[4];
+        for (size_t i = 0; i < 4; i++) {
+            const lac_sparse_options opt = { .budget = 64,
+                                             .min_prefix = -1,
+                                             .selector = i == 3 ? LAC_SELECTOR_BLOCKS : 0 };
+            a[i] = run(measured[i], &opt, cut ? LAC_DTYPE_BF16 : LAC_DTYPE_F32, 1 + (int)i, 500,
+                       cut ? 64 : 0, NULL, NULL, NULL);
+            size_t n_first = 0;
+            for (size_t k = 0; k < BLOCK; k++) {
+                if (a[i].steps[k] != 0) continue;
+                n_first++;
+                assert_int_equal(a[i].ids[k], a[0].ids[k]);
+                assert_true(a[i].logprobs[k] == a[0].logprobs[k]);
+            }
+            assert_true(n_first > 0);
+        }
+    }
+}
+
+/* Blocks of more than four rows for each key of a page have their mass measured by key. */
+static void large_blocks_are_measured_by_key(void **state)
+{
+    (void)state;
+    const lac_sparse_options all = { .budget = 0.997, .min_prefix = -1 };
+    const lac_sparse_options some = { .budget = 64, .min_prefix = -1 };
+    block_size = 128;
+    for (size_t cut = 0; cut < 256; cut += 128) {
+        const answer dense = run("off", NULL, LAC_DTYPE_F32, 2, 500, cut, NULL, NULL, NULL);
+        const answer whole = run("sparsed", &all, LAC_DTYPE_F32, 2, 500, cut, NULL, NULL, NULL);
+        const answer one = run("sparsed", &some, LAC_DTYPE_F32, 1, 500, cut, NULL, NULL, NULL);
+        const answer three = run("sparsed", &some, LAC_DTYPE_F32, 3, 500, cut, NULL, NULL, NULL);
+        assert_true(distance(&dense, &whole) <= 1e-4);
+        assert_true(distance(&one, &three) == 0 && one.result.density < 1);
+    }
+    block_size = 0;
 }
 
 /* ------------------------------------------------------------------ plans and reports */
@@ -581,6 +630,8 @@ int main(void)
         cmocka_unit_test(a_prefix_of_no_keys_is_exact),
         cmocka_unit_test(later_blocks_change_nothing),
         cmocka_unit_test(threads_and_pieces),
+        cmocka_unit_test(measuring_changes_no_bit),
+        cmocka_unit_test(large_blocks_are_measured_by_key),
         cmocka_unit_test(what_is_reported_adds_up),
         cmocka_unit_test(the_needle_is_found),
         cmocka_unit_test(losa_keeps_what_was_predicted),

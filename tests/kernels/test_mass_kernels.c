@@ -1,6 +1,6 @@
 /* test_mass_kernels.c: what attention tells about where its softmax lies, of every instruction set
  * this machine has, against double precision: the sums attend_* keeps, their squares, mass_rows,
- * mass_in, column_mass_*; and merging partial results. --bench times them. */
+ * mass_each, mass_in, column_mass_*; and merging partial results. --bench times them. */
 #define _POSIX_C_SOURCE 200809L /* posix_memalign */
 #include "kernels/tile_run.h"
 
@@ -114,6 +114,37 @@ static void check_rows(const mass_case *c)
     guarded_free(&got);
 }
 
+/* The rows apart, blocks further from each other than there are rows: between them nothing is
+ * written. Weights become shares when measured from the row's log-sum-exp. */
+static void check_each(const mass_case *c)
+{
+    const size_t n_blocks = c->mass.n_blocks, stride = c->n + 3, block = c->mass.block;
+    const double bound = 2 * ((double)bound_of(kernel_name(c->rig->c.dtype)) + rounding_of(c->rig));
+    guarded got = guarded_new(n_blocks * stride * sizeof(float), 4);
+    const char *what = describe(c->rig, c->level->name);
+    float *weights = got.data;
+    for (size_t i = 0; i < n_blocks * stride; i++)
+        weights[i] = 7;
+    c->level->table.mass_each(weights, stride, &c->mass, c->row, c->n);
+    guarded_check(&got, got.n, "mass_each");
+    for (size_t i = 0; i < n_blocks * stride; i++) {
+        const size_t row = c->row + i % stride, b = i / stride;
+        if (i % stride >= c->n) {
+            assert_true(weights[i] == 7);
+            continue;
+        }
+        const double lse = c->rig->lse[row], above = (double)c->mass.max[row] - lse;
+        const double want = mass_of(c->rig, row, b * block, (b + 1) * block, c->mass.squared);
+        const double share = lse == -INFINITY
+                                 ? (double)weights[i]
+                                 : (double)weights[i] * exp2(c->mass.squared ? 2 * above : above);
+        if (!(fabs(share - want) <= bound))
+            fail_msg("mass_each, %s, row %zu, block %zu of %zu: %g, not %g", what, row, b, block,
+                     share, want);
+    }
+    guarded_free(&got);
+}
+
 /* Every other block, by row. */
 static void check_listed(const mass_case *c)
 {
@@ -160,6 +191,7 @@ static void check_masses(const tile_rig *r, const level *l, const tile_run *run)
                 c.n = some < r->c.n_rows - c.row ? some : r->c.n_rows - c.row;
                 c.from = 0;
                 check_listed(&c);
+                check_each(&c);
                 for (; c.from <= c.mass.n_blocks; c.from += 1 + c.mass.n_blocks / 3)
                     check_rows(&c);
             }

@@ -450,10 +450,16 @@ static __global__ void mass_of_rows(const laci_cu_mass a)
             const float mass = steps_sum(x, tops[r], b * a.per_block, steps_end(a, b));
             sum += mass * shares[r], late += mass * late_shares[r];
         }
-        a.mass[out * a.n_blocks + b] = sum / (float)n;
+        const size_t by_row = ((size_t)(first / a.share) * a.n_blocks + b) * a.share;
+        a.mass[a.base ? by_row + first % a.share : out * a.n_blocks + b] = sum / (float)n;
         if (a.late) a.late[out * a.n_blocks + b] = b < a.late_from ? 0 : late / (float)n;
     }
     if (a.kept_mass) put_kept(a, item, tops, shares);
+    for (uint32_t i = threadIdx.x; a.base && i < n * a.n_parts; i += blockDim.x) {
+        const uint32_t r = i / a.n_parts; /* masses are normalised: measured from the row's sum */
+        a.base[(size_t)first * a.n_parts + i] =
+            shares[r] > 0 ? (tops[r] - log2f(shares[r])) / LOG2E : NOTHING;
+    }
 }
 
 static void mass(void *stream, const laci_cu_mass *a)

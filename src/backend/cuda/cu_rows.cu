@@ -221,6 +221,29 @@ static void page_sums(void *stream, const laci_cu_page_sums *a)
     LACI_LAUNCH(sum_pages, grid, ROW_THREADS, 0, stream, *a);
 }
 
+/* One block of keys of one head a thread, its queries in order. */
+static __global__ void pool_masses(const laci_cu_masses a)
+{
+    const uint32_t i = blockIdx.y * ROW_THREADS + threadIdx.x;
+    const size_t row = (size_t)blockIdx.x * a.n_q;
+    const float *mass = a.mass + ((size_t)(blockIdx.x / a.group) * a.n + i) * a.group * a.n_q +
+                        blockIdx.x % a.group * a.n_q;
+    if (i >= a.n) return;
+    float sum = 0;
+    for (uint32_t q = 0; q < a.n_q; q++) {
+        const float base = a.base[(row + q) * a.n_parts + i / a.per_part];
+        if (base == -INFINITY) continue;
+        sum += expf(base - a.lse[row + q]) / (float)a.n_q * mass[q];
+    }
+    a.out[blockIdx.x * a.stride + a.first + i] = sum;
+}
+
+static void masses(void *stream, const laci_cu_masses *a)
+{
+    const dim3 grid(a->n_heads, (a->n + ROW_THREADS - 1) / ROW_THREADS);
+    LACI_LAUNCH(pool_masses, grid, ROW_THREADS, 0, stream, *a);
+}
+
 /* ------------------------------------------------------------------ a plain product */
 
 enum { EDGE = 16 };
@@ -262,6 +285,7 @@ void LACI_CU_NAME(fill_rows)(laci_cu_api *api)
     api->move = move;
     api->changes = changes;
     api->page_sums = page_sums;
+    api->masses = masses;
     api->heads = heads;
     api->product = product;
     api->mlp = mlp;

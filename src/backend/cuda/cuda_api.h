@@ -102,9 +102,11 @@ typedef struct {
     const uint32_t *items; /* [n_items, 3]: first row (global), rows, first row of the statistics */
     float *mass, *late;    /* [patterns, n_q_blocks, n_blocks]; late may be NULL */
     float *kept_mass;      /* [patterns, n_q] or NULL */
+    float *base;           /* [patterns, n_q, n_parts] the log-sum-exp, or NULL */
     const uint32_t *kept_row_ptr, *kept_cols;
     uint32_t n_items, n_q, n_heads, q_block, n_q_blocks, n_blocks, per_block, n_steps, late_from;
     uint32_t kept_patterns, kept_rows; /* of the kept plan */
+    uint32_t n_parts, share;           /* share: rows that read the same keys; by row only */
 } laci_cu_mass;
 
 typedef struct {
@@ -174,6 +176,15 @@ typedef struct {
     size_t stride, out_stride;
     uint32_t n_rows, n, page;
 } laci_cu_page_sums;
+
+/* Masses by row [n_heads / group, n, group, n_q] with their bases [n_heads, n_q, n_parts] to means
+ * over the queries of each head: out [n_heads, stride] from `first` on. */
+typedef struct {
+    const float *mass, *base, *lse; /* lse [n_heads, n_q] */
+    float *out;
+    size_t stride, first;
+    uint32_t n_heads, group, n_q, n, per_part, n_parts;
+} laci_cu_masses;
 
 /* Bias, norm, rotation of x in place, then as act to out [n, n_heads, d]; or with `keys`, to rows
  * [first_row, +n) of the cache of one sequence [n_heads, ctx, stride]. */
@@ -346,6 +357,7 @@ typedef struct {
     void (*move)(void *stream, const laci_cu_move *a);
     void (*changes)(void *stream, const laci_cu_changes *a);
     void (*page_sums)(void *stream, const laci_cu_page_sums *a);
+    void (*masses)(void *stream, const laci_cu_masses *a);
     void (*heads)(void *stream, const laci_cu_heads *a);
     void (*product)(void *stream, const laci_cu_product *a);
     void (*mlp)(void *stream, const laci_cu_mlp *a);

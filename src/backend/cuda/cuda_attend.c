@@ -183,6 +183,7 @@ static laci_cu_mass mass_arguments(const attend_call *c)
         .items = laci_cuda_put(c->cuda, c->items, 3 * c->n_items * sizeof *c->items),
         .mass = floats_at(s->mass, 0),
         .late = floats_at(s->late, 0),
+        .base = floats_at(s->base, 0),
         .n_q = (uint32_t)a->n_q,
         .n_heads = (uint32_t)a->n_heads,
         .q_block = (uint32_t)s->q_block,
@@ -191,6 +192,8 @@ static laci_cu_mass mass_arguments(const attend_call *c)
         .per_block = (uint32_t)(s->k_block / step_of(s)),
         .n_steps = (uint32_t)steps_of(a),
         .late_from = (uint32_t)s->late_from,
+        .n_parts = (uint32_t)((a->n_k + LACI_MASS_PART - 1) / LACI_MASS_PART),
+        .share = (uint32_t)(a->n_heads / a->kv->n_kv_heads * a->n_q),
     };
     if (s->kept && s->kept_mass) {
         const size_t n = s->kept->n_heads * s->kept->n_rows;

@@ -547,6 +547,7 @@ static const laci_backend_ops cuda_ops = {
     .row_changes = laci_cuda_row_changes,
     .paged_read = laci_cuda_paged_read,
     .pool_columns = laci_cuda_pool_columns,
+    .pool_masses = laci_cuda_pool_masses,
     .scratch_need = cuda_scratch_need,
     .reserve = cuda_reserve,
     .mark = cuda_mark,

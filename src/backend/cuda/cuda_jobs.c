@@ -144,7 +144,10 @@ void laci_cuda_jobs(const laci_plan *plan, const laci_attention *a, size_t most_
 {
     const maker m = { plan, a, out };
     const size_t longest = longest_row(plan, a->n_q);
-    const size_t heads = a->stats ? 1 : laci_heads_per_tile(a, longest, most_rows);
+    /* Statistics want the rows of a tile side by side among all: several heads only where each has
+     * all its queries in it. */
+    const bool is_run = !a->stats || (plan->n_heads == 1 && longest == a->n_q);
+    const size_t heads = is_run ? laci_heads_per_tile(a, longest, most_rows) : 1;
     const size_t n_batch = a->n_batch ? a->n_batch : 1, rows = most_rows / heads;
     out->n_jobs = out->n_parts = out->n_slots = 0;
     out->most_rows = 0;
@@ -172,6 +175,11 @@ static size_t row_of(const laci_attention *a, const laci_cu_job *job)
     return ((size_t)job->batch * a->n_heads + job->head) * a->n_q + job->begin;
 }
 
+static size_t end_of(const laci_attention *a, const laci_cu_job *job)
+{
+    return row_of(a, job) + (size_t)job->n * job->n_heads;
+}
+
 /* Whether a chunk may begin with job i: another tile than the one before, at a query block. */
 static bool may_begin(const laci_attention *a, const laci_cu_job *jobs, size_t i)
 {
@@ -187,7 +195,7 @@ static void end_chunk(const laci_attention *a, laci_cu_job *jobs, size_t end, la
     chunk->end = end;
     chunk->item_end = chunk->item;
     chunk->row = row_of(a, &jobs[chunk->first]);
-    chunk->n_rows = row_of(a, &jobs[end - 1]) + jobs[end - 1].n - chunk->row;
+    chunk->n_rows = end_of(a, &jobs[end - 1]) - chunk->row;
     for (size_t i = chunk->first; i < end; i++)
         jobs[i].stats_row = (uint32_t)(row_of(a, &jobs[i]) - chunk->row);
     for (size_t row = chunk->row, n; row < chunk->row + chunk->n_rows; row += n) {
@@ -207,7 +215,7 @@ size_t laci_cuda_chunks(const laci_attention *a, laci_cu_job *jobs, size_t n_job
     laci_cu_chunk chunk = { 0 };
     for (size_t i = 0; i < n_jobs; i++) {
         if (may_begin(a, jobs, i)) cut = i;
-        const size_t n_rows = row_of(a, &jobs[i]) + jobs[i].n - row_of(a, &jobs[chunk.first]);
+        const size_t n_rows = end_of(a, &jobs[i]) - row_of(a, &jobs[chunk.first]);
         if (n_rows <= most_rows || cut == chunk.first) continue;
         end_chunk(a, jobs, cut, &chunk, items);
         chunks[n_chunks++] = chunk;

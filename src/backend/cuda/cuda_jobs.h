@@ -21,8 +21,8 @@ typedef struct {
 } laci_cu_jobs;
 
 /* Counts the jobs of a call, with `out->jobs` NULL, or writes them into arrays of the sizes it
- * counted. most_rows: rows of a tile the kernel takes. With statistics no tile holds two heads and
- * jobs ascend over (sequence, head, query). */
+ * counted. most_rows: rows of a tile the kernel takes. With statistics a tile holds
+ * two heads only with all their queries, and jobs ascend over (sequence, head, query). */
 void laci_cuda_jobs(const laci_plan *plan, const laci_attention *a, size_t most_rows,
                     laci_cu_jobs *out);
 

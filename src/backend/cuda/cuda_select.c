@@ -293,6 +293,28 @@ void laci_cuda_pool_columns(laci_backend *be, const laci_buf *x, size_t n_rows, 
     laci_cuda_note(cuda, cuda->api.last_error());
 }
 
+void laci_cuda_pool_masses(laci_backend *be, const laci_row_masses *rows, laci_buf *out,
+                           size_t stride, size_t first)
+{
+    cuda_backend *cuda = laci_cuda_enter(be);
+    const size_t per_part = LACI_MASS_PART / rows->k_block;
+    const laci_cu_masses a = { .mass = floats_at(rows->mass, 0),
+                               .base = floats_at(rows->base, 0),
+                               .lse = floats_at(rows->lse, 0),
+                               .out = floats_at(out, 0),
+                               .stride = stride,
+                               .first = first,
+                               .n_heads = (uint32_t)rows->n_heads,
+                               .group = (uint32_t)(rows->n_heads / rows->n_kv_heads),
+                               .n_q = (uint32_t)rows->n_q,
+                               .n = (uint32_t)rows->n_blocks,
+                               .per_part = (uint32_t)per_part,
+                               .n_parts = (uint32_t)((rows->n_blocks + per_part - 1) / per_part) };
+    if (!a.n_heads || !a.n) return;
+    cuda->api.masses(NULL, &a);
+    laci_cuda_note(cuda, cuda->api.last_error());
+}
+
 /* ------------------------------------------------------------------ tokens */
 
 _Static_assert((int)LACI_CU_MODEL == (int)LACI_CONFIDENCE_MODEL &&

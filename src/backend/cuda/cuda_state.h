@@ -125,6 +125,8 @@ void laci_cuda_row_changes(laci_backend *be, const laci_buf *x, const laci_buf *
 bool laci_cuda_paged_read(laci_backend *be, const laci_paged_read *read);
 void laci_cuda_pool_columns(laci_backend *be, const laci_buf *x, size_t n_rows, size_t stride,
                             size_t n, size_t page, laci_buf *out, size_t out_stride);
+void laci_cuda_pool_masses(laci_backend *be, const laci_row_masses *rows, laci_buf *out,
+                           size_t stride, size_t first);
 void laci_cuda_choose(laci_backend *be, const laci_choice_rule *rule, laci_buf *logits, size_t row,
                       size_t n, const uint64_t *keys, laci_choice *out);
 
