@@ -332,10 +332,10 @@ typedef struct {
     laci_buf *ref;     /* the same when a row last read: rows that read are copied there; NULL = not
                           kept, then all rows read */
     size_t width;
-    bool all;           /* every row reads, else the new ones, */
-    const bool *is_new; /* host [n_q], and those that moved most, */
-    size_t n_wanted;    /* until there are so many, */
-    double min_change;  /* none that moved by less than this share of its size */
+    bool all;                   /* every row reads, else the new ones, */
+    const bool *is_new;         /* host [n_q], and those that moved most, */
+    size_t n_wanted;            /* until there are so many, */
+    double min_change;          /* none that moved by less than this share of its size */
     const laci_id_lists *lists; /* a list for each KV head; NULL = chosen as follows */
     const laci_pages *pages;
     laci_budget budget; /* in pages; a list for each KV head */

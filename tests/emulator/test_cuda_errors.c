@@ -116,6 +116,7 @@ static void refused_reads_are_not_numbers(void **state)
                                        .n_heads = 1,
                                        .all = true,
                                        .pages = &pages,
+                                       .page = 16,
                                        .budget = { .n = 2 },
                                        .pool = LACI_POOL_UNION,
                                        .pieces = &piece,
