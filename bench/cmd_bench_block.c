@@ -255,8 +255,8 @@ static bench_row row_begin(const block_run *r)
     const bool has_pages = how->rows != LACI_ROWS_NONE && how->selector != LACI_SELECT_COLUMNS;
     if (r->policy != OFF && has_pages) row_count(&row, "block", how->page);
     row_text(&row, "policy", policy_names[r->policy]);
-    if (r->policy != OFF && how->rows != LACI_ROWS_NONE)
-        row_text(&row, "selector", selector_names[how->selector]);
+    const bool selects = r->policy != OFF && how->rows != LACI_ROWS_NONE;
+    row_text(&row, "selector", selects ? selector_names[how->selector] : "none");
     return row;
 }
 

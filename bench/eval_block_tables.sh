@@ -56,6 +56,8 @@ if wanted scores || wanted means; then
                 for (b = 1; b <= n_b; b++) {
                     n = s = a = k = d = u = 0
                     for (c = 1; c <= n_cells; c++) {
+                        split(cells[c], name, SUBSEP)
+                        if (name[2] > 4096) continue # too few budgets were run there
                         key = cells[c] SUBSEP policy[p] SUBSEP budgets[b]
                         if (!(key in score) || !((cells[c], "flashblock", "any") in score)) continue
                         n++; s += score[key]; a += agree[key]; k += kl[key]; d += density[key]

@@ -25,7 +25,7 @@ size_t laci_auto_crossover(const char *family)
     return find(table, sizeof table / sizeof *table, family);
 }
 
-/* By bench/block.sh on the shape of SDAR-8B: a whole step under losa takes some 7% less than a
+/* By bench/block.sh on the shape of SDAR-8B: a whole step under losa takes some 8% less than a
  * dense one behind 8,192 keys. docs/policies-blockwise.md has the numbers. */
 size_t laci_auto_prefix(const char *family)
 {
