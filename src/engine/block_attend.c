@@ -391,8 +391,10 @@ static void account_lists(const laci_block_run_state *c, const laci_block_layer 
     for (size_t g = 0; g < n_kv_heads && n_active; g++)
         n_read += keys_of_group(m, lists, g * per_group, per_group, k_block, n_keys);
     if (n_active) pairs *= (double)n_active / (double)m->n_lists;
+    /* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): of a layer that exists */
+    const bool is_new = own->step_chosen == c->seq->step;
     account_read(c, n_active, pairs, n_read, k_block,
-                 m->how.selector == LACI_SELECT_PAGES && own->step_chosen == c->seq->step);
+                 m->how.selector == LACI_SELECT_PAGES && is_new);
 }
 
 /* The lists as a plan of n rows: every query head has a row of its own. */
