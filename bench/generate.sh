@@ -25,3 +25,7 @@ rows() {
 rows 4096,8192,16384 sparsed,window,streaming 3
 rows 32768 sparsed,window,streaming 2
 rows 65536 sparsed 1
+# Vectors in place of AMX: products are slower by more than attention is, which has the larger share of a step.
+LAC_ISA=avx512_bf16
+export LAC_ISA
+rows 16384,65536 sparsed 1
