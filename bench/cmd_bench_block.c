@@ -208,9 +208,10 @@ static lac_status run_first(block_run *r, int kind, lac_error *err)
         st = block_rig_begin(r->rig[kind], err);
         if (!st) st = block_rig_run(r->rig[kind], push_out, r, NULL, &steps[i], err);
     }
+    if (st) return st;
     qsort(steps + 1, FIRST_STEPS, sizeof *steps, by_attention);
     r->first = steps[1 + FIRST_STEPS / 2];
-    return st;
+    return LAC_OK;
 }
 
 /* A block from its first step. */

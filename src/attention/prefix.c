@@ -14,10 +14,10 @@ enum { MIN_PREFIX = 1024, MAX_COUNT = 1 << 24, FLASHBLOCK_TOKENS = 3, DEFAULT_PA
 #define DEFAULT_ACTIVE 5.0
 #define AUTO_BUDGET 0.1 /* what bench/block.sh measures */
 
-/* The published combinations. */
+/* The combinations; as published but for losa's, whose selector, page and min_change are those that
+ * measured best: docs/policies-blockwise.md. */
 static const laci_prefix policies[] = {
     { .name = "dense", .is_dense = true },
-    /* Selector, page and min_change as they measured best: docs/policies-blockwise.md. */
     { .name = "losa",
       .rows = LACI_ROWS_CHANGED,
       .selector = LACI_SELECT_BLOCKS,
@@ -128,7 +128,8 @@ static lac_status resolve(laci_prefix *p, const lac_sparse_options *o, lac_error
     const bool is_sparse_first = o->first_step == LAC_FIRST_STEP_SPARSE;
     p->budget = o->budget > 0 ? o->budget : DEFAULT_BUDGET;
     p->active = o->active > 0 ? o->active : DEFAULT_ACTIVE;
-    if (o->page || !p->page) p->page = o->page ? (size_t)o->page : DEFAULT_PAGE;
+    if (o->page) p->page = (size_t)o->page;
+    if (!p->page) p->page = DEFAULT_PAGE;
     p->first_layers = (size_t)pick(o->first_layers, 0);
     p->refresh_steps = pick(o->refresh_steps, p->refresh_steps);
     p->refresh_tokens = pick(o->refresh_tokens, p->refresh_tokens);

@@ -70,7 +70,7 @@ typedef struct {
                      sequence, attention counts keys of the piece */
 } laci_kv;
 
-enum { LACI_MASS_PART = 4096 };
+enum { LACI_MASS_PART = 4096 /* keys whose masses have a base of their own, see there */ };
 
 /* What a dense pass can tell about where the softmax lies (algorithms.md 11), at next to no cost.
  * Needs a plan of all queries under which every one reads every key block, and whose rows begin
