@@ -281,14 +281,15 @@ void laci_backend_pool_masses(laci_backend *be, const laci_row_masses *rows, lac
     be->ops->pool_masses(be, rows, out, stride, first);
 }
 
-size_t laci_backend_scratch_need(const laci_backend *weights, const laci_scratch_dims *dims)
+laci_scratch_size laci_backend_scratch_need(const laci_backend *weights,
+                                            const laci_scratch_dims *dims)
 {
     return weights->ops->scratch_need(weights, dims);
 }
 
-lac_status laci_backend_reserve(laci_backend *be, size_t bytes_per_thread, lac_error *err)
+lac_status laci_backend_reserve(laci_backend *be, laci_scratch_size size, lac_error *err)
 {
-    return be->ops->reserve(be, bytes_per_thread, err);
+    return be->ops->reserve(be, size, err);
 }
 
 void laci_backend_mark(laci_backend *be, unsigned i)

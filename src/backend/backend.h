@@ -369,18 +369,23 @@ typedef struct {
 void laci_backend_pool_masses(laci_backend *be, const laci_row_masses *rows, laci_buf *out,
                               size_t stride, size_t first);
 
-/* Scratch one thread needs to run a network of these dimensions whose matrices `weights` made; and
- * taking it, for every thread, before the loop. Errors: ENOMEM. */
+/* Scratch to run a network of these dimensions whose matrices `weights` made, and taking it before
+ * the loop. Errors: ENOMEM. */
 typedef struct {
     size_t d_model, d_head, n_vocab;
+    size_t n_rows;      /* most rows of a product; 0 = any number */
     size_t n_ctx;       /* keys of the longest pass that gathers statistics, 0 = none does; no more
                            than LACI_MASS_PART where they have a base */
     size_t stats_block; /* smallest k_block of such a pass */
     size_t n_pages;     /* most pages of a sequence that laci_backend_select_pages scores */
     size_t n_ranked;    /* most scores of a row that laci_backend_top_k ranks */
 } laci_scratch_dims;
-size_t laci_backend_scratch_need(const laci_backend *weights, const laci_scratch_dims *dims);
-lac_status laci_backend_reserve(laci_backend *be, size_t bytes_per_thread, lac_error *err);
+typedef struct {
+    size_t per_thread, shared; /* bytes */
+} laci_scratch_size;
+laci_scratch_size laci_backend_scratch_need(const laci_backend *weights,
+                                            const laci_scratch_dims *dims);
+lac_status laci_backend_reserve(laci_backend *be, laci_scratch_size size, lac_error *err);
 
 /* Time on the backend's own clock, for measuring: mark i is the moment when all work queued so far
  * is done; between two marks lie so many seconds, once both have passed. */

@@ -18,6 +18,7 @@ static void cpu_close(laci_backend *be)
     const lac_allocator mem = be->mem;
     laci_cpu_shapes_free(cpu->shapes, &mem);
     laci_release_aligned(&mem, cpu->scratch);
+    laci_release_aligned(&mem, cpu->shared);
     laci_release(&mem, cpu);
 }
 
@@ -160,29 +161,53 @@ static void cpu_gather(laci_backend *be, const laci_buf *x, const int32_t *rows,
         memcpy(floats(out, i * d), floats(x, (size_t)rows[i] * d), d * sizeof(float));
 }
 
+/* Rows of one group: inputs are packed once for all slabs, then threads take slabs, or parts of
+ * the group where there are few. */
+static bool multiply_group(const cpu_backend *cpu, const laci_linear *linear, const char *x,
+                           size_t n, float *y)
+{
+    const int n_threads = cpu->base.n_threads;
+    const size_t n_in = laci_cpu_linear_n_in(linear), n_out = laci_cpu_linear_n_out(linear);
+    const size_t n_slabs = laci_cpu_linear_n_slabs(linear), row = laci_cpu_linear_row_bytes(linear);
+    const size_t n_tiles = (n + LACI_LINEAR_ROWS - 1) / LACI_LINEAR_ROWS;
+    const size_t wanted = (2 * (size_t)n_threads + n_slabs - 1) / n_slabs;
+    const size_t n_parts = wanted < n_tiles ? wanted : n_tiles;
+    const size_t part = (n_tiles + n_parts - 1) / n_parts * LACI_LINEAR_ROWS;
+    const bool packs = laci_cpu_linear_packs(linear);
+    bool failed = false;
+#pragma omp parallel num_threads(n_threads) reduction(|| : failed) if (n_tiles * n_slabs > 1)
+    {
+#pragma omp for schedule(static)
+        for (size_t i = 0; i < (packs ? n : 0); i += LACI_LINEAR_ROWS)
+            laci_cpu_linear_pack(linear, x + i * n_in * act_size(&cpu->base),
+                                 n - i < LACI_LINEAR_ROWS ? n - i : LACI_LINEAR_ROWS,
+                                 cpu->shared + i * row);
+#pragma omp for schedule(dynamic)
+        for (size_t i = 0; i < n_slabs * n_parts; i++) {
+            const size_t first = i % n_parts * part;
+            if (first >= n) continue; /* parts are whole tiles */
+            if (!laci_cpu_linear_slab(linear, (packs ? cpu->shared : x) + first * row,
+                                      n - first < part ? n - first : part, i / n_parts,
+                                      y + first * n_out, scratch_of(cpu)))
+                failed = true;
+        }
+    }
+    return !failed;
+}
+
 static void cpu_linear(laci_backend *be, const laci_linear *linear, const laci_buf *x, size_t x_row,
                        size_t n, laci_buf *out)
 {
-    const cpu_backend *cpu = cpu_of(be);
     const size_t n_in = laci_cpu_linear_n_in(linear), n_out = laci_cpu_linear_n_out(linear);
-    const size_t n_slabs = laci_cpu_linear_n_slabs(linear);
-    const size_t n_tiles = (n + LACI_LINEAR_ROWS - 1) / LACI_LINEAR_ROWS * n_slabs;
-    bool failed = false;
-#pragma omp parallel for schedule(dynamic) num_threads(be->n_threads) \
-    reduction(||                                                      \
-              : failed) if (n_tiles > 1)
-    for (size_t tile = 0; tile < n_tiles; tile++) {
-        const size_t row = tile / n_slabs * LACI_LINEAR_ROWS;
-        const size_t n_rows = n - row < LACI_LINEAR_ROWS ? n - row : LACI_LINEAR_ROWS;
-        if (!laci_cpu_linear_tile(linear, act_row(be, x, x_row + row, n_in), n_rows, tile % n_slabs,
-                                  floats(out, row * n_out), scratch_of(cpu)))
-            failed = true;
-    }
+    bool done = true;
+    for (size_t row = 0; row < n; row += LACI_LINEAR_GROUP)
+        done &= multiply_group(cpu_of(be), linear, act_row(be, x, x_row + row, n_in),
+                               n - row < LACI_LINEAR_GROUP ? n - row : LACI_LINEAR_GROUP,
+                               floats(out, row * n_out));
     /* The primitives were compiled and tried at load; should one fail now, the result must not pass
      * for an answer: NaN reaches every logit. */
-    if (failed)
-        for (size_t i = 0; i < n * n_out; i++)
-            *floats(out, i) = NAN;
+    for (size_t i = 0; !done && i < n * n_out; i++)
+        *floats(out, i) = NAN;
 }
 
 /* One row of queries, keys or values: bias, norm, rotation, in place. */
@@ -289,30 +314,39 @@ static void cpu_choose(laci_backend *be, const laci_choice_rule *rule, laci_buf 
 
 /* ------------------------------------------------------------------ opening */
 
-static size_t cpu_scratch_need(const laci_backend *weights, const laci_scratch_dims *dims)
+static laci_scratch_size cpu_scratch_need(const laci_backend *weights,
+                                          const laci_scratch_dims *dims)
 {
-    const size_t needs[] = {
+    laci_scratch_size need =
+        laci_cpu_linear_scratch(((const cpu_backend *)weights)->shapes, dims->n_rows);
+    const size_t others[] = {
         laci_cpu_attend_scratch(dims->d_head, dims->n_ctx, dims->stats_block),
         laci_cpu_select_scratch(dims->d_head, dims->n_pages, dims->n_ranked),
         dims->n_vocab * sizeof(int32_t),
         dims->d_model * sizeof(float),
-        laci_cpu_linear_scratch(((const cpu_backend *)weights)->shapes),
     };
-    size_t most = 0;
-    for (size_t i = 0; i < sizeof needs / sizeof needs[0]; i++)
-        if (needs[i] > most) most = needs[i];
-    return most;
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++)
+        if (others[i] > need.per_thread) need.per_thread = others[i];
+    need.per_thread = (need.per_thread + LACI_ALIGN - 1) / LACI_ALIGN * LACI_ALIGN;
+    return need;
 }
 
-static lac_status cpu_reserve(laci_backend *be, size_t bytes_per_thread, lac_error *err)
+static lac_status cpu_reserve(laci_backend *be, laci_scratch_size size, lac_error *err)
 {
     cpu_backend *cpu = cpu_of(be);
-    const size_t stride = (bytes_per_thread + LACI_ALIGN - 1) / LACI_ALIGN * LACI_ALIGN;
-    char *scratch = laci_alloc_aligned(&be->mem, stride * (size_t)be->n_threads);
-    if (!scratch) return laci_fail_memory(err, "thread scratch", stride * (size_t)be->n_threads);
+    const size_t threads = size.per_thread * (size_t)be->n_threads;
+    char *scratch = laci_alloc_aligned(&be->mem, threads);
+    char *shared = laci_alloc_aligned(&be->mem, size.shared);
+    if (!scratch || !shared) {
+        laci_release_aligned(&be->mem, scratch);
+        laci_release_aligned(&be->mem, shared);
+        return laci_fail_memory(err, "scratch", threads + size.shared);
+    }
     laci_release_aligned(&be->mem, cpu->scratch);
+    laci_release_aligned(&be->mem, cpu->shared);
     cpu->scratch = scratch;
-    cpu->scratch_stride = stride;
+    cpu->scratch_stride = size.per_thread;
+    cpu->shared = shared;
     return LAC_OK;
 }
 

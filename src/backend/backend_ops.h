@@ -68,8 +68,8 @@ typedef struct {
                          size_t n, size_t page, laci_buf *out, size_t out_stride);
     void (*pool_masses)(laci_backend *be, const laci_row_masses *rows, laci_buf *out, size_t stride,
                         size_t first);
-    size_t (*scratch_need)(const laci_backend *weights, const laci_scratch_dims *dims);
-    lac_status (*reserve)(laci_backend *be, size_t bytes_per_thread, lac_error *err);
+    laci_scratch_size (*scratch_need)(const laci_backend *weights, const laci_scratch_dims *dims);
+    lac_status (*reserve)(laci_backend *be, laci_scratch_size size, lac_error *err);
     void (*mark)(laci_backend *be, unsigned i);
     double (*between)(laci_backend *be, unsigned from, unsigned to);
     size_t (*runtime_bytes)(const laci_backend *be);

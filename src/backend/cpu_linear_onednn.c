@@ -1,11 +1,13 @@
 /* cpu_linear_onednn.c: matrix products by oneDNN 2.x, weights reordered once into the library's own
  * layout. The only file that knows oneDNN. Primitives are compiled at load for one thread and for
- * row counts 16, 32, ..., 128, so nothing is compiled inside the denoising loop; threads take
- * tiles. Scratchpads are the caller's.
+ * row counts 16, 32, ..., 128, so nothing is compiled inside the denoising loop. Scratchpads are
+ * the caller's.
  *
  * A matrix is a grid of panels of at most COLS columns by DEPTH inputs. The library cuts longer
  * sums into parts by rules that depend on the number of rows, so a row's result would depend on its
- * company; up to DEPTH it never does (a test compares bits), and panels are added in order.
+ * company; up to DEPTH it never does (a test compares bits), and panels are added in order. The
+ * library's fast products take no strides, so inputs of longer sums are packed panel by panel, and
+ * the columns of a slab are gathered before they are put into rows.
  *
  * Where the processor has no bf16 products, which the library then emulates slowly or refuses, bf16
  * activations are widened panel by panel and multiplied in f32 by weights rounded to bf16: the same
@@ -16,14 +18,13 @@
 
 #include "backend/cpu_linear.h"
 #include "base/error.h"
+#include "kernels/attend.h"
 #include "kernels/isa.h"
 
 enum {
-    COLS = 1024,  /* columns of a panel at most; a multiple of 64 */
+    COLS = 512,   /* columns of a panel at most; a multiple of 64 */
     DEPTH = 1024, /* inputs of a panel at most */
     N_VARIANTS = LACI_LINEAR_ROWS / LACI_ROW_PAD,
-    X_BYTES = LACI_LINEAR_ROWS * DEPTH * 4, /* inputs of one panel at most */
-    Y_BYTES = LACI_LINEAR_ROWS * COLS * 4,  /* outputs of one panel at most */
 };
 
 /* Compiled products of [rows, n_in] by one panel [n_in, n_cols], rows = 16, 32, ... */
@@ -43,6 +44,8 @@ struct laci_cpu_shapes {
     dnnl_stream_t stream;
     shape *first;
     size_t scratch_bytes; /* largest over all shapes */
+    size_t packed_bytes;  /* longest packed row of inputs; 0 = none is packed */
+    size_t slab_cols;     /* widest slab of several; 0 = all matrices are one slab */
     bool has_bf16;        /* the library multiplies bf16 on this processor */
 };
 
@@ -300,6 +303,15 @@ static lac_status pack_slab(laci_linear *linear, laci_cpu_shapes *shapes, size_t
     return st;
 }
 
+/* What scratch depends on. */
+static void note_sizes(const laci_linear *linear, laci_cpu_shapes *shapes)
+{
+    const size_t bytes = laci_cpu_linear_packs(linear) ? laci_cpu_linear_row_bytes(linear) : 0;
+    const size_t cols = linear->n_slabs > 1 ? linear->cols : 0;
+    if (bytes > shapes->packed_bytes) shapes->packed_bytes = bytes;
+    if (cols > shapes->slab_cols) shapes->slab_cols = cols;
+}
+
 lac_status laci_cpu_linear_new(laci_linear **out, laci_cpu_shapes **shapes, laci_dtype act,
                                size_t n_out, size_t n_in, laci_row_source source,
                                const lac_allocator *mem, lac_error *err)
@@ -319,6 +331,7 @@ lac_status laci_cpu_linear_new(laci_linear **out, laci_cpu_shapes **shapes, laci
     linear->shapes = *shapes;
     linear->n_slabs = (n_out + cols - 1) / cols;
     linear->n_deep = (n_in + depth - 1) / depth;
+    note_sizes(linear, *shapes);
     const size_t n_panels = linear->n_slabs * linear->n_deep;
     linear->panels = laci_alloc_zero(mem, n_panels * sizeof *linear->panels);
     if (!linear->panels) st = laci_fail_memory(err, "a weight matrix", n_panels * sizeof(panel));
@@ -372,28 +385,48 @@ size_t laci_cpu_linear_n_slabs(const laci_linear *linear)
     return linear->n_slabs;
 }
 
-/* One panel's inputs, one slab's outputs, then the library's scratchpad. */
-size_t laci_cpu_linear_scratch(const laci_cpu_shapes *shapes)
+static size_t whole_rows(size_t n)
 {
-    return X_BYTES + Y_BYTES + (shapes ? shapes->scratch_bytes : 0);
+    return (n + LACI_ROW_PAD - 1) / LACI_ROW_PAD * LACI_ROW_PAD;
 }
 
-/* Inputs of one panel made contiguous, since the library's fast products take no strides, and of
- * the type of the product. */
-static const void *panel_inputs(const laci_linear *linear, const char *x, size_t n_rows, size_t i,
-                                char *out)
+/* Of a thread: outputs of a slab, then the library's scratchpad. */
+laci_scratch_size laci_cpu_linear_scratch(const laci_cpu_shapes *shapes, size_t n_rows)
 {
-    const size_t size = linear->act == LACI_BF16 ? 2 : 4;
-    const size_t n_in = linear->panels[i].shape->n_in;
-    if (linear->n_deep == 1 && linear->type == linear->act) return x;
-    for (size_t r = 0; r < n_rows; r++) {
-        const char *from = x + (r * linear->n_in + i * linear->depth) * size;
-        if (linear->type == linear->act)
-            memcpy(out + r * n_in * size, from, n_in * size);
-        else
-            laci_dtype_to_f32(LACI_BF16, from, n_in, (float *)(void *)out + r * n_in);
+    const bool few = n_rows && n_rows < LACI_LINEAR_GROUP;
+    const size_t rows = few ? whole_rows(n_rows) : LACI_LINEAR_GROUP;
+    if (!shapes) return (laci_scratch_size){ 0 };
+    return (laci_scratch_size){ .per_thread = rows * shapes->slab_cols * sizeof(float) +
+                                              shapes->scratch_bytes,
+                                .shared = rows * shapes->packed_bytes };
+}
+
+bool laci_cpu_linear_packs(const laci_linear *linear)
+{
+    return linear->n_deep > 1 || linear->type != linear->act;
+}
+
+size_t laci_cpu_linear_row_bytes(const laci_linear *linear)
+{
+    return linear->n_in * laci_act_bytes(linear->type);
+}
+
+/* Inputs of one panel after another, of the type of the product. */
+void laci_cpu_linear_pack(const laci_linear *linear, const void *x, size_t n, void *out)
+{
+    const size_t size = laci_act_bytes(linear->act), wide = laci_act_bytes(linear->type);
+    const size_t n_rows = whole_rows(n);
+    char *to = out;
+    for (size_t i = 0; i < linear->n_deep; i++) {
+        const size_t n_in = linear->panels[i].shape->n_in;
+        for (size_t r = 0; r < n_rows; r++, to += n_in * wide) {
+            const char *from = (const char *)x + (r * linear->n_in + i * linear->depth) * size;
+            if (linear->type == linear->act)
+                memcpy(to, from, n_in * size);
+            else
+                laci_dtype_to_f32(LACI_BF16, from, n_in, (float *)(void *)to);
+        }
     }
-    return out;
 }
 
 static dnnl_status_t run_panel(const laci_linear *linear, const panel *p, size_t variant,
@@ -418,20 +451,28 @@ static dnnl_status_t run_panel(const laci_linear *linear, const panel *p, size_t
     return st;
 }
 
-bool laci_cpu_linear_tile(const laci_linear *linear, const void *x, size_t n, size_t slab, float *y,
+/* Tiles take turns at each panel, which stays near meanwhile. */
+bool laci_cpu_linear_slab(const laci_linear *linear, const void *x, size_t n, size_t slab, float *y,
                           void *scratch)
 {
-    const size_t variant = (n + LACI_ROW_PAD - 1) / LACI_ROW_PAD - 1;
-    const size_t n_rows = (variant + 1) * LACI_ROW_PAD;
     const size_t n_cols = part_of(linear->n_out, linear->cols, slab);
-    float *tile = linear->n_slabs > 1 ? (float *)((char *)scratch + X_BYTES) : y;
+    const size_t bytes = laci_cpu_linear_row_bytes(linear);
+    const bool direct = linear->n_slabs == 1;
+    float *out = direct ? y : scratch;
+    char *library = (char *)scratch + whole_rows(n) * linear->shapes->slab_cols * sizeof *y;
     for (size_t i = 0; i < linear->n_deep; i++) {
         const panel *p = &linear->panels[slab * linear->n_deep + i];
-        const void *inputs = panel_inputs(linear, x, n_rows, i, scratch);
-        if (run_panel(linear, p, variant, inputs, tile, (char *)scratch + X_BYTES + Y_BYTES))
-            return false;
+        for (size_t row = 0; row < n; row += LACI_LINEAR_ROWS) {
+            const size_t left = part_of(n, LACI_LINEAR_ROWS, row / LACI_LINEAR_ROWS);
+            const size_t n_rows = whole_rows(left); /* of the tile */
+            const char *inputs = (const char *)x + row * bytes +
+                                 i * linear->depth * n_rows * laci_act_bytes(linear->type);
+            if (run_panel(linear, p, n_rows / LACI_ROW_PAD - 1, inputs, out + row * n_cols,
+                          library))
+                return false;
+        }
     }
-    for (size_t r = 0; tile != y && r < n; r++)
-        memcpy(y + r * linear->n_out + slab * linear->cols, tile + r * n_cols, n_cols * sizeof *y);
+    for (size_t r = 0; !direct && r < n; r++)
+        memcpy(y + r * linear->n_out + slab * linear->cols, out + r * n_cols, n_cols * sizeof *y);
     return true;
 }

@@ -91,13 +91,33 @@ size_t laci_cpu_linear_n_slabs(const laci_linear *linear)
     return (linear->n_out + SLAB - 1) / SLAB;
 }
 
-size_t laci_cpu_linear_scratch(const laci_cpu_shapes *shapes)
+laci_scratch_size laci_cpu_linear_scratch(const laci_cpu_shapes *shapes, size_t n_rows)
 {
     (void)shapes;
-    return 0;
+    (void)n_rows;
+    return (laci_scratch_size){ 0 };
 }
 
-bool laci_cpu_linear_tile(const laci_linear *linear, const void *x, size_t n, size_t slab, float *y,
+bool laci_cpu_linear_packs(const laci_linear *linear)
+{
+    (void)linear;
+    return false;
+}
+
+void laci_cpu_linear_pack(const laci_linear *linear, const void *x, size_t n, void *out)
+{
+    (void)linear;
+    (void)x;
+    (void)n;
+    (void)out;
+}
+
+size_t laci_cpu_linear_row_bytes(const laci_linear *linear)
+{
+    return linear->n_in * laci_act_bytes(linear->act);
+}
+
+bool laci_cpu_linear_slab(const laci_linear *linear, const void *x, size_t n, size_t slab, float *y,
                           void *scratch)
 {
     enum { CHUNK = 512 };

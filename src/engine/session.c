@@ -8,7 +8,7 @@
 #include "engine/block_memory.h"
 
 enum {
-    CHUNK_ROWS = 512,                /* rows of one pass through the products */
+    CHUNK_ROWS = 1024,               /* rows of one pass through the products */
     LOGITS_BYTES = 16 * 1024 * 1024, /* aim of one chunk of logits */
 };
 
@@ -155,13 +155,13 @@ lac_status laci_session_plan(const laci_session_room *room, laci_chosen *chosen,
     return LAC_OK;
 }
 
-/* Scratch of one thread. */
-static size_t scratch_need(const lac_model *model, const laci_session_layout *l)
+static laci_scratch_size scratch_need(const lac_model *model, const laci_session_layout *l)
 {
     const laci_config *c = &model->config;
     return laci_backend_scratch_need(model->be, &(laci_scratch_dims){ .d_model = (size_t)c->d_model,
                                                                       .d_head = (size_t)c->d_head,
                                                                       .n_vocab = (size_t)c->n_vocab,
+                                                                      .n_rows = l->chunk_rows,
                                                                       .n_ctx = l->stats_keys,
                                                                       .stats_block = l->stats_block,
                                                                       .n_pages = l->n_pages,
@@ -319,7 +319,8 @@ lac_status laci_session_plan_memory(const lac_model *model, const lac_session_op
     plan.bytes_workspace = n_sequences * l.host_bytes + l.block_bytes + l.policy_bytes;
     for (int i = 0; i < LACI_N_BUFS; i++)
         plan.bytes_workspace += l.bytes[i];
-    plan.bytes_workspace += scratch_need(model, &l) * (size_t)n_threads;
+    const laci_scratch_size scratch = scratch_need(model, &l);
+    plan.bytes_workspace += scratch.per_thread * (size_t)n_threads + scratch.shared;
     plan.bytes_runtime = model->runtime_bytes + laci_backend_runtime_bytes(model->be);
     plan.bytes_total =
         plan.bytes_weights + plan.bytes_kv + plan.bytes_workspace + plan.bytes_runtime;

@@ -477,15 +477,16 @@ static void cuda_guide(laci_backend *be, laci_buf *cond, const laci_buf *uncond,
 /* ------------------------------------------------------------------ opening */
 
 /* Nothing is computed on the host. */
-static size_t cuda_scratch_need(const laci_backend *weights, const laci_scratch_dims *dims)
+static laci_scratch_size cuda_scratch_need(const laci_backend *weights,
+                                           const laci_scratch_dims *dims)
 {
     (void)weights, (void)dims;
-    return 0;
+    return (laci_scratch_size){ 0 };
 }
 
-static lac_status cuda_reserve(laci_backend *be, size_t bytes_per_thread, lac_error *err)
+static lac_status cuda_reserve(laci_backend *be, laci_scratch_size size, lac_error *err)
 {
-    (void)be, (void)bytes_per_thread, (void)err;
+    (void)be, (void)size, (void)err;
     return LAC_OK;
 }
 
