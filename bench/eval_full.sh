@@ -37,6 +37,8 @@ if [ "$part" != ablations ]; then
     for context in 1024 2048 4096; do
         rows eval_nano_f.csv $context = --sparse window,streaming,sparsed,pulsecol,fidelity
         rows eval_nano_f.csv $context "sparsed 0.5" --sparse sparsed --select 0.5
+        rows eval_nano_f.csv $context "fidelity up to 0.15" --sparse fidelity --select 0.15
+        rows eval_nano_f.csv $context "fidelity up to 0.1" --sparse fidelity --select 0.1
     done
 fi
 if [ "$part" != main ]; then
@@ -63,5 +65,8 @@ if [ "$part" != main ]; then
     change "switch and refresh auto" --switch auto --refresh auto
     for fidelity in 0.8 0.9 0.95 0.99; do
         change "fidelity $fidelity" --fidelity $fidelity
+    done
+    for select in 0.3 0.2 0.15 0.1 0.05; do
+        change "fidelity 0.95 up to $select" --fidelity 0.95 --select $select
     done
 fi

@@ -140,18 +140,19 @@ table_peers_attn() {
 table_generate() {
     table generate.csv '
         {
-            key = c("ctx") "|`" c("isa") "`|" c("policy")
+            key = c("ctx") "|`" c("isa") "`|" c("policy") "|" percent(c("density"))
             if (!(key in seen)) { seen[key] = 1; order[++n] = key }
-            density[key] = percent(c("density")); sparse[key] = sprintf("%.2f", c("ms_sparse_step") / 1e3)
+            if (c("steps") == 1024) early[key] = c("dense_steps")
+            sparse[key] = sprintf("%.2f", c("ms_sparse_step") / 1e3)
             dense[key] = sprintf("%.2f", c("ms_dense_step") / 1e3); pattern[key] = sprintf("%.2f", c("ms_pattern") / 1e3)
             ratio[key, c("steps")] = sprintf("%.2f", c("vs_dense"))
         }
         END {
-            head("positions|`LAC_ISA`|policy|density|dense step, s|sparse step, s|pattern, s|whole generation against dense, 128 steps|1,024 steps")
+            head("positions|`LAC_ISA`|policy|density|dense steps of 1,024|dense step, s|sparse step, s|pattern, s|whole generation against dense, 128 steps|1,024 steps")
             for (i = 1; i <= n; i++) {
                 split(order[i], k, "|")
-                printf "| %s | %s | %s | %s | %s | %s | %s | %sx | %sx |\n", k[1], k[2], k[3], density[order[i]], dense[order[i]],
-                    sparse[order[i]], pattern[order[i]], ratio[order[i], 128], ratio[order[i], 1024]
+                printf "| %s | %s | %s | %s | %s | %s | %s | %s | %sx | %sx |\n", k[1], k[2], k[3], k[4], early[order[i]],
+                    dense[order[i]], sparse[order[i]], pattern[order[i]], ratio[order[i], 128], ratio[order[i], 1024]
             }
         }'
 }

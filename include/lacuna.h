@@ -302,8 +302,8 @@ typedef struct {
     double select;   /* share of the keys that is kept, (0, 1]; 0 = 0.3 */
     int block;       /* keys and queries of a block: 16, 32, 64, 128; 0 = 128, 32 in contexts below
                         4096. pulsecol: queries that share columns, 0 = 32 */
-    double fidelity; /* (0, 1]: in place of select, the fewest blocks whose mass reaches this;
-                        0 = off, for the policy "fidelity" 0.95 */
+    double fidelity; /* (0, 1]: the fewest blocks whose mass reaches this, and at most select of
+                        them where that is given; 0 = off, for the policy "fidelity" 0.95 */
     lac_sparsed_mode mode;
     lac_sparse_schedule schedule;
     lac_sparse_isolated isolated;

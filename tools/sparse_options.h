@@ -42,8 +42,8 @@ enum { SPARSE_MAX_KEYS = 1 << 24 };
     { ARGS_TEXT, "sparse-block", 0, "N", AT(field.block), 0, 0, NULL,                             \
       "queries and keys of a block: 16, 32, 64, 128 (default 128, below 4096 positions 32)" },    \
     { ARGS_TEXT, "fidelity", 0, "SHARE", AT(field.fidelity), 0, 0, NULL,                          \
-      "keep the fewest blocks that hold this share of the softmax, above 0 and at most 1, in "    \
-      "place of --select (default off; --sparse fidelity 0.95)" },                                \
+      "keep the fewest blocks that hold this share of the softmax, above 0 and at most 1, and no " \
+      "more than --select where that is given (default off; --sparse fidelity 0.95)" },           \
     { ARGS_TEXT, "switch", 0, "WHEN", AT(field.switch_mode), 0, 0, NULL,                          \
       "leave the dense steps as --skip says (fixed), or earlier, where a layer's pattern has "    \
       "settled (auto) (default fixed)" },                                                         \

@@ -123,19 +123,22 @@ static int larger_first(const void *a, const void *b)
     return (x < y) - (x > y);
 }
 
-/* The fewest blocks whose mass reaches the fidelity, what is kept already included. */
+/* The fewest blocks whose mass reaches the fidelity, what is kept already included, and no more
+ * than there may be besides that. */
 static void take_mass(const selection *s, const float *mass)
 {
     const size_t n = fill_keys(mass, 0, s->split->n_blocks, s->keys);
+    size_t left = laci_sparse_n_most(s->how, n);
     double sum = 0;
     for (size_t at = s->split->prompt_end; at < s->split->late_from; at++)
         sum += (double)mass[at];
     qsort(s->keys, n, sizeof *s->keys, larger_first);
-    for (size_t i = 0; i < n && (i == 0 || !(sum >= s->how->fidelity)); i++) {
+    for (size_t i = 0; i < n && left && (i == 0 || !(sum >= s->how->fidelity)); i++) {
         const size_t at = block_of(s->keys[i]);
         if (s->bits[at / 64] >> at % 64 & 1) continue;
         set_blocks(s->keys + i, 1, s->bits);
         sum += (double)mass[at];
+        left--;
     }
 }
 

@@ -114,6 +114,7 @@ lac_status laci_sparse_resolve(laci_sparse *out, const lac_sparse_options *opt, 
     if (st) return st;
     how.skip = opt->skip < 0 ? 0 : opt->skip > 0 ? opt->skip : 0.2;
     how.select = opt->select > 0 ? opt->select : 0.3;
+    how.most = opt->select > 0 ? opt->select : 1;
     how.fidelity = opt->fidelity;
     if (!strcmp(policy, "fidelity") && !(how.fidelity > 0)) how.fidelity = DEFAULT_FIDELITY;
     how.block = block_of(opt, policy, model);
@@ -145,13 +146,26 @@ int laci_sparse_n_dense(const laci_sparse *how, int n_steps)
     return share > 1 ? share : 1;
 }
 
-size_t laci_sparse_n_kept(const laci_sparse *how, size_t n)
+/* ceil forgives what the product of two decimals is too large by: 0.07 * 100 is 7.000000000001 */
+static size_t ceil_share(double share, size_t n)
 {
-    /* ceil forgives what the product of two decimals is too large by: 0.07 * 100 is 7.000000000001
-     */
-    const double product = (double)n * how->select;
-    const size_t k =
-        how->keep == LAC_KEEP_REFERENCE ? (size_t)product + 1 : (size_t)ceil(product - 1e-9);
+    return (size_t)ceil((double)n * share - 1e-9);
+}
+
+static size_t at_least_one(size_t k, size_t n)
+{
     if (k > n) return n;
     return k || !n ? k : 1;
+}
+
+size_t laci_sparse_n_kept(const laci_sparse *how, size_t n)
+{
+    const bool reference = how->keep == LAC_KEEP_REFERENCE;
+    return at_least_one(
+        reference ? (size_t)((double)n * how->select) + 1 : ceil_share(how->select, n), n);
+}
+
+size_t laci_sparse_n_most(const laci_sparse *how, size_t n)
+{
+    return at_least_one(ceil_share(how->most, n), n);
 }

@@ -8,6 +8,7 @@
 typedef struct {
     double skip, select;
     double fidelity; /* 0 = off */
+    double most;     /* with fidelity: share of the blocks that a row of blocks keeps at most */
     size_t block;
     lac_sparse_schedule schedule;
     lac_sparse_isolated isolated;
@@ -44,5 +45,8 @@ int laci_sparse_n_dense(const laci_sparse *how, int n_steps);
 
 /* How many of n blocks the keep rule keeps: 0 for none, else 1 to n. */
 size_t laci_sparse_n_kept(const laci_sparse *how, size_t n);
+
+/* Most of n blocks that a row keeps under fidelity, those always kept aside: 1 to n. */
+size_t laci_sparse_n_most(const laci_sparse *how, size_t n);
 
 #endif

@@ -99,10 +99,11 @@ static lac_status sparsed_begin(void *state, const laci_shape *shape, lac_error 
 static void sparsed_plan_size(const laci_shape *shape, size_t *n_rows, size_t *n_cols)
 {
     const size_t n = (shape->n_ctx + shape->sparse->block - 1) / shape->sparse->block;
-    const size_t most = 2 * laci_sparse_n_kept(shape->sparse, n) + 2;
-    const size_t kept = shape->sparse->fidelity > 0 || most > n ? n : most;
+    const bool by_mass = shape->sparse->fidelity > 0;
+    const size_t most = by_mass ? laci_sparse_n_most(shape->sparse, n) + 1
+                                : 2 * laci_sparse_n_kept(shape->sparse, n) + 2;
     *n_rows = shape->n_heads * n;
-    *n_cols = *n_rows * kept;
+    *n_cols = *n_rows * (most < n ? most : n);
 }
 
 static void sparsed_measures(const laci_shape *shape, laci_measure_sizes *out)

@@ -252,19 +252,30 @@ static void fidelity_keeps_the_fewest_blocks(void **state)
     (void)state;
     const float mass[] = { 0.05f, 0.4f, 0.01f, 0.3f, 0.04f, 0.2f };
     const struct {
-        double fidelity;
+        double fidelity, select;
         uint64_t bits;
-    } cases[] = { { 0.3, 0x02 | 0x10 }, { 0.44, 0x02 | 0x10 }, { 0.5, 0x0a | 0x10 },
-                  { 0.9, 0x2a | 0x10 }, { 0.97, 0x2b | 0x10 }, { 1, 0x3f } };
+    } cases[] = { { 0.3, 0, 0x02 | 0x10 },
+                  { 0.44, 0, 0x02 | 0x10 },
+                  { 0.5, 0, 0x0a | 0x10 },
+                  { 0.9, 0, 0x2a | 0x10 },
+                  { 0.97, 0, 0x2b | 0x10 },
+                  { 1, 0, 0x3f },
+                  { 1, 1, 0x3f },
+                  { 1, 0.5, 0x2a | 0x10 },
+                  { 1, 0.51, 0x2b | 0x10 },
+                  { 0.97, 0.3, 0x0a | 0x10 },
+                  { 0.97, 0.01, 0x02 | 0x10 },
+                  { 0.3, 0.5, 0x02 | 0x10 } };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         uint64_t keys[6], bits[1];
-        const laci_sparse how =
-            resolve((lac_sparse_options){ .block = 16, .fidelity = cases[i].fidelity });
+        const laci_sparse how = resolve((lac_sparse_options){
+            .block = 16, .fidelity = cases[i].fidelity, .select = cases[i].select });
         const laci_split s = laci_split_blocks(&how, 70, 96); /* block 4 holds the boundary */
         laci_select_row(&how, &s, mass, NULL, keys, bits);
         if (bits[0] != cases[i].bits)
-            fail_msg("fidelity %g: blocks %llx, expected %llx", cases[i].fidelity,
-                     (unsigned long long)bits[0], (unsigned long long)cases[i].bits);
+            fail_msg("fidelity %g, select %g: blocks %llx, expected %llx", cases[i].fidelity,
+                     cases[i].select, (unsigned long long)bits[0],
+                     (unsigned long long)cases[i].bits);
     }
 }
 

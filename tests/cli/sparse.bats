@@ -46,7 +46,7 @@ refused() {
     for flags in "--sparsed-mode paper" "--sparsed-mode reference" "--sparsed-isolated none" \
         "--sparsed-keep reference --sparsed-ragged diluted" "--sparsed-boundary aligned" \
         "--sparsed-reset block --block-length 4" "--sparsed-reset step" "--switch auto --refresh auto" \
-        "--plan-group kv --fidelity 0.9" "--skip 0 --select 1 --sparsed-schedule reference"; do
+        "--plan-group kv --fidelity 0.9" "--fidelity 0.99 --select 0.1" "--skip 0 --select 1 --sparsed-schedule reference"; do
         lacuna run -m "$MODEL" -p "$PROMPT" -n 12 --sparse sparsed --sparse-block 16 $flags -q
         expect_ok
     done
