@@ -155,9 +155,16 @@ static void waits_end_a_segment(void **state)
     for (size_t turn = 0; turn < 4; turn++) {
         const laci_emulator_counts before = *seen;
         laci_buf *more = NULL;
+        double change[ROWS], size[ROWS];
         laci_backend_pass_begin(r.be);
         add_rows(&r, turn);
         check_sums(&r);
+        add_rows(&r, turn + 1);
+        laci_backend_row_changes(r.be, r.x, r.y, ROWS, D, change, size);
+        for (size_t i = 0; i < ROWS; i++) { /* y is x, so many rows further */
+            const double apart = (double)((i + turn + 1) % ROWS) - (double)i;
+            assert_true(change[i] == apart * apart * D * D * D);
+        }
         add_rows(&r, turn + 1);
         assert_ok(laci_buf_new(r.be, 64, "more", &more, NULL));
         laci_backend_mark(r.be, 0);
@@ -169,8 +176,8 @@ static void waits_end_a_segment(void **state)
         assert_true(laci_backend_between(r.be, 0, 1) >= 0);
         check_sums(&r);
         if (turn < 2) continue;
-        assert_int_equal(seen->n_launched - before.n_launched, 4);
-        assert_int_equal(seen->n_updated - before.n_updated, 4);
+        assert_int_equal(seen->n_launched - before.n_launched, 5);
+        assert_int_equal(seen->n_updated - before.n_updated, 5);
         assert_int_equal(seen->n_made, before.n_made);
     }
     rig_free(&r);
