@@ -4,7 +4,7 @@
 #define _POSIX_C_SOURCE 200809L /* setenv */
 #include <math.h>
 
-#include "backend/any_backend.h"
+#include "backend/attend_rig.h"
 #include "backend/cuda/cuda_state.h"
 #include "emulator/device.h"
 
@@ -14,7 +14,7 @@ typedef struct {
     laci_backend *be;
     laci_buf *x, *y, *sum;
     float sums[FLOATS]; /* what `sum` should hold */
-} rig;
+} sums_rig;
 
 static const laci_emulator_counts *const seen = &laci_emulator_graphs;
 
@@ -27,10 +27,10 @@ static laci_backend *open_with(const char *wanted)
     return be;
 }
 
-static rig rig_new(const char *wanted)
+static sums_rig sums_new(const char *wanted)
 {
     float x[FLOATS];
-    rig r = { .be = open_with(wanted) };
+    sums_rig r = { .be = open_with(wanted) };
     for (size_t i = 0; i < FLOATS; i++)
         x[i] = (float)i;
     assert_ok(laci_buf_new(r.be, sizeof x, "x", &r.x, NULL));
@@ -42,7 +42,7 @@ static rig rig_new(const char *wanted)
     return r;
 }
 
-static void rig_free(rig *r)
+static void sums_free(sums_rig *r)
 {
     laci_buf_free(r->be, r->x);
     laci_buf_free(r->be, r->y);
@@ -53,7 +53,7 @@ static void rig_free(rig *r)
 
 /* sum += rows of x in another order, which depends on `turn`: an operation with an argument and one
  * without. The argument's memory is the caller's again at once. */
-static void add_rows(rig *r, size_t turn)
+static void add_rows(sums_rig *r, size_t turn)
 {
     int32_t rows[ROWS];
     for (size_t i = 0; i < ROWS; i++)
@@ -65,7 +65,7 @@ static void add_rows(rig *r, size_t turn)
     laci_backend_add(r->be, r->sum, 0, r->y, ROWS, D);
 }
 
-static void check_sums(rig *r)
+static void check_sums(sums_rig *r)
 {
     float got[FLOATS];
     laci_backend_read(r->be, r->sum, 0, got, sizeof got);
@@ -75,7 +75,7 @@ static void check_sums(rig *r)
 }
 
 /* One pass of n additions. */
-static void run_pass(rig *r, size_t n, size_t turn)
+static void run_pass(sums_rig *r, size_t n, size_t turn)
 {
     laci_backend_pass_begin(r->be);
     for (size_t i = 0; i < n; i++)
@@ -86,7 +86,7 @@ static void run_pass(rig *r, size_t n, size_t turn)
 static void passes_that_are_alike_share_a_graph(void **state)
 {
     (void)state;
-    rig r = rig_new("1");
+    sums_rig r = sums_new("1");
     const cuda_backend *cuda = (const cuda_backend *)r.be;
     size_t at = 0;
     for (size_t turn = 0; turn < 5; turn++) {
@@ -102,14 +102,14 @@ static void passes_that_are_alike_share_a_graph(void **state)
     assert_int_equal(cuda->graphs.n_launched, seen->n_launched);
     assert_int_equal(cuda->graphs.n_made, seen->n_made);
     assert_int_equal(cuda->graphs.n_updated, seen->n_updated);
-    rig_free(&r);
+    sums_free(&r);
 }
 
 /* Nothing of a pass has run before somebody asks, and several passes may be under way. */
 static void results_come_when_they_are_read(void **state)
 {
     (void)state;
-    rig r = rig_new("1");
+    sums_rig r = sums_new("1");
     const unsigned waits = laci_emulator_waits;
     run_pass(&r, 1, 0);
     for (size_t turn = 1; turn < 4; turn++)
@@ -118,13 +118,13 @@ static void results_come_when_they_are_read(void **state)
     assert_int_equal(laci_emulator_waits, waits);
     check_sums(&r);
     assert_int_equal(laci_emulator_busy(), 0);
-    rig_free(&r);
+    sums_free(&r);
 }
 
 static void other_operations_make_another_graph(void **state)
 {
     (void)state;
-    rig r = rig_new("1");
+    sums_rig r = sums_new("1");
     run_pass(&r, 2, 0);
     run_pass(&r, 2, 0);
     const laci_emulator_counts before = *seen;
@@ -144,14 +144,14 @@ static void other_operations_make_another_graph(void **state)
     assert_int_equal(seen->n_refused - before.n_refused, 2);
     assert_int_equal(seen->n_made - before.n_made, 3);
     check_sums(&r);
-    rig_free(&r);
+    sums_free(&r);
 }
 
 /* What waits or takes memory in the middle ends a segment; each has a graph of its own. */
 static void waits_end_a_segment(void **state)
 {
     (void)state;
-    rig r = rig_new("1");
+    sums_rig r = sums_new("1");
     for (size_t turn = 0; turn < 4; turn++) {
         const laci_emulator_counts before = *seen;
         laci_buf *more = NULL;
@@ -180,11 +180,11 @@ static void waits_end_a_segment(void **state)
         assert_int_equal(seen->n_updated - before.n_updated, 5);
         assert_int_equal(seen->n_made, before.n_made);
     }
-    rig_free(&r);
+    sums_free(&r);
 }
 
 /* A pass of n operations, each of which copies one number to y; what y then holds is checked. */
-static void copy_numbers(rig *r, size_t n, size_t turn)
+static void copy_numbers(sums_rig *r, size_t n, size_t turn)
 {
     float want[FLOATS], got[FLOATS];
     laci_backend_read(r->be, r->y, 0, want, sizeof want);
@@ -206,7 +206,7 @@ static void long_passes_are_cut(void **state)
 {
     (void)state;
     const size_t beyond = (LACI_CU_SEGMENTS + 2) * LACI_CU_SEGMENT_OPS;
-    rig r = rig_new("1");
+    sums_rig r = sums_new("1");
     copy_numbers(&r, 3 * LACI_CU_SEGMENT_OPS + 1, 0);
     assert_int_equal(seen->n_launched, 4);
     laci_emulator_counts before = *seen;
@@ -224,7 +224,7 @@ static void long_passes_are_cut(void **state)
     copy_numbers(&r, 2, 0);
     copy_numbers(&r, LACI_CU_SEGMENT_OPS - 1, 0);
     assert_int_equal(seen->n_made, before.n_made);
-    rig_free(&r);
+    sums_free(&r);
 }
 
 /* Arguments of a pass that fill their ring several times over. */
@@ -234,7 +234,7 @@ static void the_ring_may_come_round(void **state)
     enum { MANY = 60000, BUFS = 9 };
     static float numbers[MANY], got[MANY];
     for (int graphs = 0; graphs < 2; graphs++) {
-        rig r = rig_new(graphs ? "1" : "0");
+        sums_rig r = sums_new(graphs ? "1" : "0");
         laci_buf *wide[BUFS];
         for (size_t i = 0; i < BUFS; i++)
             assert_ok(laci_buf_new(r.be, sizeof got, "numbers", &wide[i], NULL));
@@ -257,7 +257,40 @@ static void the_ring_may_come_round(void **state)
         }
         for (size_t i = 0; i < BUFS; i++)
             laci_buf_free(r.be, wide[i]);
-        rig_free(&r);
+        sums_free(&r);
+    }
+}
+
+/* The first attention of a backend takes scratch, which waits, between the arguments it puts. */
+static void arguments_outlive_a_wait(void **state)
+{
+    (void)state;
+    const attend_case c = { 1, 6, 700, 2, 1, 16, 6, 700, 1, 1, .density = 1 };
+    const size_t n_floats = c.n_q * c.n_heads * c.d,
+                 n_mass = c.n_heads * c.n_q * ((c.n_k + 63) / 64);
+    for (int graphs = 0; graphs < 2; graphs++) {
+        float *out[2], *mass[2];
+        assert_int_equal(setenv("LAC_CUDA_GRAPH", graphs ? "1" : "0", 1), 0);
+        attend_rig *r = rig_new(&c, LAC_DTYPE_F32, 1, 64);
+        const laci_mass_stats stats = { .q_block = 1,
+                                        .k_block = 64,
+                                        .mass = new_floats(r->be, n_mass) };
+        r->a.stats = &stats;
+        assert_ok(laci_backend_finish(r->be, NULL)); /* the first argument is the ring's first */
+        for (int turn = 0; turn < 2; turn++) {
+            laci_backend_pass_begin(r->be);
+            laci_backend_attend(r->be, &r->plan.plan, &r->a);
+            laci_backend_pass_end(r->be);
+            out[turn] = read_floats(r->be, r->out, n_floats);
+            mass[turn] = read_floats(r->be, stats.mass, n_mass);
+        }
+        assert_true(!isnan(out[0][0]) && !isnan(mass[0][0]));
+        assert_memory_equal(out[0], out[1], n_floats * sizeof *out[0]);
+        assert_memory_equal(mass[0], mass[1], n_mass * sizeof *mass[0]);
+        for (int turn = 0; turn < 2; turn++)
+            free(out[turn]), free(mass[turn]);
+        laci_buf_free(r->be, stats.mass);
+        rig_free(r);
     }
 }
 
@@ -266,13 +299,13 @@ static void nothing_is_captured_unasked(void **state)
     (void)state;
     static const char *const off[] = { "0", "" };
     for (size_t i = 0; i < 2; i++) {
-        rig r = rig_new(off[i]);
+        sums_rig r = sums_new(off[i]);
         run_pass(&r, 3, 0);
         check_sums(&r);
         assert_int_equal(seen->n_begun, 0);
-        rig_free(&r);
+        sums_free(&r);
     }
-    rig r = rig_new("1");
+    sums_rig r = sums_new("1");
     add_rows(&r, 0); /* outside of a pass */
     add_rows(&r, 1);
     check_sums(&r);
@@ -283,7 +316,7 @@ static void nothing_is_captured_unasked(void **state)
     laci_backend_add(r.be, r.sum, 0, r.x, 0, D);
     laci_backend_pass_end(r.be);
     assert_int_equal(seen->n_launched, 0);
-    rig_free(&r);
+    sums_free(&r);
 }
 
 static void values_are_checked(void **state)
@@ -308,7 +341,7 @@ static void check_failure(int refused, bool is_warm)
 {
     float got[FLOATS] = { 0 };
     lac_error err = { 0 };
-    rig r = rig_new("1");
+    sums_rig r = sums_new("1");
     if (is_warm) run_pass(&r, 3, 0);
     laci_emulator_refuses = refused;
     laci_backend_pass_begin(r.be);
@@ -325,7 +358,7 @@ static void check_failure(int refused, bool is_warm)
     assert_true(isnan(got[0]));
     assert_int_equal(laci_backend_finish(r.be, &err), LAC_EINTERNAL);
     if (!strstr(err.message, "unknown error")) fail_msg("%s", err.message);
-    rig_free(&r);
+    sums_free(&r);
 }
 
 static void failures_are_not_numbers(void **state)
@@ -354,7 +387,7 @@ static void refused_memory_is_not_a_number(void **state)
     for (int n = 0; n < 8 && !is_enough; n++) {
         float got[FLOATS] = { 0 };
         double change[ROWS], size[ROWS];
-        rig r = rig_new("1");
+        sums_rig r = sums_new("1");
         laci_backend *be = r.be;
         laci_emulator_allocations_left = n;
         laci_backend_pass_begin(be);
@@ -368,7 +401,7 @@ static void refused_memory_is_not_a_number(void **state)
         if (is_enough) check_sums(&r);
         assert_true(is_enough == !isnan(got[FLOATS - 1]));
         assert_true(is_enough == !laci_backend_finish(be, NULL));
-        rig_free(&r);
+        sums_free(&r);
     }
     assert_true(is_enough);
 }
@@ -394,6 +427,7 @@ int main(void)
         cmocka_unit_test(waits_end_a_segment),
         cmocka_unit_test(long_passes_are_cut),
         cmocka_unit_test(the_ring_may_come_round),
+        cmocka_unit_test(arguments_outlive_a_wait),
         cmocka_unit_test(nothing_is_captured_unasked),
         cmocka_unit_test(values_are_checked),
         cmocka_unit_test(failures_are_not_numbers),
