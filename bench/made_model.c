@@ -169,6 +169,7 @@ lac_status made_model_fill(lac_model *m, uint64_t seed, lac_error *err)
         st = make_layer(m, i, seed, err);
     if (!st) st = make_vector(&m->weights.norm, m, LACI_W_NORM, err);
     if (!st) st = make_matrix(&m->weights.head, m, 0, LACI_W_HEAD, seed, err);
+    if (!st) st = laci_backend_finish(m->be, err);
     m->has_weights = !st;
     return st;
 }

@@ -1,9 +1,9 @@
 #!/bin/sh
 # gpu_check.sh: everything that needs an NVIDIA GPU, in one command of less than eight minutes: builds,
-# compares the CUDA backend with the CPU and its two attention kernels with each other, compares
-# tokens, times attention, decoding, a step and generations, and PyTorch's attention in the same run,
-# and runs compute-sanitizer. Results are written as they come, and what no time is left for is named.
-# Without a GPU it says so in one line and exits 0.
+# compares the CUDA backend with the CPU, its two attention kernels with each other, forward passes as
+# graphs with plain launches, and tokens; times attention, decoding, a step and generations, and
+# PyTorch's attention in the same run; runs compute-sanitizer. Results are written as they come, and
+# what no time is left for is named. Without a GPU it says so in one line and exits 0.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -40,7 +40,7 @@ while [ $# -gt 0 ]; do
 done
 
 tests='test_cuda_rows test_attend test_attend_batch test_attend_parts test_attend_stats test_cpu_select
-    test_cuda_large test_cuda_paged test_cuda_generate test_cuda_jobs'
+    test_cuda_large test_cuda_paged test_cuda_generate test_cuda_graph test_cuda_jobs'
 limit=450 # seconds of all of it
 started=$(date +%s)
 seconds() { echo $(($(date +%s) - started)); }
@@ -141,20 +141,24 @@ export LACUNA_TEST_ROOT="$PWD"
 
 # ---------------------------------------------------------------- right?
 
-run_test() { # NAME KERNEL
-    backend=cuda code=0
+run_test() { # NAME KERNEL [GRAPHS]
+    backend=cuda code=0 graphs=${3:-0}
     [ "$1" != test_cuda_jobs ] || backend=cpu
-    within 60 env LAC_TEST_BACKEND="$backend" LAC_CUDA_ATTEND="$2" "$programs/$1" >"$out/tests.tmp" 2>&1 || code=$?
-    { echo "== $1 $2"; cat "$out/tests.tmp"; } >>"$out/tests.txt"
+    with=$2
+    [ "$graphs" = 0 ] || with="$2, graphs"
+    within 60 env LAC_TEST_BACKEND="$backend" LAC_CUDA_ATTEND="$2" LAC_CUDA_GRAPH="$graphs" "$programs/$1" \
+        >"$out/tests.tmp" 2>&1 || code=$?
+    { echo "== $1 $with"; cat "$out/tests.tmp"; } >>"$out/tests.txt"
     case $code in
-    0) say "test $1 ($2): passed" ;;
-    125) say "test $1 ($2): not run, no time left" ;;
-    *) failed "test $1 ($2), exit $code"
+    0) say "test $1 ($with): passed" ;;
+    125) say "test $1 ($with): not run, no time left" ;;
+    *) failed "test $1 ($with), exit $code"
         grep -E 'FAILED|ERROR|error|skipped' "$out/tests.tmp" | head -n 8 | tee -a "$log" ;;
     esac
 }
 : >"$out/tests.txt"
 for name in $tests; do run_test "$name" mma; done
+run_test test_cuda_generate mma 1
 # The other attention kernel, where the card has its instructions.
 kernels=mma
 case $(nvidia-smi --query-gpu=compute_cap --format=csv,noheader | head -n 1) in
@@ -188,19 +192,21 @@ done
 
 # ---------------------------------------------------------------- fast?
 
-bench() { # FILE ARGUMENTS of lacuna bench; $kernel = the attention kernel
+bench() { # FILE ARGUMENTS of lacuna bench; $kernel = the attention kernel, $graphs = 1 for graphs
     file=$out/$1 code=0
     shift
-    within 100 env LAC_CUDA_ATTEND="$kernel" "$lacuna" bench "$@" --backend cuda -t 1 --json \
-        >"$out/rows.tmp" 2>>"$log" || code=$?
-    sed "s/^{/{\"kernel\": \"$kernel\", /" "$out/rows.tmp" >>"$file"
+    with=$kernel
+    [ "$graphs" = 0 ] || with="$kernel, graphs"
+    within 100 env LAC_CUDA_ATTEND="$kernel" LAC_CUDA_GRAPH="$graphs" "$lacuna" bench "$@" --backend cuda \
+        -t 1 --json >"$out/rows.tmp" 2>>"$log" || code=$?
+    sed "s/^{/{\"kernel\": \"$kernel\", \"graphs\": $graphs, /" "$out/rows.tmp" >>"$file"
     n_rows=$(wc -l <"$out/rows.tmp")
     rm -f "$out/rows.tmp"
     case $code in
-    0) say "bench $* ($kernel): $n_rows rows" ;;
-    124) say "bench $* ($kernel): stopped after $n_rows rows, no time left" ;;
-    125) say "bench $* ($kernel): not run, no time left" ;;
-    *) failed "bench $* ($kernel), exit $code" ;;
+    0) say "bench $* ($with): $n_rows rows" ;;
+    124) say "bench $* ($with): stopped after $n_rows rows, no time left" ;;
+    125) say "bench $* ($with): not run, no time left" ;;
+    *) failed "bench $* ($with), exit $code" ;;
     esac
 }
 peers() { # ARGUMENTS of torch_attn_cuda.py
@@ -211,6 +217,7 @@ peers() { # ARGUMENTS of torch_attn_cuda.py
 for name in attn decode step generate peers; do : >"$out/$name.jsonl"; done
 contexts=8192,16384,32768
 [ "$quick" = no ] || contexts=8192,16384
+graphs=0
 for kernel in $kernels; do
     bench attn.jsonl attn --ctx "$contexts" --heads 16 --head-dim 128 --block 128,64 --density 1.0,0.5,0.3,0.1 --stats on --repeat 10
     bench decode.jsonl decode --prefix 32768,131072 --queries 16 --active 5 --pages 0.1 --repeat 10
@@ -218,8 +225,14 @@ done
 peers --ctx "$contexts" --heads 16 --density 1.0,0.5,0.3,0.1
 peers --ctx 32768,131072 --queries 16 --heads 32 --kv-heads 8
 for kernel in $kernels; do
-    bench step.jsonl step --shape llada-8b --layers 1 --ctx 8192 --repeat 5
+    bench step.jsonl step --shape llada-8b --layers 1 --ctx 512,8192 --repeat 5
     bench generate.jsonl generate --ctx 16384 --steps 128,1024 --sparse off,sparsed --repeat 2
+    [ "$kernel" != mma ] || {
+        graphs=1
+        bench step.jsonl step --shape llada-8b --layers 1 --ctx 512,8192 --repeat 5
+        bench generate.jsonl generate --ctx 16384 --steps 128,1024 --sparse off,sparsed --repeat 2
+        graphs=0
+    }
     [ "$quick" = no ] || continue
     bench attn.jsonl attn --ctx 8192 --heads 16 --head-dim 64,256 --density 1.0,0.3 --repeat 10
     bench attn.jsonl attn --ctx 65536 --heads 8 --density 1.0,0.3 --repeat 5
@@ -262,7 +275,8 @@ fi
 
 # ---------------------------------------------------------------- the table
 
-# Prints the rows and which attention kernel is faster; fails on a row whose result is wrong.
+# Prints the rows, and which attention kernel, and which of graphs and plain launches, is faster; fails
+# on a row whose result is wrong.
 print_table() {
     "$python" - "$out" <<'PYTHON'
 import json, os, statistics, sys
@@ -283,7 +297,7 @@ def put(x, form):
     return form % x if isinstance(x, (int, float)) else "-"
 
 
-print("file    ctx     n_q     heads d    block density  policy        kernel  ms       TFLOP/s  of peak  vs dense  rel_l2")
+print("file    ctx     n_q     heads d    block density  policy        kernel  graphs ms       TFLOP/s  of peak  vs dense  rel_l2")
 times, n_wrong = {}, 0
 for name in ("attn", "decode", "step", "peers"):
     for r in rows_of(name):
@@ -291,22 +305,36 @@ for name in ("attn", "decode", "step", "peers"):
         policy = r.get("variant") or r["policy"] + ("+stats" if r.get("stats") == "on" else "")
         what = (name, r["ctx"], r["n_q"], r["n_heads"], r["d_head"], r.get("block") or "-",
                 put(r["density"], "%.3f"), policy)
-        times.setdefault(what, {})[kernel] = r["seconds_best"]
-        print("%-7s %-7d %-7d %-5d %-4d %-5s %-8s %-13s %-7s %-8s %-8s %-8s %-9s %s" % (what + (
-            kernel, put(r["seconds_best"] * 1e3, "%.3f"), put(r["gflops"] * 1e-3, "%.1f"),
+        graphs = "yes" if r.get("graphs") else "-"
+        times.setdefault(what, {})[kernel, graphs] = r["seconds_best"]
+        print("%-7s %-7d %-7d %-5d %-4d %-5s %-8s %-13s %-7s %-6s %-8s %-8s %-8s %-9s %s" % (what + (
+            kernel, graphs, put(r["seconds_best"] * 1e3, "%.3f"), put(r["gflops"] * 1e-3, "%.1f"),
             put(r.get("peak_share"), "%.3f"), put(r.get("vs_dense"), "%.2f"), put(r.get("rel_l2"), "%.1e"))))
         if isinstance(r.get("rel_l2"), float) and not r["rel_l2"] < WRONG:
             n_wrong += 1
             print("WRONG: the row above")
 for r in rows_of("generate"):
-    print("generate ctx %d, %d steps, %s, %s: dense step %s ms, sparse %s ms, vs dense %s" % (
-        r["ctx"], r["steps"], r["policy"], r["kernel"], put(r.get("ms_dense_step"), "%.1f"),
-        put(r.get("ms_sparse_step"), "%.1f"), put(r.get("vs_dense"), "%.2f")))
-ratios = [t["mma"] / t["wgmma"] for t in times.values() if "mma" in t and "wgmma" in t]
-if ratios:
+    for part in ("ms_dense_step", "ms_sparse_step"):
+        if isinstance(r.get(part), (int, float)):
+            what = ("generate", r["ctx"], r["steps"], r["policy"], part)
+            times.setdefault(what, {})[r["kernel"], "yes" if r.get("graphs") else "-"] = r[part]
+    print("generate ctx %d, %d steps, %s, %s%s: dense step %s ms, sparse %s ms, vs dense %s" % (
+        r["ctx"], r["steps"], r["policy"], r["kernel"], " with graphs" if r.get("graphs") else "",
+        put(r.get("ms_dense_step"), "%.1f"), put(r.get("ms_sparse_step"), "%.1f"), put(r.get("vs_dense"), "%.2f")))
+
+
+def compare(a, name_a, b, name_b, verb):
+    ratios = [t[a] / t[b] for t in times.values() if a in t and b in t and t[b]]
+    if not ratios:
+        return
     middle = statistics.median(ratios)
-    print("wgmma against mma, time of mma / time of wgmma: median %.2f, from %.2f to %.2f, %d rows: %s is faster" % (
-        middle, min(ratios), max(ratios), len(ratios), "wgmma" if middle > 1 else "mma"))
+    print("%s against %s, time of %s / time of %s: median %.2f, from %.2f to %.2f, %d rows: %s %s faster" % (
+        name_b, name_a, name_a, name_b, middle, min(ratios), max(ratios), len(ratios),
+        name_b if middle > 1 else name_a, verb))
+
+
+compare(("mma", "-"), "mma", ("wgmma", "-"), "wgmma", "is")
+compare(("mma", "-"), "plain launches", ("mma", "yes"), "graphs", "are")
 sys.exit(1 if n_wrong else 0)
 PYTHON
 }

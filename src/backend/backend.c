@@ -292,6 +292,21 @@ lac_status laci_backend_reserve(laci_backend *be, laci_scratch_size size, lac_er
     return be->ops->reserve(be, size, err);
 }
 
+lac_status laci_backend_finish(laci_backend *be, lac_error *err)
+{
+    return be->ops->finish ? be->ops->finish(be, err) : LAC_OK;
+}
+
+void laci_backend_pass_begin(laci_backend *be)
+{
+    if (be->ops->pass_begin) be->ops->pass_begin(be);
+}
+
+void laci_backend_pass_end(laci_backend *be)
+{
+    if (be->ops->pass_end) be->ops->pass_end(be);
+}
+
 void laci_backend_mark(laci_backend *be, unsigned i)
 {
     be->ops->mark(be, i);

@@ -11,7 +11,8 @@
  *
  * A backend object is one stream of work with its own scratch: one thread at a time. A model opens
  * one to create its weights, each session opens one to run; weights made by one are read by all of
- * the same name and type, and the backend that made them is closed last. */
+ * the same name and type once it has finished them, and the backend that made them is closed last.
+ */
 #ifndef LACI_BACKEND_BACKEND_H
 #define LACI_BACKEND_BACKEND_H
 
@@ -386,6 +387,15 @@ typedef struct {
 laci_scratch_size laci_backend_scratch_need(const laci_backend *weights,
                                             const laci_scratch_dims *dims);
 lac_status laci_backend_reserve(laci_backend *be, laci_scratch_size size, lac_error *err);
+
+/* Waits until all that was queued is done: other backends may then read it. Errors: EINTERNAL (the
+ * device has failed). */
+lac_status laci_backend_finish(laci_backend *be, lac_error *err);
+
+/* Brackets around the operations of a forward pass, whose order a device may know from the pass
+ * before. In between it may keep them back until something of theirs is read, or the pass ends. */
+void laci_backend_pass_begin(laci_backend *be);
+void laci_backend_pass_end(laci_backend *be);
 
 /* Time on the backend's own clock, for measuring: mark i is the moment when all work queued so far
  * is done; between two marks lie so many seconds, once both have passed. */

@@ -70,6 +70,10 @@ typedef struct {
                         size_t first);
     laci_scratch_size (*scratch_need)(const laci_backend *weights, const laci_scratch_dims *dims);
     lac_status (*reserve)(laci_backend *be, laci_scratch_size size, lac_error *err);
+    /* NULL: what is queued is done at once, and a pass needs no brackets */
+    lac_status (*finish)(laci_backend *be, lac_error *err);
+    void (*pass_begin)(laci_backend *be);
+    void (*pass_end)(laci_backend *be);
     void (*mark)(laci_backend *be, unsigned i);
     double (*between)(laci_backend *be, unsigned from, unsigned to);
     size_t (*runtime_bytes)(const laci_backend *be);

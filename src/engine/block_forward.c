@@ -209,6 +209,7 @@ lac_status laci_block_forward(lac_session *s, const laci_block_pass *passes, siz
     };
     lac_status st = LAC_OK;
     line_up(&c);
+    laci_backend_pass_begin(s->be);
     laci_layer_embed(&c.run, c.m->ids, c.n_rows, 0);
     for (; c.layer + 1 < n_layers && !st; c.layer++) {
         c.run.layer = &w->layers[c.layer];
@@ -216,8 +217,11 @@ lac_status laci_block_forward(lac_session *s, const laci_block_pass *passes, siz
         st = attend_all(&c, n_passes, false, err);
         if (!st) laci_layer_finish(&c.run, s->buf[LACI_BUF_O], 0, s->buf[LACI_BUF_H], 0, c.n_rows);
     }
-    if (st) return st;
-    c.run.layer = &w->layers[c.layer];
-    store_rows(&c);
-    return run_last_layer(&c, sink, err);
+    if (!st) {
+        c.run.layer = &w->layers[c.layer];
+        store_rows(&c);
+        st = run_last_layer(&c, sink, err);
+    }
+    laci_backend_pass_end(s->be);
+    return st;
 }

@@ -252,9 +252,11 @@ lac_status laci_forward(lac_session *s, const laci_pass *pass, lac_error *err)
     laci_moment at = pass->moment;
     lac_status st = LAC_OK;
     at.n_q = at.n_k = pass->n;
+    laci_backend_pass_begin(s->be);
     laci_layer_embed(&c.run, pass->ids, pass->n, pass->time_row);
     for (int i = 0; i < config->n_layers && !st; i++)
         st = do_layer(&c, &at, i, err);
+    laci_backend_pass_end(s->be);
     s->density = c.density / config->n_layers;
     s->kept_mass = c.kept / config->n_layers;
     return st;

@@ -118,6 +118,7 @@ static lac_status open_parts(lac_model *m, const char *path, const lac_model_opt
     m->runtime_bytes = resident_bytes();
     if (st || opt->card_only) return st;
     st = laci_weights_load(&m->weights, &m->config, &m->map, laci_model_tensors(m), m->be, err);
+    if (!st) st = laci_backend_finish(m->be, err);
     m->has_weights = !st;
     return st;
 }

@@ -5,23 +5,26 @@ load helpers
 
 setup() {
     command -v python3 >/dev/null || skip "no python3"
-    unset LAC_CUDA_ATTEND OUT
+    unset LAC_CUDA_ATTEND LAC_CUDA_GRAPH OUT
     BUNDLE="$BATS_TEST_TMPDIR/bundle"
     export OUT="$BATS_TEST_TMPDIR/out" PATH="$BATS_TEST_TMPDIR/bin:$PATH"
     mkdir -p "$BUNDLE/lib" "$BATS_TEST_TMPDIR/bin"
     program "$BATS_TEST_TMPDIR/bin/nvidia-smi" 'case $* in *compute_cap*) echo "${CAP:-9.0}" ;; *) echo "GPU 0" ;; esac'
     program "$BATS_TEST_TMPDIR/bin/compute-sanitizer" 'echo "========= ERROR SUMMARY: 0 errors"'
     for name in test_cuda_rows test_attend test_attend_batch test_attend_parts test_attend_stats \
-        test_cpu_select test_cuda_large test_cuda_paged test_cuda_generate test_cuda_jobs; do
+        test_cpu_select test_cuda_large test_cuda_paged test_cuda_generate test_cuda_graph \
+        test_cuda_jobs; do
         program "$BUNDLE/$name" true
     done
     program "$BUNDLE/lacuna" 'rel=${REL:-1e-3} ms=0.002
 [ "$LAC_CUDA_ATTEND" != wgmma ] || ms=0.001
+step=$ms
+[ "$LAC_CUDA_GRAPH" != 1 ] || step=0.004
 case $1 in
 run) echo "same text" ;;
 bench) case $2 in
-    generate) echo "{\"ctx\": 16384, \"steps\": 128, \"policy\": \"sparsed\", \"ms_dense_step\": 2, \"ms_sparse_step\": null, \"vs_dense\": 1.5}" ;;
-    *) echo "{\"ctx\": 8192, \"n_q\": 8192, \"n_heads\": 16, \"d_head\": 128, \"block\": 128, \"density\": 1, \"policy\": \"off\", \"seconds_best\": $ms, \"gflops\": 100, \"rel_l2\": $rel}" ;;
+    generate) echo "{\"ctx\": 16384, \"steps\": 128, \"policy\": \"sparsed\", \"ms_dense_step\": ${step}e3, \"ms_sparse_step\": null, \"vs_dense\": 1.5}" ;;
+    *) echo "{\"ctx\": 8192, \"n_q\": 8192, \"n_heads\": 16, \"d_head\": 128, \"block\": 128, \"density\": 1, \"policy\": \"off\", \"seconds_best\": $step, \"gflops\": 100, \"rel_l2\": $rel}" ;;
     esac ;;
 esac'
     program "$BATS_TEST_TMPDIR/bin/python-no-torch" \
@@ -38,17 +41,21 @@ check() {
     run "$LACUNA_TEST_ROOT/scripts/gpu_check.sh" --from "$BUNDLE" "$@"
 }
 
-@test "both kernels run, the faster one is named" {
+@test "both kernels run, and graphs; what is faster is named" {
     check --quick
     [ "$status" -eq 0 ]
     [[ "$output" == *"test test_attend (wgmma): passed"* ]]
     [[ "$output" == *"test test_cuda_paged (wgmma): passed"* ]]
+    [[ "$output" == *"test test_cuda_generate (mma, graphs): passed"* ]]
+    [[ "$output" == *"bench step "*"(mma, graphs): 1 rows"* ]]
     [[ "$output" == *"median 2.00"*"wgmma is faster"* ]]
+    [[ "$output" == *"time of graphs: median 0.50"*"plain launches are faster"* ]]
     [[ "$output" == *"peers"*"stopped (exit 77)"* ]]
     [[ "$output" == *"sanitizer racecheck test_cuda_large wgmma: clean"* ]]
     [[ "$output" == *"done: 0 failed"* ]]
     [ "$(find "$OUT" -type f | wc -l)" -le 8 ]
     grep -q '"kernel": "wgmma"' "$OUT/attn.jsonl"
+    grep -q '"graphs": 1' "$OUT/step.jsonl"
     grep -q 'wgmma is faster' "$OUT/log.txt"
 }
 
@@ -58,7 +65,7 @@ check() {
     CAP=8.0 check --quick
     [ "$status" -eq 0 ]
     [[ "$output" == *"no compute capability 9"* ]]
-    [[ "$output" != *"is faster"* ]]
+    [[ "$output" != *"mma is faster"* ]]
 }
 
 @test "a wrong result, a broken row and a failing test are failures" {

@@ -1,18 +1,15 @@
 /* emulator.cpp: see emulator.h. Fibers switch by _setjmp and _longjmp, or under the address
- * sanitizer by swapcontext with its annotations. Also the runtime of the emulated device: memory is
- * the process's own, every copy is done at once. */
+ * sanitizer by swapcontext with its annotations. */
 #include "emulator/emulator.h"
 
 #include <setjmp.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 #include <ucontext.h>
 
 #include <memory>
 #include <vector>
 
-#include "backend/cuda/cuda_api.h"
 #include "emulator/device.h"
 
 #if defined(__SANITIZE_ADDRESS__)
@@ -299,12 +296,9 @@ static void run_block(size_t n)
     }
 }
 
-void launch(dim3 grid, dim3 block, size_t shared, const std::function<void()> &kernel)
+static void run_grid(dim3 grid, dim3 block, size_t shared, const std::function<void()> &kernel)
 {
     const size_t n = block.x;
-    if (n % LANES || n > MOST_THREADS || block.y * block.z != 1) stop("a block of an odd size");
-    if (!grid.x || !grid.y || !grid.z || grid.y > 65535 || grid.z > 65535) stop("an odd grid");
-    if (shared > allowed_shared) stop("more shared memory than was allowed");
     while (fibers.size() < n) {
         fibers.emplace_back();
         fibers.back().stack.reset(new char[STACK_BYTES]);
@@ -319,7 +313,17 @@ void launch(dim3 grid, dim3 block, size_t shared, const std::function<void()> &k
                 std::vector<char>(shared + 128, (char)0xff).swap(shared_memory); /* NaN */
                 run_block(n);
             }
+}
+
+void launch(void *stream, dim3 grid, dim3 block, size_t shared, const void *name,
+            const std::function<void()> &kernel)
+{
+    const size_t n = block.x;
+    if (n % LANES || n > MOST_THREADS || block.y * block.z != 1) stop("a block of an odd size");
+    if (!grid.x || !grid.y || !grid.z || grid.y > 65535 || grid.z > 65535) stop("an odd grid");
+    if (shared > allowed_shared) stop("more shared memory than was allowed");
     allowed_shared = 48 << 10; /* the next kernel asks for itself */
+    queue(stream, { "kernel", name, [=] { run_grid(grid, block, shared, kernel); } });
 }
 
 char *dynamic_shared()
@@ -333,117 +337,4 @@ char *dynamic_shared()
 void emulator_allow_shared(size_t bytes)
 {
     emulator::allowed_shared = bytes;
-}
-
-/* ------------------------------------------------------------------ the emulated device */
-
-int laci_emulator_devices = 1;
-int laci_emulator_major = 9;
-int laci_emulator_allocations_left = -1;
-unsigned laci_emulator_waits;
-unsigned laci_emulator_boxes;
-
-enum { NO_DEVICE = 100, NO_MEMORY = 2 }; /* CUDA's codes */
-
-static int count(int *n)
-{
-    *n = laci_emulator_devices;
-    return laci_emulator_devices ? 0 : NO_DEVICE;
-}
-
-static int info(int, laci_cu_info *out)
-{
-    *out = laci_cu_info();
-    snprintf(out->name, sizeof out->name, "emulator");
-    out->major = laci_emulator_major;
-    out->n_sm = 4;
-    out->shared_bytes = 227 << 10;
-    out->free_bytes = out->total_bytes = (size_t)1 << 30;
-    out->emulated = true;
-    return 0;
-}
-
-static int use(int device)
-{
-    return device < laci_emulator_devices ? 0 : NO_DEVICE;
-}
-
-static const char *explain(int code)
-{
-    return code == NO_DEVICE   ? "no CUDA-capable device is detected"
-           : code == NO_MEMORY ? "out of memory"
-                               : "unknown error";
-}
-
-static int last_error(void)
-{
-    return 0;
-}
-
-static int sync(void *)
-{
-    laci_emulator_waits++;
-    return 0;
-}
-
-static int alloc(void **p, size_t n)
-{
-    *p = NULL;
-    if (laci_emulator_allocations_left == 0) return NO_MEMORY;
-    if (laci_emulator_allocations_left > 0) laci_emulator_allocations_left--;
-    if (posix_memalign(p, 256, n ? n : 1)) return NO_MEMORY;
-    memset(*p, 0xff, n);
-    return 0;
-}
-
-static int copy(void *, void *to, const void *from, size_t n)
-{
-    memmove(to, from, n);
-    return 0;
-}
-
-static int fill(void *, void *p, int byte, size_t n)
-{
-    memset(p, byte, n);
-    return 0;
-}
-
-static int event_new(void **event)
-{
-    *event = malloc(sizeof(double));
-    return 0;
-}
-
-static int event_record(void *event, void *)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    *(double *)event = (double)t.tv_sec * 1e3 + (double)t.tv_nsec * 1e-6;
-    return 0;
-}
-
-static int event_ms(float *ms, void *from, void *to)
-{
-    *ms = (float)(*(double *)to - *(double *)from);
-    return 0;
-}
-
-void laci_emulated_fill_runtime(laci_cu_api *api)
-{
-    api->count = count;
-    api->info = info;
-    api->use = use;
-    api->explain = explain;
-    api->last_error = last_error;
-    api->sync = sync;
-    api->alloc = alloc;
-    api->release = free;
-    api->host_alloc = alloc;
-    api->host_release = free;
-    api->copy = copy;
-    api->fill = fill;
-    api->event_new = event_new;
-    api->event_free = free;
-    api->event_record = event_record;
-    api->event_ms = event_ms;
 }

@@ -36,7 +36,7 @@ extern dim3 threadIdx, blockIdx, blockDim, gridDim; /* of the thread that runs *
 #define __shared__ static /* one block runs at a time */
 #define LACI_DYNAMIC_SHARED(name) char *name = emulator::dynamic_shared()
 #define LACI_LAUNCH(kernel, grid, block, shared, stream, ...) \
-    ((void)(stream), emulator::launch(grid, block, shared, [&] { kernel(__VA_ARGS__); }))
+    emulator::start(stream, grid, block, shared, kernel, __VA_ARGS__)
 
 namespace emulator
 {
@@ -48,7 +48,17 @@ struct slot {
     alignas(8) char bytes[SLOT_BYTES];
 };
 
-void launch(dim3 grid, dim3 block, size_t shared, const std::function<void()> &kernel);
+/* What a stream does in its turn; `kind` and `what` tell whether it can take another one's place in
+ * a graph (runtime.cpp). */
+struct operation {
+    const char *kind;
+    const void *what;
+    std::function<void()> run;
+};
+
+void queue(void *stream, const operation &next);
+void launch(void *stream, dim3 grid, dim3 block, size_t shared, const void *name,
+            const std::function<void()> &kernel);
 char *dynamic_shared();
 void barrier();
 /* Waits until all lanes of the warp are at a collective of this kind; their slots. */
@@ -56,6 +66,14 @@ const slot *exchange(const char *kind, const void *in, size_t n);
 void copy_later(void *to, const void *from, bool there);
 void commit_copies();
 void wait_copies(int n_left);
+
+/* Starts a kernel: its arguments are copied now, it runs in the stream's turn. */
+template <typename K, typename... A>
+static void start(void *stream, dim3 grid, dim3 block, size_t shared, K kernel, A... arguments)
+{
+    launch(stream, grid, block, shared, reinterpret_cast<const void *>(kernel),
+           [=] { kernel(arguments...); });
+}
 
 static inline unsigned lane()
 {

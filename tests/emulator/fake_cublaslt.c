@@ -2,7 +2,7 @@
  * backend as the real one is. It computes products plainly from the descriptors alone, written
  * after the library's documentation: column-major, operations, leading dimensions, types. It
  * refuses what the real one may: a way asked for other shapes, addresses less aligned than was
- * promised, a workspace that is too small, sums in place, anything but the default stream. */
+ * promised, a workspace that is too small, sums in place, the default stream. */
 #include "emulator/fake_cublaslt.h"
 
 #include <stdint.h>
@@ -174,6 +174,35 @@ static bool is_aligned(const void *p, uint32_t to)
     return (uintptr_t)p % to == 0;
 }
 
+/* One product, when the stream comes to it. */
+typedef struct {
+    layout a_layout, b_layout, c_layout, to_layout;
+    const void *a, *b, *c;
+    void *to, *workspace;
+    size_t workspace_bytes;
+    uint64_t m, n, k;
+    int32_t op[2];
+    float by, keep;
+} product;
+
+static void multiply(const void *job)
+{
+    product p;
+    memcpy(&p, job, sizeof p);
+    memset(p.workspace, 0xff, p.workspace_bytes); /* nobody keeps anything there */
+    for (uint64_t j = 0; j < p.n; j++)
+        for (uint64_t i = 0; i < p.m; i++) {
+            double sum = 0;
+            for (uint64_t k = 0; k < p.k; k++)
+                sum += (double)(p.op[0] == 1 ? element(p.a, &p.a_layout, k, i)
+                                             : element(p.a, &p.a_layout, i, k)) *
+                       (double)(p.op[1] == 1 ? element(p.b, &p.b_layout, j, k)
+                                             : element(p.b, &p.b_layout, k, j));
+            const float old = p.keep != 0 ? p.keep * element(p.c, &p.c_layout, i, j) : 0;
+            ((float *)p.to)[j * (uint64_t)p.to_layout.lead + i] = p.by * (float)sum + old;
+        }
+}
+
 int cublasLtMatmul(void *handle, void *d, const void *alpha, const void *a, void *a_layout,
                    const void *b, void *b_layout, const void *beta, const void *c, void *c_layout,
                    void *to, void *to_layout, const algo *way, void *workspace,
@@ -181,26 +210,32 @@ int cublasLtMatmul(void *handle, void *d, const void *alpha, const void *a, void
 {
     const layout *la = a_layout, *lb = b_layout, *lc = c_layout, *lto = to_layout;
     const int32_t *op = ((const desc *)d)->op;
-    const float by = *(const float *)alpha, keep = *(const float *)beta;
     algo is;
-    if (fake_cublaslt_state.refuses_product) return FAILED;
-    if (handle != &fake_cublaslt_state || stream || !way || way->magic != 0x1ac) return INVALID;
+    if (fake_cublaslt_state.refuses_product || !fake_cublaslt_state.queue) return FAILED;
+    if (handle != &fake_cublaslt_state || !stream || !way || way->magic != 0x1ac) return INVALID;
     if (!fits(d, la, lb, lc, lto, &is) || is.m != way->m || is.n != way->n || is.k != way->k)
         return INVALID;
     if (!is_aligned(a, way->align[0]) || !is_aligned(b, way->align[1]) ||
         !is_aligned(c, way->align[2]) || !is_aligned(to, way->align[3]))
         return INVALID;
     if (!workspace || !is_aligned(workspace, 256) || workspace_bytes < WORKSPACE) return INVALID;
-    memset(workspace, 0xff, workspace_bytes); /* nobody keeps anything there */
-    for (uint64_t j = 0; j < is.n; j++)
-        for (uint64_t i = 0; i < is.m; i++) {
-            double sum = 0;
-            for (uint64_t k = 0; k < is.k; k++)
-                sum += (double)(op[0] == 1 ? element(a, la, k, i) : element(a, la, i, k)) *
-                       (double)(op[1] == 1 ? element(b, lb, j, k) : element(b, lb, k, j));
-            const float old = keep != 0 ? keep * element(c, lc, i, j) : 0;
-            ((float *)to)[j * (uint64_t)lto->lead + i] = by * (float)sum + old;
-        }
+    const product p = { .a_layout = *la,
+                        .b_layout = *lb,
+                        .c_layout = *lc,
+                        .to_layout = *lto,
+                        .a = a,
+                        .b = b,
+                        .c = c,
+                        .to = to,
+                        .workspace = workspace,
+                        .workspace_bytes = workspace_bytes,
+                        .m = is.m,
+                        .n = is.n,
+                        .k = is.k,
+                        .op = { op[0], op[1] },
+                        .by = *(const float *)alpha,
+                        .keep = *(const float *)beta };
+    fake_cublaslt_state.queue(stream, multiply, &p, sizeof p);
     fake_cublaslt_state.n_products++;
     return SUCCESS;
 }

@@ -9,6 +9,7 @@
 #include "backend/any_backend.h"
 #include "backend/cuda/cuda_blas.h"
 #include "base/rng.h"
+#include "emulator/device.h"
 #include "emulator/fake_cublaslt.h"
 
 typedef struct {
@@ -103,7 +104,7 @@ static laci_backend *open_with(const char *file, lac_dtype dtype)
 
 static void reset(void)
 {
-    *fake = (fake_cublaslt){ 0 };
+    *fake = (fake_cublaslt){ .queue = laci_emulator_queue };
 }
 
 /* ------------------------------------------------------------------ products */
@@ -157,6 +158,38 @@ static void a_shape_is_asked_for_once(void **state)
     free_rig(&r);
     laci_backend_close(be);
     assert_int_equal(fake->n_objects, 0);
+}
+
+/* In a forward pass that becomes a graph, the library's work is captured with the rest. */
+static void products_of_a_pass_are_captured(void **state)
+{
+    (void)state;
+    enum { N_OUT = 48, N_IN = 32, ROWS = 4 };
+    float plain[ROWS * N_OUT], got[ROWS * N_OUT];
+    assert_int_equal(setenv("LAC_CUDA_GRAPH", "1", 1), 0);
+    reset();
+    laci_backend *be = open_with(FAKE_CUBLASLT, LAC_DTYPE_BF16);
+    rig r = make_rig(be, N_OUT, N_IN, ROWS);
+    laci_backend_linear(be, r.linear, r.x, 0, ROWS, r.y);
+    laci_backend_read(be, r.y, 0, plain, sizeof plain);
+    for (unsigned turn = 0; turn < 3; turn++) {
+        const laci_emulator_counts before = laci_emulator_graphs;
+        laci_backend_pass_begin(be);
+        laci_backend_linear(be, r.linear, r.x, 0, ROWS, r.y);
+        laci_backend_add(be, r.y, 0, r.y, ROWS, N_OUT);
+        laci_backend_pass_end(be);
+        laci_backend_read(be, r.y, 0, got, sizeof got);
+        assert_int_equal(laci_emulator_graphs.n_launched - before.n_launched, 1);
+        assert_int_equal(laci_emulator_graphs.n_made - before.n_made, turn == 0);
+        for (size_t i = 0; i < ROWS * N_OUT; i++)
+            if (got[i] != 2 * plain[i])
+                fail_msg("%zu: %g, alone %g", i, (double)got[i], (double)plain[i]);
+    }
+    assert_int_equal(setenv("LAC_CUDA_GRAPH", "0", 1), 0);
+    free_rig(&r);
+    laci_backend_close(be);
+    assert_int_equal(fake->n_objects, 0);
+    assert_int_equal(laci_emulator_graphs.n_alive, 0);
 }
 
 /* ------------------------------------------------------------------ failures */
@@ -233,6 +266,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(products_are_right),
         cmocka_unit_test(a_shape_is_asked_for_once),
+        cmocka_unit_test(products_of_a_pass_are_captured),
         cmocka_unit_test(what_it_cannot_the_plain_product_does),
         cmocka_unit_test(failures_are_not_numbers),
         cmocka_unit_test(a_named_library_must_load),

@@ -6,9 +6,8 @@
  *
  * Pointers in argument structures are device memory. "act" is f32 or bf16 (member `bf16`). Every
  * function queues work on the stream it is given and returns at once, unless it says otherwise;
- * those that return int return 0 or an error code for `explain`. The backend passes NULL, the
- * device's default stream, so that what one backend object writes (a model its weights) is ordered
- * before what another one reads (a session). */
+ * those that return int return 0 or an error code for `explain`. Each backend object has a stream
+ * of its own, which nothing orders with those of others. */
 #ifndef LACI_BACKEND_CUDA_API_H
 #define LACI_BACKEND_CUDA_API_H
 
@@ -351,6 +350,19 @@ typedef struct {
     void (*event_free)(void *event);
     int (*event_record)(void *event, void *stream);
     int (*event_ms)(float *ms, void *from, void *to); /* waits for `to` */
+    int (*stream_new)(void **stream);
+    void (*stream_free)(void *stream);
+    /* What is queued from capture_begin on is kept back: capture_end makes it a graph of n_nodes
+     * operations, NULL on an error. An exec runs a graph on a stream as often as wanted;
+     * exec_update gives it the arguments of another graph of the same operations, or returns false,
+     * and then it is of no more use. Both are freed by the caller, an exec also while it runs. */
+    int (*capture_begin)(void *stream);
+    int (*capture_end)(void *stream, void **graph, size_t *n_nodes);
+    void (*graph_free)(void *graph);
+    int (*exec_new)(void **exec, void *graph);
+    bool (*exec_update)(void *exec, void *graph);
+    int (*exec_launch)(void *exec, void *stream);
+    void (*exec_free)(void *exec);
     /* kernels */
     void (*embed)(void *stream, const laci_cu_embed *a);
     void (*norm)(void *stream, const laci_cu_norm *a);

@@ -169,9 +169,9 @@ void laci_cuda_launch(cuda_backend *cuda, const laci_cu_attend *args)
 {
     const laci_cu_api *api = &cuda->api;
     if (takes_wgmma(cuda, args->d, args->k_block, args->n_k))
-        laci_cuda_note(cuda, api->attend_wgmma(NULL, args));
+        laci_cuda_note(cuda, api->attend_wgmma(cuda->stream, args));
     else
-        (takes_mma(cuda, args->d) ? api->attend_mma : api->attend_plain)(NULL, args);
+        (takes_mma(cuda, args->d) ? api->attend_mma : api->attend_plain)(cuda->stream, args);
     laci_cuda_note(cuda, api->last_error());
 }
 
@@ -227,9 +227,10 @@ static void launch_with_stats(attend_call *c)
         m.items = items + 3 * chunk->item;
         m.n_items = (uint32_t)(chunk->item_end - chunk->item);
         /* NaN where a limit keeps every row of a tile from reading on */
-        laci_cuda_note(cuda, cuda->api.fill(NULL, args.stats, 0xff, chunk->n_rows * row_bytes));
+        laci_cuda_note(cuda,
+                       cuda->api.fill(cuda->stream, args.stats, 0xff, chunk->n_rows * row_bytes));
         laci_cuda_launch(cuda, &args);
-        cuda->api.mass(NULL, &m);
+        cuda->api.mass(cuda->stream, &m);
         laci_cuda_note(cuda, cuda->api.last_error());
     }
 }
@@ -248,7 +249,7 @@ void laci_cuda_attend(laci_backend *be, const laci_plan *plan, const laci_attent
     else
         laci_cuda_launch(c.cuda, &c.args);
     if (c.cuda->failed || !c.jobs.n_parts) return;
-    c.cuda->api.combine(NULL, &c.args, c.parts, (uint32_t)c.jobs.n_parts);
+    c.cuda->api.combine(c.cuda->stream, &c.args, c.parts, (uint32_t)c.jobs.n_parts);
     laci_cuda_note(c.cuda, c.cuda->api.last_error());
 }
 
@@ -288,7 +289,7 @@ void laci_cuda_column_mass(laci_backend *be, const laci_attention *a, size_t q_g
         .bf16 = is_bf16(be),
     };
     if (cuda->failed) return;
-    cuda->api.columns(NULL, &args);
+    cuda->api.columns(cuda->stream, &args);
     laci_cuda_note(cuda, cuda->api.last_error());
 }
 
@@ -307,6 +308,6 @@ void laci_cuda_merge(laci_backend *be, laci_buf *out, laci_buf *lse, const laci_
                               (uint32_t)d_head,
                               NULL };
     if (!a.n_rows) return;
-    cuda->api.merge(NULL, &a);
+    cuda->api.merge(cuda->stream, &a);
     laci_cuda_note(cuda, cuda->api.last_error());
 }

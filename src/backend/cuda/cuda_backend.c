@@ -37,12 +37,28 @@ cuda_backend *laci_cuda_enter(laci_backend *be)
 {
     cuda_backend *cuda = cuda_of(be);
     laci_cuda_note(cuda, cuda->api.use(cuda->device));
+    laci_cuda_capture(cuda);
+    return cuda;
+}
+
+cuda_backend *laci_cuda_at_once(laci_backend *be)
+{
+    cuda_backend *cuda = cuda_of(be);
+    laci_cuda_note(cuda, cuda->api.use(cuda->device));
+    laci_cuda_flush(cuda);
     return cuda;
 }
 
 void laci_cuda_note(cuda_backend *cuda, int code)
 {
     if (code && !cuda->failed) cuda->failed = code;
+}
+
+void laci_cuda_wait(cuda_backend *cuda)
+{
+    laci_cuda_flush(cuda);
+    laci_cuda_note(cuda, cuda->api.sync(cuda->stream));
+    cuda->ring.is_at_rest = true;
 }
 
 /* Launch errors of the operation just queued. */
@@ -76,16 +92,17 @@ void laci_cuda_room(cuda_backend *cuda, size_t n_bytes, size_t n_arrays)
 {
     const size_t n = n_bytes + n_arrays * ALIGN_ARGUMENT;
     laci_cu_ring *ring = &cuda->ring;
+    if (ring->is_at_rest) ring->at = ring->sent = 0;
     if (ring->at + n <= ring->size) return;
-    laci_cuda_note(cuda, cuda->api.sync(NULL)); /* nothing reads the ring any more */
-    ring->at = 0;
+    laci_cuda_wait(cuda);
+    ring->at = ring->sent = 0;
     if (n <= ring->size) return;
     const size_t size = n < RING_BYTES / 4 ? RING_BYTES : round_up(4 * n, RING_BYTES);
     free_ring(cuda);
     void *host = NULL, *device = NULL;
     int code = cuda->api.host_alloc(&host, size);
     if (!code) code = cuda->api.alloc(&device, size);
-    cuda->ring = (laci_cu_ring){ host, device, code ? 0 : size, 0 };
+    cuda->ring = (laci_cu_ring){ .host = host, .device = device, .size = code ? 0 : size };
     laci_cuda_note(cuda, code);
 }
 
@@ -95,8 +112,10 @@ void *laci_cuda_put(cuda_backend *cuda, const void *src, size_t n)
     const size_t at = round_up(ring->at, ALIGN_ARGUMENT);
     if (!src || cuda->failed || at + n > ring->size) return NULL;
     memcpy(ring->host + at, src, n);
-    laci_cuda_note(cuda, cuda->api.copy(NULL, ring->device + at, ring->host + at, n));
+    if (!cuda->graphs.is_open) /* else a whole segment's are copied at once */
+        laci_cuda_note(cuda, cuda->api.copy(cuda->stream, ring->device + at, ring->host + at, n));
     ring->at = at + n;
+    ring->is_at_rest = false;
     return ring->device + at;
 }
 
@@ -111,7 +130,7 @@ char *laci_cuda_scratch(cuda_backend *cuda, laci_cu_scratch *scratch, size_t n)
     const bool pinned = scratch == &cuda->results;
     if (cuda->failed) return NULL;
     if (n <= scratch->size && scratch->data) return scratch->data;
-    laci_cuda_note(cuda, cuda->api.sync(NULL));
+    laci_cuda_wait(cuda);
     if (scratch->data) (pinned ? cuda->api.host_release : cuda->api.release)(scratch->data);
     *scratch = (laci_cu_scratch){ 0 };
     void *data = NULL;
@@ -134,8 +153,9 @@ void *laci_cuda_host(cuda_backend *cuda, size_t n)
 
 void laci_cuda_get(cuda_backend *cuda, void *dst, const void *src, size_t n)
 {
-    if (!cuda->failed) laci_cuda_note(cuda, cuda->api.copy(NULL, dst, src, n));
-    if (!cuda->failed) laci_cuda_note(cuda, cuda->api.sync(NULL));
+    laci_cuda_flush(cuda);
+    if (!cuda->failed) laci_cuda_note(cuda, cuda->api.copy(cuda->stream, dst, src, n));
+    if (!cuda->failed) laci_cuda_wait(cuda);
     if (cuda->failed) memset(dst, 0xff, n);
 }
 
@@ -143,9 +163,10 @@ void laci_cuda_get(cuda_backend *cuda, void *dst, const void *src, size_t n)
 
 static void cuda_close(laci_backend *be)
 {
-    cuda_backend *cuda = laci_cuda_enter(be);
+    cuda_backend *cuda = laci_cuda_at_once(be);
     const lac_allocator mem = be->mem;
-    (void)cuda->api.sync(NULL);
+    laci_cuda_wait(cuda);
+    laci_cuda_free_graphs(cuda);
     for (size_t i = 0; i < LACI_N_MARKS; i++)
         if (cuda->marks[i]) cuda->api.event_free(cuda->marks[i]);
     free_ring(cuda);
@@ -154,14 +175,25 @@ static void cuda_close(laci_backend *be)
     if (cuda->workspace.data) cuda->api.release(cuda->workspace.data);
     if (cuda->results.data) cuda->api.host_release(cuda->results.data);
     laci_cu_blas_close(cuda->blas, &mem);
+    cuda->api.stream_free(cuda->stream);
     laci_release(&mem, cuda->jobs);
     laci_release(&mem, cuda);
+}
+
+/* Weights are read on other streams than this one. */
+static lac_status cuda_finish(laci_backend *be, lac_error *err)
+{
+    cuda_backend *cuda = laci_cuda_at_once(be);
+    laci_cuda_wait(cuda);
+    if (!cuda->failed) return LAC_OK;
+    return laci_fail(err, LAC_EINTERNAL, 0, "%s: work that was queued has failed: %s", cuda->name,
+                     cuda->api.explain(cuda->failed));
 }
 
 static lac_status cuda_buf_new(laci_backend *be, size_t n_bytes, const char *what, laci_buf **out,
                                lac_error *err)
 {
-    cuda_backend *cuda = laci_cuda_enter(be);
+    cuda_backend *cuda = laci_cuda_at_once(be);
     void *data = NULL;
     laci_buf *buf = laci_alloc(&be->mem, sizeof *buf);
     if (!buf) return laci_fail_memory(err, what, sizeof *buf);
@@ -170,15 +202,24 @@ static lac_status cuda_buf_new(laci_backend *be, size_t n_bytes, const char *wha
         laci_release(&be->mem, buf);
         return fail_device(cuda, code, what, n_bytes, err);
     }
-    laci_cuda_note(cuda, cuda->api.fill(NULL, data, 0, n_bytes)); /* padding holds numbers */
+    laci_cuda_note(cuda,
+                   cuda->api.fill(cuda->stream, data, 0, n_bytes)); /* padding holds numbers */
     *buf = (laci_buf){ .data = data, .n_bytes = n_bytes };
     *out = buf;
     return LAC_OK;
 }
 
+/* Memory that queued work may still use. */
+static void release_at_once(laci_backend *be, void *data)
+{
+    cuda_backend *cuda = laci_cuda_at_once(be);
+    laci_cuda_wait(cuda);
+    cuda->api.release(data);
+}
+
 static void cuda_buf_free(laci_backend *be, laci_buf *buf)
 {
-    if (!buf->is_view) laci_cuda_enter(be)->api.release(buf->data);
+    if (!buf->is_view) release_at_once(be, buf->data);
     laci_release(&be->mem, buf);
 }
 
@@ -216,20 +257,23 @@ static void cuda_write(laci_backend *be, laci_buf *buf, size_t offset, const voi
     for (size_t at = 0, part; at < n; at += part) {
         part = n - at < RING_BYTES / 4 ? n - at : RING_BYTES / 4;
         const void *from = laci_cuda_put_one(cuda, (const char *)src + at, part);
-        if (from) laci_cuda_note(cuda, cuda->api.copy(NULL, buf->data + offset + at, from, part));
+        if (from)
+            laci_cuda_note(cuda, cuda->api.copy(cuda->stream, buf->data + offset + at, from, part));
     }
 }
 
 static void cuda_read(laci_backend *be, const laci_buf *buf, size_t offset, void *dst, size_t n)
 {
-    laci_cuda_get(laci_cuda_enter(be), dst, buf->data + offset, n);
+    laci_cuda_get(laci_cuda_at_once(be), dst, buf->data + offset, n);
 }
 
 static void cuda_copy(laci_backend *be, laci_buf *out, size_t out_offset, const laci_buf *in,
                       size_t in_offset, size_t n)
 {
     cuda_backend *cuda = laci_cuda_enter(be);
-    laci_cuda_note(cuda, cuda->api.copy(NULL, out->data + out_offset, in->data + in_offset, n));
+    if (!n) return;
+    laci_cuda_note(cuda,
+                   cuda->api.copy(cuda->stream, out->data + out_offset, in->data + in_offset, n));
 }
 
 static size_t cuda_linear_bytes(laci_backend *be, size_t n_out, size_t n_in)
@@ -250,16 +294,16 @@ static void fill_weights(cuda_backend *cuda, const laci_linear *w, laci_row_sour
             const uint16_t half = laci_f32_to_bf16(rows[i]);
             memcpy(halves + i, &half, sizeof half); /* at or before the float it came from */
         }
-        laci_cuda_note(cuda,
-                       cuda->api.copy(NULL, w->data + row * w->n_in * bytes, rows, n * bytes));
-        laci_cuda_note(cuda, cuda->api.sync(NULL));
+        laci_cuda_note(
+            cuda, cuda->api.copy(cuda->stream, w->data + row * w->n_in * bytes, rows, n * bytes));
+        laci_cuda_wait(cuda);
     }
 }
 
 static lac_status cuda_linear_new(laci_backend *be, size_t n_out, size_t n_in,
                                   laci_row_source source, laci_linear **out, lac_error *err)
 {
-    cuda_backend *cuda = laci_cuda_enter(be);
+    cuda_backend *cuda = laci_cuda_at_once(be);
     const size_t n_bytes = cuda_linear_bytes(be, n_out, n_in);
     const size_t n_rows = n_in < WEIGHT_CHUNK ? WEIGHT_CHUNK / n_in : 1;
     laci_linear *w = laci_alloc(&be->mem, sizeof *w);
@@ -291,7 +335,7 @@ static lac_status cuda_linear_new(laci_backend *be, size_t n_out, size_t n_in,
 
 static void cuda_linear_free(laci_backend *be, laci_linear *linear)
 {
-    laci_cuda_enter(be)->api.release(linear->data);
+    release_at_once(be, linear->data);
     laci_release(&be->mem, linear);
 }
 
@@ -316,7 +360,7 @@ static void cuda_embed(laci_backend *be, const laci_embedding *embedding, const 
         .bf16 = is_bf16(be),
     };
     if (!n || !a.ids) return;
-    cuda->api.embed(NULL, &a);
+    cuda->api.embed(cuda->stream, &a);
     leave(cuda);
 }
 
@@ -335,7 +379,7 @@ static void cuda_norm(laci_backend *be, const laci_buf *x, size_t x_row, const i
         .bf16 = is_bf16(be),
     };
     if (!n || (rows && !a.rows)) return;
-    cuda->api.norm(NULL, &a);
+    cuda->api.norm(cuda->stream, &a);
     leave(cuda);
 }
 
@@ -347,7 +391,7 @@ static void move_rows(laci_backend *be, const laci_buf *x, const int32_t *rows, 
                              out->data, (uint32_t)n,
                              row_bytes, scatter };
     if (!n || !a.rows) return;
-    cuda->api.move(NULL, &a);
+    cuda->api.move(cuda->stream, &a);
     leave(cuda);
 }
 
@@ -385,9 +429,9 @@ static void cuda_linear(laci_backend *be, const laci_linear *linear, const laci_
     if (cuda->blas) {
         void *workspace = laci_cuda_scratch(cuda, &cuda->workspace, LACI_CU_BLAS_BYTES);
         if (!workspace) return;
-        by_library = laci_cu_blas_product(cuda->blas, &a, workspace);
+        by_library = laci_cu_blas_product(cuda->blas, &a, workspace, cuda->stream);
     }
-    if (by_library == LACI_CU_BLAS_NO_WAY) cuda->api.product(NULL, &a);
+    if (by_library == LACI_CU_BLAS_NO_WAY) cuda->api.product(cuda->stream, &a);
     if (by_library == LACI_CU_BLAS_FAILED) laci_cuda_note(cuda, -1);
     leave(cuda);
 }
@@ -422,7 +466,7 @@ static void cuda_heads(laci_backend *be, const laci_head_op *op, const laci_buf 
     a.first_position = first_position;
     a.out = acts_at(be, out, out_row * op->n_heads * op->d_head);
     if (!n || (positions && !a.positions)) return;
-    cuda->api.heads(NULL, &a);
+    cuda->api.heads(cuda->stream, &a);
     leave(cuda);
 }
 
@@ -440,7 +484,7 @@ static void cuda_store(laci_backend *be, const laci_head_op *op, const laci_buf 
     a.keys = true;
     a.out = acts_at(be, to, kv_at(kv, batch) * stride);
     if (!n) return;
-    cuda->api.heads(NULL, &a);
+    cuda->api.heads(cuda->stream, &a);
     leave(cuda);
 }
 
@@ -450,7 +494,7 @@ static void cuda_mlp(laci_backend *be, const laci_buf *gate, const laci_buf *up,
     cuda_backend *cuda = laci_cuda_enter(be);
     const laci_cu_mlp a = { floats_at(gate, 0), floats_at(up, 0), out->data, n * d, is_bf16(be) };
     if (!a.n) return;
-    cuda->api.mlp(NULL, &a);
+    cuda->api.mlp(cuda->stream, &a);
     leave(cuda);
 }
 
@@ -460,7 +504,7 @@ static void cuda_add(laci_backend *be, laci_buf *sum, size_t sum_row, const laci
     cuda_backend *cuda = laci_cuda_enter(be);
     const laci_cu_add a = { floats_at(sum, sum_row * d), floats_at(x, 0), n * d, 0, false };
     if (!a.n) return;
-    cuda->api.add(NULL, &a);
+    cuda->api.add(cuda->stream, &a);
     leave(cuda);
 }
 
@@ -470,7 +514,7 @@ static void cuda_guide(laci_backend *be, laci_buf *cond, const laci_buf *uncond,
     cuda_backend *cuda = laci_cuda_enter(be);
     const laci_cu_add a = { floats_at(cond, 0), floats_at(uncond, 0), n * d, scale, true };
     if (!a.n) return;
-    cuda->api.add(NULL, &a);
+    cuda->api.add(cuda->stream, &a);
     leave(cuda);
 }
 
@@ -492,14 +536,14 @@ static lac_status cuda_reserve(laci_backend *be, laci_scratch_size size, lac_err
 
 static void cuda_mark(laci_backend *be, unsigned i)
 {
-    cuda_backend *cuda = laci_cuda_enter(be);
+    cuda_backend *cuda = laci_cuda_at_once(be);
     if (!cuda->marks[i]) laci_cuda_note(cuda, cuda->api.event_new(&cuda->marks[i]));
-    if (!cuda->failed) laci_cuda_note(cuda, cuda->api.event_record(cuda->marks[i], NULL));
+    if (!cuda->failed) laci_cuda_note(cuda, cuda->api.event_record(cuda->marks[i], cuda->stream));
 }
 
 static double cuda_between(laci_backend *be, unsigned from, unsigned to)
 {
-    cuda_backend *cuda = laci_cuda_enter(be);
+    cuda_backend *cuda = laci_cuda_at_once(be);
     float ms = NAN;
     if (!cuda->failed)
         laci_cuda_note(cuda, cuda->api.event_ms(&ms, cuda->marks[from], cuda->marks[to]));
@@ -551,6 +595,9 @@ static const laci_backend_ops cuda_ops = {
     .pool_masses = laci_cuda_pool_masses,
     .scratch_need = cuda_scratch_need,
     .reserve = cuda_reserve,
+    .finish = cuda_finish,
+    .pass_begin = laci_cuda_pass_begin,
+    .pass_end = laci_cuda_pass_end,
     .mark = cuda_mark,
     .between = cuda_between,
     .runtime_bytes = cuda_runtime_bytes,
@@ -572,6 +619,31 @@ static lac_status choose_kernel(cuda_backend *cuda, lac_error *err)
                          "LAC_CUDA_ATTEND=wgmma needs a driver with tensor maps (CUDA 12)");
     cuda->wgmma = true;
     return LAC_OK;
+}
+
+/* Whether forward passes become graphs: LAC_CUDA_GRAPH is 0 (as when it is not set) or 1. */
+static lac_status choose_graphs(cuda_backend *cuda, lac_error *err)
+{
+    const char *wanted = getenv("LAC_CUDA_GRAPH");
+    if (!wanted || !*wanted || !strcmp(wanted, "0")) return LAC_OK;
+    if (strcmp(wanted, "1") != 0)
+        return laci_fail(err, LAC_EINVAL, 0, "LAC_CUDA_GRAPH is \"%s\": it is 0 or 1", wanted);
+    cuda->graphs.is_wanted = true;
+    return LAC_OK;
+}
+
+/* The stream and the library of products. */
+static lac_status start(cuda_backend *cuda, lac_error *err)
+{
+    const int code = cuda->api.stream_new(&cuda->stream);
+    if (code)
+        return laci_fail(err, LAC_EINVAL, 0, "CUDA device %d cannot be used: %s", cuda->device,
+                         cuda->api.explain(code));
+    /* a library of the toolkit needs a device; one that is named may be made for the emulator */
+    if (cuda->info.emulated && !getenv("LAC_CUBLAS")) return LAC_OK;
+    const lac_status st = laci_cu_blas_open(&cuda->blas, &cuda->base.mem, err);
+    if (st) cuda->api.stream_free(cuda->stream);
+    return st;
 }
 
 lac_status laci_cuda_open_on(laci_backend **out, const laci_cu_api *api, int device,
@@ -607,9 +679,8 @@ lac_status laci_cuda_open_on(laci_backend **out, const laci_cu_api *api, int dev
                          device, info.name, info.major, info.minor);
     }
     lac_status st = choose_kernel(cuda, err);
-    /* a library of the toolkit needs a device; one that is named may be made for the emulator */
-    if (!st && (!cuda->info.emulated || getenv("LAC_CUBLAS")))
-        st = laci_cu_blas_open(&cuda->blas, &from, err);
+    if (!st) st = choose_graphs(cuda, err);
+    if (!st) st = start(cuda, err);
     if (st) {
         laci_release(&from, cuda);
         return st;

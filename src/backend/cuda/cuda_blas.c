@@ -266,7 +266,7 @@ static way *way_of(laci_cu_blas *blas, const shape *s)
 }
 
 laci_cu_blas_result laci_cu_blas_product(laci_cu_blas *blas, const laci_cu_product *p,
-                                         void *workspace)
+                                         void *workspace, void *stream)
 {
     const float one = 1, zero = 0;
     const shape s = { p->n,
@@ -279,6 +279,6 @@ laci_cu_blas_result laci_cu_blas_product(laci_cu_blas *blas, const laci_cu_produ
     if (!w->is_possible) return LACI_CU_BLAS_NO_WAY;
     const int code =
         blas->call.multiply(blas->handle, w->desc, &one, p->w, w->w, p->x, w->x, &zero, p->y, w->y,
-                            p->y, w->y, &w->algo, workspace, LACI_CU_BLAS_BYTES, NULL);
+                            p->y, w->y, &w->algo, workspace, LACI_CU_BLAS_BYTES, stream);
     return code ? LACI_CU_BLAS_FAILED : LACI_CU_BLAS_DONE;
 }

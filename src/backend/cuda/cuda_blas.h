@@ -25,10 +25,10 @@ typedef enum {
     LACI_CU_BLAS_FAILED,
 } laci_cu_blas_result;
 
-/* Queues the product on the default stream; `workspace` is LACI_CU_BLAS_BYTES on the device, a
+/* Queues the product on the stream; `workspace` is LACI_CU_BLAS_BYTES on the device, a
  * multiple of 256. Products of f32 stay in f32. The same shape at addresses of the same alignment
  * is always summed in the same order. */
 laci_cu_blas_result laci_cu_blas_product(laci_cu_blas *blas, const laci_cu_product *p,
-                                         void *workspace);
+                                         void *workspace, void *stream);
 
 #endif

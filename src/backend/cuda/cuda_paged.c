@@ -81,9 +81,9 @@ static void pick_rows(const read_call *c, const uint8_t *is_new)
             r->x->data,       r->ref->data,       c->sums,
             (uint32_t)r->n_q, (uint32_t)r->width, is_bf16(&cuda->base)
         };
-        cuda->api.changes(NULL, &changes);
+        cuda->api.changes(cuda->stream, &changes);
     }
-    cuda->api.pick(NULL, &pick);
+    cuda->api.pick(cuda->stream, &pick);
     laci_cuda_note(cuda, cuda->api.last_error());
 }
 
@@ -97,7 +97,7 @@ static void keep_rows(const read_call *c)
                                 .n = (uint32_t)r->n_q,
                                 .bytes = r->width * (is_bf16(&c->cuda->base) ? 2 : 4) };
     if (!r->ref) return;
-    c->cuda->api.keep(NULL, &keep);
+    c->cuda->api.keep(c->cuda->stream, &keep);
     laci_cuda_note(c->cuda, c->cuda->api.last_error());
 }
 
@@ -128,7 +128,7 @@ static void list_jobs(const read_call *c, const laci_kv *kv, uint32_t *counts)
         .n_keys = (uint32_t)end,
         .n_all_keys = (uint32_t)r->n_keys,
     };
-    c->cuda->api.list_jobs(NULL, &a);
+    c->cuda->api.list_jobs(c->cuda->stream, &a);
     laci_cuda_note(c->cuda, c->cuda->api.last_error());
 }
 
@@ -168,7 +168,7 @@ static void attend_piece(const read_call *c, const laci_kv *kv, const laci_buf *
         .out_f32 = true,
     };
     laci_cuda_launch(cuda, &a);
-    if (c->n_parts > 1) cuda->api.combine(NULL, &a, c->parts, (uint32_t)c->n_tiles);
+    if (c->n_parts > 1) cuda->api.combine(cuda->stream, &a, c->parts, (uint32_t)c->n_tiles);
     laci_cuda_note(cuda, cuda->api.last_error());
 }
 
@@ -184,7 +184,7 @@ static void merge_spare(const read_call *c)
                               .n_heads = (uint32_t)r->n_heads,
                               .d = (uint32_t)r->pieces[0]->d_head,
                               .picks = c->picks };
-    c->cuda->api.merge(NULL, &a);
+    c->cuda->api.merge(c->cuda->stream, &a);
     laci_cuda_note(c->cuda, c->cuda->api.last_error());
 }
 

@@ -59,7 +59,7 @@ void laci_cuda_page_bounds(laci_backend *be, const laci_kv *kv, const laci_pages
         .ctx = kv_room(kv),
         .bf16 = is_bf16(be),
     };
-    cuda->api.bounds(NULL, &a);
+    cuda->api.bounds(cuda->stream, &a);
     laci_cuda_note(cuda, cuda->api.last_error());
 }
 
@@ -86,7 +86,7 @@ bool laci_cuda_carve(cuda_backend *cuda, laci_cu_selection *s, char *at, bool wi
     s->counts = s->ids + n;
     s->picked = s->counts + s->n_lists;
     s->marks = (void *)(s->picked + s->n_lists);
-    laci_cuda_note(cuda, cuda->api.fill(NULL, s->counts, 0, 2 * s->n_lists * 4 + n));
+    laci_cuda_note(cuda, cuda->api.fill(cuda->stream, s->counts, 0, 2 * s->n_lists * 4 + n));
     return true;
 }
 
@@ -115,8 +115,8 @@ static void make_lists(cuda_backend *cuda, const laci_cu_selection *s, const flo
                             .n_group = (uint32_t)s->n_group };
     const laci_cu_compact c = { s->marks,  s->n_items,           s->ids,
                                 s->counts, (uint32_t)s->n_lists, (uint32_t)s->stride };
-    cuda->api.top(NULL, &t);
-    cuda->api.compact(NULL, &c);
+    cuda->api.top(cuda->stream, &t);
+    cuda->api.compact(cuda->stream, &c);
     laci_cuda_note(cuda, cuda->api.last_error());
 }
 
@@ -171,7 +171,7 @@ static void score(cuda_backend *cuda, const laci_page_query *query, const laci_c
         .picks = s->picks,
         .bf16 = is_bf16(&cuda->base),
     };
-    cuda->api.scores(NULL, &a);
+    cuda->api.scores(cuda->stream, &a);
 }
 
 static void pool(cuda_backend *cuda, const laci_cu_selection *s, const float *scores, size_t n_rows,
@@ -188,7 +188,7 @@ static void pool(cuda_backend *cuda, const laci_cu_selection *s, const float *sc
                              .mode = mode,
                              .picks = s->picks,
                              .n_group = (uint32_t)s->n_group };
-    cuda->api.pool(NULL, &a);
+    cuda->api.pool(cuda->stream, &a);
 }
 
 bool laci_cuda_count_pages(cuda_backend *cuda, const laci_page_query *query, size_t more_bytes,
@@ -271,7 +271,7 @@ void laci_cuda_row_changes(laci_backend *be, const laci_buf *x, const laci_buf *
     };
     double *sums = (void *)laci_cuda_scratch(cuda, &cuda->results, bytes);
     if (a.sums && sums) {
-        cuda->api.changes(NULL, &a);
+        cuda->api.changes(cuda->stream, &a);
         laci_cuda_note(cuda, cuda->api.last_error());
         laci_cuda_get(cuda, sums, a.sums, bytes);
     }
@@ -289,7 +289,7 @@ void laci_cuda_pool_columns(laci_backend *be, const laci_buf *x, size_t n_rows, 
     const laci_cu_page_sums a = { floats_at(x, 0),  floats_at(out, 0), stride,        out_stride,
                                   (uint32_t)n_rows, (uint32_t)n,       (uint32_t)page };
     if (!n_rows || !n) return;
-    cuda->api.page_sums(NULL, &a);
+    cuda->api.page_sums(cuda->stream, &a);
     laci_cuda_note(cuda, cuda->api.last_error());
 }
 
@@ -311,7 +311,7 @@ void laci_cuda_pool_masses(laci_backend *be, const laci_row_masses *rows, laci_b
                                .per_part = (uint32_t)per_part,
                                .n_parts = (uint32_t)((rows->n_blocks + per_part - 1) / per_part) };
     if (!a.n_heads || !a.n) return;
-    cuda->api.masses(NULL, &a);
+    cuda->api.masses(cuda->stream, &a);
     laci_cuda_note(cuda, cuda->api.last_error());
 }
 
@@ -368,7 +368,7 @@ void laci_cuda_choose(laci_backend *be, const laci_choice_rule *rule, laci_buf *
         a.forbidden[i] = rule->forbidden[i];
     if (answers && a.keys) {
         a.ids = (void *)(answers + n * 2 * sizeof(double));
-        cuda->api.choose(NULL, &a);
+        cuda->api.choose(cuda->stream, &a);
         laci_cuda_note(cuda, cuda->api.last_error());
     }
     take_choices(cuda, answers, n, out);

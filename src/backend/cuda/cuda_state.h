@@ -18,6 +18,8 @@ struct laci_buf {
 typedef struct {
     char *host, *device; /* [size] */
     size_t size, at;
+    size_t sent;     /* arguments of captured work begin here: not copied yet */
+    bool is_at_rest; /* nothing was put since the host last waited: no copy reads `host` */
 } laci_cu_ring;
 
 /* Device or pinned memory that only grows. */
@@ -26,15 +28,37 @@ typedef struct {
     size_t size;
 } laci_cu_scratch;
 
+/* Graphs of forward passes (cuda_graph.c): as many executable ones are kept, as many segments of a
+ * pass have one, the rest being started at once, and a segment has at most so many operations. */
+enum { LACI_CU_EXECS = 64, LACI_CU_SEGMENTS = 32, LACI_CU_SEGMENT_OPS = 64 };
+
+typedef struct {
+    void *exec; /* NULL: a free place */
+    unsigned segment;
+    size_t n_nodes;
+    uint64_t used; /* when, by the count of launches */
+} laci_cu_exec;
+
+typedef struct {
+    bool is_wanted;                 /* LAC_CUDA_GRAPH */
+    bool in_pass;                   /* a forward pass is under way, and graphs are wanted */
+    bool is_open;                   /* what is queued is captured */
+    unsigned segment, n_operations; /* number of the next segment; operations begun in this one */
+    laci_cu_exec execs[LACI_CU_EXECS];
+    uint64_t n_launched, n_made, n_updated; /* so far: segments, instantiations, updates */
+} laci_cu_graphs;
+
 typedef struct {
     laci_backend base;
     char name[16]; /* "cuda:0" */
     laci_cu_api api;
     laci_cu_info info;
     int device;
+    void *stream;       /* of all work, owned */
     bool wgmma;         /* attention by wgmma where it can (LAC_CUDA_ATTEND) */
     laci_cu_blas *blas; /* NULL: the plain product */
     laci_cu_ring ring;
+    laci_cu_graphs graphs;
     laci_cu_scratch scratch;   /* of one operation */
     laci_cu_scratch stats;     /* statistics of attention */
     laci_cu_scratch workspace; /* of matrix products */
@@ -83,13 +107,19 @@ static inline size_t kv_at(const laci_kv *kv, size_t batch)
     return batch * kv->n_kv_heads * kv_room(kv);
 }
 
-/* Makes the backend's device current for this thread; every operation begins with it. */
+/* Makes the backend's device current for this thread; every operation begins with it. Within a
+ * forward pass its work may be captured. */
 cuda_backend *laci_cuda_enter(laci_backend *be);
+/* The same for what is no queued work: memory, events. What was captured is launched. */
+cuda_backend *laci_cuda_at_once(laci_backend *be);
 /* Notes an error of the device; later ones do not replace it. */
 void laci_cuda_note(cuda_backend *cuda, int code);
+/* Waits for all work; what was captured is launched. Noted when it fails. */
+void laci_cuda_wait(cuda_backend *cuda);
 
 /* Makes room for arguments of one operation: n_bytes in n_arrays. Copies made before may be lost,
- * so an operation calls it once, before the first laci_cuda_put. */
+ * so an operation calls it once, before the first laci_cuda_put. After a wait the ring begins
+ * anew: the arguments of steps that are alike lie in the same places. */
 void laci_cuda_room(cuda_backend *cuda, size_t n_bytes, size_t n_arrays);
 /* A copy on the device of n bytes of host memory, valid for the work queued up to the next
  * laci_cuda_room; NULL for NULL, or when the device has failed. */
@@ -103,6 +133,14 @@ char *laci_cuda_scratch(cuda_backend *cuda, laci_cu_scratch *scratch, size_t n);
 void *laci_cuda_host(cuda_backend *cuda, size_t n);
 /* Copies n bytes from the device to `dst` and waits; bytes of ones after a failure. */
 void laci_cuda_get(cuda_backend *cuda, void *dst, const void *src, size_t n);
+
+/* In cuda_graph.c. Begins a segment if this is the time for one; every operation asks. */
+void laci_cuda_capture(cuda_backend *cuda);
+/* Ends the segment, if one is open, and launches it. */
+void laci_cuda_flush(cuda_backend *cuda);
+void laci_cuda_free_graphs(cuda_backend *cuda);
+void laci_cuda_pass_begin(laci_backend *be);
+void laci_cuda_pass_end(laci_backend *be);
 
 /* Entries of the table; see backend.h. */
 void laci_cuda_attend(laci_backend *be, const laci_plan *plan, const laci_attention *a);
