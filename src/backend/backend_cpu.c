@@ -1,6 +1,7 @@
 /* backend_cpu.c: the CPU backend: buffers in process memory, rows spread over OpenMP threads, inner
  * loops from the kernel table, matrix products from cpu_linear.h. OpenMP lives in this file and
  * cpu_linear only. Every parallel loop writes disjoint outputs. */
+#include <assert.h>
 #include <math.h>
 
 #include "backend/cpu_attend.h"
@@ -175,6 +176,7 @@ static bool multiply_group(const cpu_backend *cpu, const laci_linear *linear, co
     const size_t part = (n_tiles + n_parts - 1) / n_parts * LACI_LINEAR_ROWS;
     const bool packs = laci_cpu_linear_packs(linear);
     bool failed = false;
+    assert(!packs || n * row <= cpu->shared_bytes); /* more rows than the session said */
 #pragma omp parallel num_threads(n_threads) reduction(|| : failed) if (n_tiles * n_slabs > 1)
     {
 #pragma omp for schedule(static)
@@ -347,6 +349,7 @@ static lac_status cpu_reserve(laci_backend *be, laci_scratch_size size, lac_erro
     cpu->scratch = scratch;
     cpu->scratch_stride = size.per_thread;
     cpu->shared = shared;
+    cpu->shared_bytes = size.shared;
     return LAC_OK;
 }
 

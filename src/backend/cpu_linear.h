@@ -49,8 +49,9 @@ void laci_cpu_linear_pack(const laci_linear *linear, const void *x, size_t n, vo
 size_t laci_cpu_linear_row_bytes(const laci_linear *linear);
 
 /* Rows [0, n) of x (act, or packed) times slab `slab`, into y f32 whose rows are n_out apart. n is
- * at most LACI_LINEAR_GROUP; rows up to the next multiple of LACI_ROW_PAD are read and written too.
- * False when the library underneath fails. */
+ * at most LACI_LINEAR_GROUP, and no more than `scratch` [per_thread] was taken for; rows up to the
+ * next multiple of LACI_ROW_PAD are read and written too. False when the library underneath fails.
+ */
 bool laci_cpu_linear_slab(const laci_linear *linear, const void *x, size_t n, size_t slab, float *y,
                           void *scratch);
 

@@ -24,7 +24,8 @@ typedef struct {
     laci_cpu_shapes *shapes; /* of the matrices made here */
     size_t scratch_stride;   /* bytes of one thread's scratch */
     char *scratch;           /* [n_threads, scratch_stride], owned */
-    char *shared;            /* of all threads, owned: inputs of a product */
+    char *shared;            /* [shared_bytes] of all threads, owned: inputs of a product */
+    size_t shared_bytes;
     double marks[LACI_N_MARKS];
 } cpu_backend;
 
