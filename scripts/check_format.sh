@@ -13,7 +13,7 @@ for name in clang-format-14 clang-format; do
     fi
 done
 
-c_files() { find include src tools tests bench examples \( -name '*.[ch]' -o -name '*.cu' \) | sort; }
+c_files() { find include src tools tests examples \( -name '*.[ch]' -o -name '*.cu' \) | sort; }
 text_files() {
     find . \( -path ./.git -o -path ./build -o -path ./models -o -path ./tests/fuzz/corpus \
         -o -path ./tests/golden -o -path ./examples/texts -o -path ./train/data \) -prune -o \

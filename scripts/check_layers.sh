@@ -5,7 +5,7 @@ set -eu
 cd "$(dirname "$0")/.."
 
 # shellcheck disable=SC2016 # the dollars are awk's
-find src tools examples bench -name '*.[ch]' | sort | xargs awk '
+find src tools examples -name '*.[ch]' | sort | xargs awk '
 # Own headers that files in the folder may include, as a pattern, and the rule in words.
 BEGIN {
     public = "lacuna[.]h"
@@ -20,13 +20,17 @@ BEGIN {
     say["model"] = "lacuna.h, base, backend/backend.h and model only"
     own["engine"] = public "|base/.*|backend/backend[.]h|attention/.*|model/.*|engine/.*"
     say["engine"] = "lacuna.h, base, backend/backend.h, attention, model and engine only"
-    own["tools"] = public "|base/.*|[^/]*[.]h";         say["tools"] = "lacuna.h, base and tools only"
+    own["api"] = own["engine"] "|api/.*"
+    say["api"] = "what engine may, and api"
+    own["tools"] = public "|base/.*|shell/.*|run/.*|eval/.*|picture/.*|[^/]*[.]h"
+    say["tools"] = "lacuna.h, base and tools only"
+    own["tools/bench"] = ".*";                          say["tools/bench"] = "everything"
     own["examples"] = "lacuna[.]h";                     say["examples"] = "lacuna.h only"
-    own["bench"] = ".*";                                say["bench"] = "everything"
 }
 FNR == 1 {
     n = split(FILENAME, part, "/")
-    layer = part[1] == "src" ? (n == 2 ? "engine" : part[2]) : part[1]
+    layer = part[1] == "src" ? part[2] : part[1]
+    if (layer == "tools" && part[2] == "bench") layer = "tools/bench"
     n_files++
 }
 /^[ \t]*#[ \t]*include[ \t]*"/ {

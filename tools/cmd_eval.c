@@ -11,13 +11,13 @@
 
 #include "base/rng.h"
 #include "commands.h"
-#include "console.h"
-#include "eval_data.h"
-#include "eval_options.h"
-#include "interrupt.h"
-#include "machine.h"
-#include "prompt.h"
-#include "run_options.h"
+#include "eval/eval_data.h"
+#include "eval/eval_options.h"
+#include "run/prompt.h"
+#include "run/run_options.h"
+#include "shell/console.h"
+#include "shell/interrupt.h"
+#include "shell/machine.h"
 
 /* Zeroed is valid; eval_end frees what there is. */
 typedef struct {

@@ -1,12 +1,12 @@
 /* cmd_inspect.c: `lacuna inspect`: what a model is and what running it would take, from its
  * headers alone; with --masks, what the attention of a traced run looked like. */
-#include "args.h"
-#include "backend_flags.h"
 #include "commands.h"
-#include "console.h"
-#include "json_out.h"
-#include "masks_out.h"
-#include "run_options.h"
+#include "picture/masks_out.h"
+#include "run/run_options.h"
+#include "shell/args.h"
+#include "shell/backend_flags.h"
+#include "shell/console.h"
+#include "shell/json_out.h"
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>

@@ -1,15 +1,15 @@
 /* cmd_run.c: `lacuna run`. Everything that can be refused is refused with the model's card alone,
  * before weights are loaded; then one session, one generation, and what came out of it. */
 #define _POSIX_C_SOURCE 200809L
-#include "cache_view.h"
-#include "canvas_view.h"
 #include "commands.h"
-#include "console.h"
-#include "interrupt.h"
-#include "machine.h"
-#include "masks_out.h"
-#include "report.h"
-#include "trace.h"
+#include "picture/cache_view.h"
+#include "picture/masks_out.h"
+#include "run/canvas_view.h"
+#include "run/report.h"
+#include "run/trace.h"
+#include "shell/console.h"
+#include "shell/interrupt.h"
+#include "shell/machine.h"
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,10 +1,10 @@
 /* cmd_tokenize.c: `lacuna tokenize`: text to ids and back, with the tokenizer of a model. */
-#include "args.h"
 #include "base/json.h"
 #include "commands.h"
-#include "console.h"
-#include "json_out.h"
-#include "prompt.h"
+#include "run/prompt.h"
+#include "shell/args.h"
+#include "shell/console.h"
+#include "shell/json_out.h"
 #include <ctype.h>
 #include <stddef.h>
 #include <stdlib.h>

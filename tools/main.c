@@ -1,9 +1,9 @@
 /* main.c: the program `lacuna`: finds the subcommand and hands over. Flags belong to the
  * subcommands; the work is the library's. */
 #define _POSIX_C_SOURCE 200809L
-#include "args.h"
 #include "commands.h"
-#include "console.h"
+#include "shell/args.h"
+#include "shell/console.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "backend/backend_ops.h"
-#include "backend/cpu_linear.h"
+#include "backend/cpu/cpu_linear.h"
 #include "base/error.h"
 #include "kernels/isa.h"
 

@@ -9,7 +9,7 @@
 
 #include "base/error.h"
 #include "base/utf8.h"
-#include "model/tokenizer_parts.h"
+#include "model/tokenizer/tokenizer_parts.h"
 
 /* Where a rendering goes: text only when `tok` is NULL. */
 typedef struct {

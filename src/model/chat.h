@@ -3,7 +3,7 @@
 #ifndef LACI_MODEL_CHAT_H
 #define LACI_MODEL_CHAT_H
 
-#include "model/tokenizer.h"
+#include "model/tokenizer/tokenizer.h"
 
 /* Comma-separated names: "llada,dream,sdar,fast-dllm,llada2,rnd1,chatml,none". Static string. */
 const char *laci_chat_names(void);

@@ -5,7 +5,7 @@
 #include <math.h>
 
 #include "base/error.h"
-#include "model/family.h"
+#include "model/family/family.h"
 
 enum {
     MAX_LAYERS = 1024,

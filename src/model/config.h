@@ -5,8 +5,8 @@
 #define LACI_MODEL_CONFIG_H
 
 #include "base/json.h"
-#include "model/gguf.h"
-#include "model/tensors.h"
+#include "model/files/gguf.h"
+#include "model/files/tensors.h"
 
 /* How queries and keys are normalised per head. */
 typedef enum {

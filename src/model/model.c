@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 #include "base/error.h"
-#include "model/safetensors.h"
+#include "model/files/safetensors.h"
 
 const laci_tensor_dir *laci_model_tensors(const lac_model *model)
 {

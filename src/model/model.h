@@ -4,7 +4,7 @@
 #define LACI_MODEL_MODEL_H
 
 #include "model/chat.h"
-#include "model/tokenizer.h"
+#include "model/tokenizer/tokenizer.h"
 #include "model/weights.h"
 
 struct lac_model {

@@ -4,7 +4,7 @@
 #ifndef LACI_MODEL_WEIGHT_MAP_H
 #define LACI_MODEL_WEIGHT_MAP_H
 
-#include "model/family.h"
+#include "model/family/family.h"
 
 typedef struct {
     lac_allocator mem;

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "model/family.h"
+#include "model/family/family.h"
 
 static laci_json *parse(const uint8_t *text, size_t n)
 {

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "model/family.h"
+#include "model/family/family.h"
 #include "model/weight_map.h"
 
 static unsigned touch(const laci_tensor_dir *dir)

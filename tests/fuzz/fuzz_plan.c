@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "attention/saved_plan.h"
+#include "api/saved_plan.h"
 
 enum { CHECKSUM_AT = 40, HEADER = 48 };
 

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "model/safetensors.h"
+#include "model/files/safetensors.h"
 
 /* Sums the tensors' bytes, so that a span outside the input is a read the sanitizer sees. */
 static unsigned touch(const laci_tensor_dir *dir)

@@ -5,7 +5,7 @@
  *   else the rest is a text for the golden tokenizers, with and without special tokens; decoding
  *        must give a text that encoding and decoding keep (byte-level model) */
 #include "base/file.h"
-#include "model/tokenizer.h"
+#include "model/tokenizer/tokenizer.h"
 #include "test.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);

@@ -4,7 +4,7 @@
 
 #include "test.h"
 
-#include "model/gguf.h"
+#include "model/files/gguf.h"
 
 typedef struct {
     unsigned char bytes[1 << 17];

@@ -5,8 +5,8 @@
 #include <math.h>
 
 #include "base/error.h"
-#include "model/family.h"
-#include "model/safetensors.h"
+#include "model/family/family.h"
+#include "model/files/safetensors.h"
 #include "model/weight_map.h"
 
 static laci_json *parse(const char *text)

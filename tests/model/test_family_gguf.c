@@ -2,7 +2,7 @@
  * two layers are written; each test changes one value of a good one. */
 #include "gguf_writer.h"
 
-#include "model/family.h"
+#include "model/family/family.h"
 #include "model/weight_map.h"
 
 enum { LAYERS = 2, D = 8, HEADS = 2, HEAD = 4, FF = 16, ROWS = 12 };

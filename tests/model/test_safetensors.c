@@ -7,7 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "model/safetensors.h"
+#include "model/files/safetensors.h"
 
 /* A file: length, header text, n_data bytes counting up from 0. Free it. */
 static unsigned char *make_file(const char *header, size_t n_data, size_t *size)

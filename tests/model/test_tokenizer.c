@@ -9,8 +9,8 @@
 #include "base/json.h"
 #include "base/utf8.h"
 #include "fault.h"
-#include "model/bpe.h"
-#include "model/tokenizer.h"
+#include "model/tokenizer/bpe.h"
+#include "model/tokenizer/tokenizer.h"
 
 static const char golden[] = "tests/golden/tokenizer/";
 

@@ -2,7 +2,7 @@
  * tree: known ids of short strings and long prompts, and that other published files open. */
 #include "base/file.h"
 #include "base/json.h"
-#include "model/tokenizer.h"
+#include "model/tokenizer/tokenizer.h"
 #include "test.h"
 
 /* ------------------------------------------------------------------ SHA-256 (FIPS 180-4) */

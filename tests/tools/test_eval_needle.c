@@ -4,8 +4,8 @@
 #include "attention/policy.h"
 #include "engine/golden.h"
 #include "engine/session.h"
-#include "eval_canvas.h"
-#include "eval_score.h"
+#include "eval/eval_canvas.h"
+#include "eval/eval_score.h"
 
 enum { CTX = 512, BLOCK = 32, N_SAMPLES = 10 };
 

@@ -4,7 +4,7 @@
 
 #include "test.h"
 
-#include "eval_score.h"
+#include "eval/eval_score.h"
 
 static double score(const char *output, const char *const *refs, size_t n, bool part)
 {

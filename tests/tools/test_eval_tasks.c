@@ -4,8 +4,8 @@
 #include <math.h>
 
 #include "engine/golden.h"
-#include "eval_canvas.h"
-#include "eval_score.h"
+#include "eval/eval_canvas.h"
+#include "eval/eval_score.h"
 
 #define NANO test_path("models/nano-f")
 

@@ -2,7 +2,7 @@
  * what is refused. */
 #include "test.h"
 
-#include "masks_stats.h"
+#include "picture/masks_stats.h"
 #include <math.h>
 
 /* A plan whose row r of pattern p reads the key blocks that `reads` says. */

@@ -3,7 +3,7 @@
 #define _POSIX_C_SOURCE 200809L
 #include "test.h"
 
-#include "trace_masks.h"
+#include "picture/trace_masks.h"
 #include <math.h>
 #include <unistd.h>
 

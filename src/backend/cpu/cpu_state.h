@@ -1,0 +1,84 @@
+/* cpu_state.h: what the files of the CPU backend share: its state, its buffers, where rows and
+ * packed panels lie. Private to backend/. */
+#ifndef LACI_BACKEND_CPU_STATE_H
+#define LACI_BACKEND_CPU_STATE_H
+
+#include <omp.h>
+
+#include "backend/backend_ops.h"
+#include "backend/cpu/cpu_linear.h"
+#include "kernels/kernels.h"
+
+/* Elements below which a loop is not worth waking other threads for. */
+enum { PARALLEL_MIN = 8192 };
+
+struct laci_buf {
+    void *data; /* aligned, owned unless this is a view */
+    size_t n_bytes;
+    bool is_view;
+};
+
+typedef struct {
+    laci_backend base;
+    laci_kernels kernels;
+    laci_cpu_shapes *shapes; /* of the matrices made here */
+    size_t scratch_stride;   /* bytes of one thread's scratch */
+    char *scratch;           /* [n_threads, scratch_stride], owned */
+    char *shared;            /* [shared_bytes] of all threads, owned: inputs of a product */
+    size_t shared_bytes;
+    double marks[LACI_N_MARKS];
+} cpu_backend;
+
+static inline cpu_backend *cpu_of(laci_backend *be)
+{
+    return (cpu_backend *)be;
+}
+
+static inline float *floats(const laci_buf *buf, size_t at)
+{
+    return buf ? (float *)buf->data + at : NULL;
+}
+
+static inline size_t act_size(const laci_backend *be)
+{
+    return laci_act_bytes(be->act);
+}
+
+static inline char *act_row(const laci_backend *be, const laci_buf *buf, size_t row, size_t d)
+{
+    return (char *)buf->data + row * d * act_size(be);
+}
+
+static inline void *scratch_of(const cpu_backend *cpu)
+{
+    return cpu->scratch + (size_t)omp_get_thread_num() * cpu->scratch_stride;
+}
+
+/* Writes a row of f32 as activations. */
+static inline void put_act(const cpu_backend *cpu, void *out, const float *x, size_t n)
+{
+    if (cpu->base.act == LACI_BF16)
+        cpu->kernels.to_bf16(out, x, n);
+    else
+        memcpy(out, x, n * sizeof *x);
+}
+
+static inline void get_act(const cpu_backend *cpu, float *out, const void *x, size_t n)
+{
+    if (cpu->base.act == LACI_BF16)
+        cpu->kernels.from_bf16(out, x, n);
+    else
+        memcpy(out, x, n * sizeof *out);
+}
+
+/* First panel of keys (or of values) of one head of one sequence. */
+static inline char *kv_panels(const laci_backend *be, const laci_kv *kv, laci_kv_part part,
+                              size_t batch, size_t kv_head)
+{
+    const size_t n_panels = (kv->n_ctx + LACI_PANEL - 1) / LACI_PANEL;
+    const size_t at = (batch * kv->n_kv_heads + kv_head) * n_panels;
+    return part == LACI_KEYS ? (char *)kv->k->data + at * laci_k_panel_bytes(be->act, kv->d_head)
+                             : (char *)kv->v->data + at * laci_v_panel_bytes(be->act, kv->d_head);
+}
+
+#endif

@@ -1,0 +1,40 @@
+/* run_options.h: the flags of `lacuna run` and what can be said against them before a model is
+ * opened. */
+#ifndef LACUNA_TOOLS_RUN_OPTIONS_H
+#define LACUNA_TOOLS_RUN_OPTIONS_H
+
+#include "run/sparse_options.h"
+#include "shell/backend_flags.h"
+
+typedef struct {
+    /* model */
+    const char *model, *sparse;
+    lac_dtype dtype;
+    int n_ctx, n_threads; /* 0 = default */
+    uint64_t max_memory;  /* bytes; 0 = what this machine has */
+    lac_sparse_options sparse_options;
+    backend_flags where;
+    /* prompt */
+    const char *prompt, *file, *system, *canvas; /* NULL = not given */
+    const char *hole;                            /* NULL = [MASK] and [MASK*N] */
+    const char *chat_template;                   /* NULL = the model's own */
+    bool parse_special;
+    /* decoding; on_step and user are left to the command */
+    lac_generate_options generate;
+    bool algorithm_is_confidence; /* "confidence": resolved by family once the model is known */
+    /* output */
+    const char *trace; /* NULL = none */
+    const char *masks; /* picture of the attention plans; NULL = none */
+    bool trace_masks;
+    int visual_delay; /* milliseconds */
+    bool visual, json, verbose, quiet, no_color;
+} run_options;
+
+/* Fills *out from the command line. ARGS_GO_ON or an exit code; see args.h. */
+int run_options_parse(run_options *out, args_store *store, int argc, char **argv);
+
+/* Shared with other commands. */
+bool dtype_from_name(const char *name, lac_dtype *out);
+const char *dtype_name(lac_dtype dtype);
+
+#endif
