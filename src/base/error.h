@@ -22,4 +22,10 @@ static inline lac_status laci_fail_memory(lac_error *err, const char *what, size
  * know the file name while the callee did not. */
 lac_status laci_fail_prefix(lac_error *err, lac_status code, const char *prefix);
 
+/* A text fit for an error message: printable ASCII, the rest as \xNN, cut when long. */
+typedef struct {
+    char text[72];
+} laci_quoted;
+laci_quoted laci_quote(const char *text, size_t n);
+
 #endif

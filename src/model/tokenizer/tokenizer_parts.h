@@ -29,12 +29,6 @@ typedef struct {
 lac_status laci_bytes_append(laci_bytes *bytes, const char *text, size_t n, lac_error *err);
 void laci_bytes_clear(laci_bytes *bytes);
 
-/* A text fit for an error message: printable ASCII, the rest as \xNN, cut when long. */
-typedef struct {
-    char text[72];
-} laci_quoted;
-laci_quoted laci_quote(const char *text, size_t n);
-
 /* ------------------------------------------------------------------ vocabulary */
 
 typedef enum {

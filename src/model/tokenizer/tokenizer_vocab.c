@@ -32,21 +32,6 @@ void laci_bytes_clear(laci_bytes *bytes)
     *bytes = (laci_bytes){ .mem = bytes->mem };
 }
 
-laci_quoted laci_quote(const char *text, size_t n)
-{
-    laci_quoted quoted;
-    size_t used = 0, at = 0;
-    for (; at < n && used + 8 < sizeof quoted.text; at++) {
-        const unsigned char byte = (unsigned char)text[at];
-        if (byte >= 0x20 && byte < 0x7F)
-            quoted.text[used++] = (char)byte;
-        else
-            used += (size_t)snprintf(quoted.text + used, 5, "\\x%02x", (unsigned)byte);
-    }
-    (void)snprintf(quoted.text + used, sizeof quoted.text - used, "%s", at < n ? "..." : "");
-    return quoted;
-}
-
 /* ------------------------------------------------------------------ vocabulary */
 
 static size_t text_hash(const char *text, size_t n)
