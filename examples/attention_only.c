@@ -83,8 +83,7 @@ static int run_step(lac_attention *attention, arrays *a, int step, lac_plan **pl
     if (step == DENSE_STEPS - 1) {
         /* Here blocks are kept until they hold 90% of the softmax; zeroed options would keep the
          * best 30% of the blocks, whatever they hold. */
-        const lac_plan_options how = { .sparse = { .fidelity = 0.9, .block = 32 },
-                                       .n_prompt = N_PROMPT };
+        const lac_plan_options how = { .knobs = "fidelity=0.9,block=32", .n_prompt = N_PROMPT };
         if (lac_attention_build(attention, &call, &how, plan, &err)) return fail(&err);
         return show(*plan);
     }

@@ -218,141 +218,43 @@ LAC_API const char *lac_chat_template_names(void);
 
 /* ------------------------------------------------------------------ sessions */
 
-/* How sparse policies choose what is read. Zero is the default everywhere; where a literal zero
- * means something else, a negative number stands for it. docs/policies.md explains each policy. */
-typedef enum {
-    LAC_SPARSED_DEFAULT = 0,   /* the paper, and a block that holds the prompt's end is kept */
-    LAC_SPARSED_PAPER = 1,     /* arXiv 2509.24014 as written */
-    LAC_SPARSED_REFERENCE = 2, /* as the published code does it, its slips included */
-} lac_sparsed_mode;
-
-/* The variants of SparseD; 0 = what the mode says. */
-typedef enum {
-    LAC_SCHEDULE_PAPER = 1,     /* max(1, int(steps * skip)) dense steps, the last one measures */
-    LAC_SCHEDULE_REFERENCE = 2, /* int(steps * skip) + 2 */
-} lac_sparse_schedule;
-typedef enum {
-    LAC_ISOLATED_PAPER = 1,     /* the best prompt blocks, and the best generation blocks */
-    LAC_ISOLATED_REFERENCE = 2, /* the best of all, generation ones replaced by the best under a
-                                   softmax over generation keys alone */
-    LAC_ISOLATED_NONE = 3,      /* the best of all */
-} lac_sparse_isolated;
-typedef enum {
-    LAC_KEEP_CEIL = 1,      /* ceil(n * select) */
-    LAC_KEEP_REFERENCE = 2, /* int(n * select) + 1 */
-} lac_sparse_keep;
-typedef enum {
-    LAC_BOUNDARY_KEEP = 1,      /* always read */
-    LAC_BOUNDARY_ALIGNED = 2,   /* a generation block */
-    LAC_BOUNDARY_REFERENCE = 3, /* a prompt block, unless it is the last of all */
-} lac_sparse_boundary;
-typedef enum {
-    LAC_SCORE_SQRT_D = 1, /* pattern from the softmax that attention computes */
-    LAC_SCORE_SQRT_H = 2, /* LLaDA's published code: scores over sqrt(n_heads) */
-} lac_sparse_score;
-typedef enum {
-    LAC_RAGGED_FAIR = 1,    /* a short last block is ranked by the mass of a key it has */
-    LAC_RAGGED_DILUTED = 2, /* by the mass of a key as if it were full */
-} lac_sparse_ragged;
-typedef enum {
-    LAC_RESET_GENERATION = 1, /* one pattern for the whole generation */
-    LAC_RESET_BLOCK = 2,      /* measured again in the first step of each decoding block */
-    LAC_RESET_STEP = 3,       /* in every step, by a dense pass beside the sparse one: slower than
-                                 dense, to judge what keeping a pattern costs in quality */
-} lac_sparse_reset;
-typedef enum {
-    LAC_PLAN_PER_HEAD = 1, /* a pattern for each query head */
-    LAC_PLAN_PER_KV = 2,   /* one for the heads that share keys, by their mean mass */
-} lac_plan_group;
-typedef enum {
-    LAC_SWITCH_FIXED = 1, /* dense steps as scheduled */
-    LAC_SWITCH_AUTO = 2,  /* a layer leaves them earlier, once its pattern has settled */
-} lac_switch_mode;
-typedef enum {
-    LAC_REFRESH_OFF = 1,
-    LAC_REFRESH_AUTO = 2, /* sampled queries are measured; a layer whose kept mass fell, again */
-} lac_refresh_mode;
-
-/* How a row's keys in the cache are chosen. */
-typedef enum {
-    LAC_SELECTOR_DEFAULT = 0,
-    LAC_SELECTOR_PAGES = 1,   /* quest: pages by an upper bound of their scores, each step; every
-                                 row its own, unless plan_group has rows choose together */
-    LAC_SELECTOR_COLUMNS = 2, /* mage: single keys by their mass in the block's first step */
-    LAC_SELECTOR_BLOCKS = 3,  /* losa, sparsed: pages by their mass in the block's first step */
-} lac_selector;
-/* losa: what tells how far a row moved since it last read the prefix. */
-typedef enum {
-    LAC_DRIFT_QUERY = 1,  /* its query, normalised and rotated */
-    LAC_DRIFT_HIDDEN = 2, /* the normalised input of the layer */
-} lac_drift;
-/* What the first step of a block reads of the prefix. */
-typedef enum {
-    LAC_FIRST_STEP_DENSE = 1,
-    LAC_FIRST_STEP_SPARSE = 2, /* what the policy selects; it must select pages */
-} lac_first_step;
-/* How the bounds of pages are kept. */
-typedef enum {
-    LAC_BOUNDS_EXACT = 1, /* in the type of the keys */
-    LAC_BOUNDS_INT8 = 2,  /* rounded outwards: half the bytes of bf16, bounds a little looser */
-} lac_page_bounds;
+/* Attention policies: which keys are read. A session runs one, named with its knobs in one text:
+ * "NAME" or "NAME:knob=value,knob=value", such as "losa:budget=0.1,page=64". What follows lists the
+ * policies there are; docs/policies.md and docs/policies-blockwise.md explain them. */
+typedef struct {
+    const char *name;  /* static, as all texts here */
+    const char *about; /* one sentence */
+    bool full;         /* runs on models that see the whole sequence (LAC_MASK_FULL) */
+    bool blockwise;    /* runs on models that decode behind a key cache (LAC_MASK_BLOCK_CAUSAL) */
+    int n_knobs;
+} lac_policy_info;
 
 typedef struct {
-    double skip;     /* share of the steps that stay dense, [0, 1); 0 = 0.2, negative = none */
-    double select;   /* share of the keys that is kept, (0, 1]; 0 = 0.3 */
-    int block;       /* keys and queries of a block: 16, 32, 64, 128; 0 = 128, 32 in contexts below
-                        4096. pulsecol: queries that share columns, 0 = 32 */
-    double fidelity; /* (0, 1]: the fewest blocks whose mass reaches this, and at most select of
-                        them where that is given; 0 = off, for the policy "fidelity" 0.95 */
-    lac_sparsed_mode mode;
-    lac_sparse_schedule schedule;
-    lac_sparse_isolated isolated;
-    lac_sparse_keep keep;
-    lac_sparse_boundary boundary;
-    lac_sparse_score score;
-    lac_sparse_ragged ragged;
-    lac_sparse_reset reset;
-    lac_plan_group plan_group;     /* 0 = head; behind a key cache the policy's own: see selector */
-    lac_switch_mode switch_mode;   /* 0 = fixed */
-    lac_refresh_mode refresh_mode; /* 0 = off */
-    int window;    /* window, streaming: keys around a query, both sides together; 0 = as many as
-                      give the density of select */
-    int sink;      /* streaming: first keys that are always read; 0 = a fifth of what select allows,
-                      negative = none */
-    int refreshes; /* pulsecol: steps that measure again, within the first 30%; 0 = 16, Dream 8 */
-    /* Behind a key cache: losa, quest, mage, flashblock, sparsed on block-causal models. */
-    double budget; /* keys of the prefix a row reads: a count, or below 1 a share; 0 = 512 */
-    double active; /* losa: rows recomputed in a step: a count, or below 1 a share; 0 = 5 */
-    int page;      /* keys of a page: 16, 32, 64; 0 = 16, losa 64 */
-    lac_selector selector; /* 0 = the policy's own */
-    int first_layers;      /* layers that always read everything, 0 = none */
-    int min_prefix;        /* prefixes up to this are read whole, -1 = none; 0 = 1024, or twice the
-                              budget where that is more */
-    int refresh_steps;     /* read everything again after so many steps; 0, -1 = never */
-    int refresh_tokens;    /* or after so many new tokens, -1 = never; 0 = 3 for flashblock */
-    double refresh_drift;  /* losa: or when the queries that were not recomputed moved by more than
-                              this share of their squared size; 0 = never */
-    double min_change;     /* losa: rows whose query moved by less than this share of its squared
-                              size are not recomputed, new tokens excepted; -1 = off,
-                                0 = 0.01 */
-    bool measure;    /* show where the softmax lies: fills lac_plan_view.mass in passes that measure
-                        it. dense then measures every pass; other policies when they do anyway */
-    lac_drift drift; /* 0 = query */
-    lac_first_step first_step;   /* 0 = the policy's own: sparse for quest, dense for all others */
-    lac_page_bounds page_bounds; /* 0 = exact */
-    int select_every; /* losa, quest: pages chosen once serve so many steps of a block; above 1 they
-                         are chosen for all its rows, not only those that read them; 0 = 1 */
-} lac_sparse_options;
+    const char *name;
+    const char *normal; /* the default: as it would be typed, or in words */
+    const char *help;
+    char range[96]; /* what may be typed, in words */
+} lac_knob_info;
+
+/* Policies are numbered from 0 on, knobs of a policy likewise. Two policies may have one name where
+ * they run on different models. Any thread. Errors: EINVAL (no such policy or knob). */
+LAC_API int lac_policy_count(void);
+LAC_API lac_status lac_policy_get_info(int policy, lac_policy_info *out, lac_error *err);
+LAC_API lac_status lac_policy_get_knob(int policy, int knob, lac_knob_info *out, lac_error *err);
+
+/* Whether some model could run an attention policy with these knobs; a session then says whether
+ * its own can. NULL = "auto". Any thread. Errors: EINVAL, as lac_session_create. */
+LAC_API lac_status lac_policy_check(const char *request, lac_error *err);
 
 typedef struct lac_session lac_session;
 
 typedef struct {
     int n_ctx;          /* positions to make room for, 0 = the model's trained context */
     int n_threads;      /* 0 = as the model was opened */
-    const char *sparse; /* attention policy: NULL or "auto", or a name; "off" = dense */
+    const char *sparse; /* attention policy with its knobs; NULL or "auto" = chosen by model and
+                           n_ctx, "off" = dense. Read during the call */
     uint64_t max_bytes; /* refuse with ENOMEM above this; 0 = no limit */
-    const lac_allocator *allocator;           /* copied; NULL = the model's */
-    const lac_sparse_options *sparse_options; /* of the policy; copied; NULL = defaults */
+    const lac_allocator *allocator; /* copied; NULL = the model's */
 } lac_session_options;
 
 /* Creates a session with room for opt->n_ctx positions. All memory of the denoising loop is taken
@@ -461,7 +363,7 @@ typedef struct {
     int first;
     const float *mass; /* [heads of the model, n_q / mass_block, n_k / mass_block, rounded up] mean
                           share of the softmax that the queries of a block give to the keys of a
-                          block; NULL = not measured, see lac_sparse_options.measure */
+                          block; NULL = not measured, see the knob measure of dense and sparsed */
     int mass_block;    /* queries and keys of a block of `mass` */
 } lac_plan_view;
 
@@ -704,11 +606,11 @@ typedef struct {
 LAC_API lac_status lac_attention_run(lac_attention *attention, const lac_attention_call *call,
                                      const lac_plan *plan, lac_error *err);
 
-/* How lac_attention_build chooses. Of the sparse options it reads select, block, fidelity, mode,
- * isolated, keep, boundary, score, ragged and plan_group; when to build and when to run sparse is
- * the caller's. */
+/* How lac_attention_build chooses; when to build and when to run sparse is the caller's. */
 typedef struct {
-    lac_sparse_options sparse;
+    const char
+        *knobs;   /* of the policy sparsed: "select=0.3,block=64"; select, fidelity, block, group,
+                     mode, isolated, keep, boundary, score and ragged. NULL = defaults */
     int n_prompt; /* keys before this one are the prompt, whose blocks are chosen apart from those
                      that are being generated; 0 = there is none */
 } lac_plan_options;

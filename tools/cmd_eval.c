@@ -192,52 +192,6 @@ static const char *base_name(const char *path)
 
 enum { N_SETTINGS = 9 };
 
-/* The shape of the policies in words: what differs from the default. */
-static void describe_sparse(const lac_sparse_options *o, char *out, size_t n)
-{
-    const struct {
-        const char *flag;
-        double value;
-    } all[] = {
-        { "skip", o->skip },
-        { "select", o->select },
-        { "sparse-block", o->block },
-        { "fidelity", o->fidelity },
-        { "sparsed-mode", o->mode },
-        { "sparsed-schedule", o->schedule },
-        { "sparsed-isolated", o->isolated },
-        { "sparsed-keep", o->keep },
-        { "sparsed-boundary", o->boundary },
-        { "sparsed-score", o->score },
-        { "sparsed-ragged", o->ragged },
-        { "sparsed-reset", o->reset },
-        { "plan-group", o->plan_group },
-        { "switch", o->switch_mode },
-        { "refresh", o->refresh_mode },
-        { "window", o->window },
-        { "sink", o->sink },
-        { "refreshes", o->refreshes },
-        { "budget", o->budget },
-        { "active", o->active },
-        { "min-change", o->min_change },
-        { "drift", o->drift },
-        { "first-step", o->first_step },
-        { "page", o->page },
-        { "page-bounds", o->page_bounds },
-        { "selector", o->selector },
-        { "select-every", o->select_every },
-        { "sparse-first-layers", o->first_layers },
-        { "min-prefix", o->min_prefix },
-        { "refresh-steps", o->refresh_steps },
-        { "refresh-tokens", o->refresh_tokens },
-        { "refresh-drift", o->refresh_drift },
-    };
-    size_t used = (size_t)snprintf(out, n, "default");
-    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
-        if (all[i].value != 0 && used < n)
-            used += (size_t)snprintf(out + used, n - used, ", %s %g", all[i].flag, all[i].value);
-}
-
 /* What a record depends on beside its own task, length, depth, index and policy. */
 static void settings_of(const eval_state *s, eval_setting out[N_SETTINGS])
 {
@@ -258,7 +212,7 @@ static void settings_of(const eval_state *s, eval_setting out[N_SETTINGS])
     snprintf(out[4].value, size, g->block_length ? "%d" : "default", g->block_length);
     snprintf(out[5].value, size, o->gen_tokens ? "%d" : "default", o->gen_tokens);
     snprintf(out[6].value, size, "%s", o->chat_template ? o->chat_template : "auto");
-    describe_sparse(&o->sparse, out[8].value, size);
+    snprintf(out[8].value, size, "%.*s", (int)size - 1, o->knobs);
     const eval_haystack hay = haystack_of(s);
     uint64_t hash = hash_of(hay.data, hay.n);
     for (size_t i = 0; i < s->data.n; i++)
@@ -296,8 +250,7 @@ static int check_memory(const eval_state *s)
     for (size_t p = 0; p < run.n_policies; p++) {
         lac_error err = { .message = "" };
         lac_memory_plan plan;
-        lac_sparse_options sparse;
-        const lac_session_options room = eval_run_room(&run, p, &sparse);
+        const lac_session_options room = eval_run_room(&run, p);
         const lac_status st = lac_session_plan_memory(s->card, &room, &plan, &err);
         if (st)
             return console_fail_status(st, &err) == EXIT_MODEL ? EXIT_USAGE : console_exit_code(st);

@@ -2,6 +2,7 @@
  * headers alone; with --masks, what the attention of a traced run looked like. */
 #include "commands.h"
 #include "picture/masks_out.h"
+#include "run/policy_list.h"
 #include "run/run_options.h"
 #include "shell/args.h"
 #include "shell/backend_flags.h"
@@ -14,7 +15,7 @@
 typedef struct {
     const char *model, *dtype;
     int n_ctx, n_threads;
-    bool json;
+    bool json, policies;
     backend_flags where;
     const char *masks, *against, *output, *select;
     int step; /* -1 = all */
@@ -33,6 +34,8 @@ static const args_flag flags[] = {
       "type of weights and keys in memory: auto, f32, bf16 (default auto)" },
     BACKEND_FLAGS(AT(where)),
     { ARGS_SWITCH, "json", 0, NULL, AT(json), 0, 0, NULL, "one JSON object" },
+    { ARGS_SWITCH, "policies", 0, NULL, AT(policies), 0, 0, NULL,
+      "list the attention policies and their knobs; needs no model" },
     { ARGS_GROUP, .help = "Masks" },
     { ARGS_TEXT, "masks", 0, "TRACE", AT(masks), 0, 0, NULL,
       "draw the attention plans in a trace of lacuna run --trace TRACE --trace-masks" },
@@ -246,7 +249,7 @@ int cmd_inspect(int argc, char **argv)
 {
     static const args_command command = {
         .name = "lacuna inspect",
-        .usage = "(-m MODEL | --masks TRACE -o FILE) [options]",
+        .usage = "(-m MODEL | --masks TRACE -o FILE | --policies) [options]",
         .about = "Prints what a model is and how much memory a run would take. Reads headers "
                  "only: no weights are loaded. With --masks, draws what the attention of a run "
                  "read, step by step, from its trace; lacuna run --masks draws it without one.",
@@ -259,7 +262,9 @@ int cmd_inspect(int argc, char **argv)
     args_store store = { .n_owned = 0 };
     int code = args_parse(&store, &command, &opt, argc, argv);
     double select = 0;
-    if (code == ARGS_GO_ON) {
+    if (code == ARGS_GO_ON && opt.policies) {
+        code = policy_list_print(opt.json);
+    } else if (code == ARGS_GO_ON) {
         code = check_masks(&opt, &select);
         if (!code) code = opt.masks ? inspect_masks(&opt, select) : inspect(&opt);
     }

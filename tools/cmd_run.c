@@ -72,15 +72,14 @@ static lac_session_options session_options(const run_state *s)
 {
     return (lac_session_options){ .n_ctx = s->n_ctx,
                                   .n_threads = s->opt.n_threads,
-                                  .sparse = s->opt.sparse,
-                                  .sparse_options = &s->opt.sparse_options };
+                                  .sparse = s->opt.sparse };
 }
 
-static int fail_session(const run_state *s, lac_status st, const lac_error *err)
+static int fail_session(lac_status st, const lac_error *err)
 {
     console_fail_status(st, err);
     /* what is unsupported here is the policy asked for, not the model */
-    return st == LAC_EUNSUPPORTED && s->opt.sparse ? EXIT_USAGE : console_exit_code(st);
+    return st == LAC_EUNSUPPORTED ? EXIT_USAGE : console_exit_code(st);
 }
 
 static int check_memory(run_state *s)
@@ -88,7 +87,7 @@ static int check_memory(run_state *s)
     lac_error err = { .message = "" };
     const lac_session_options room = session_options(s);
     const lac_status st = lac_session_plan_memory(s->card, &room, &s->plan, &err);
-    if (st) return fail_session(s, st, &err);
+    if (st) return fail_session(st, &err);
     const uint64_t limit = s->opt.max_memory ? s->opt.max_memory : machine_memory();
     if (s->plan.bytes_total > limit)
         return console_fail(EXIT_MEMORY,
@@ -182,7 +181,7 @@ static int load(run_state *s)
         s->prompt.chat_template = s->info.chat_template; /* the card's string goes with the card */
     const lac_session_options room = session_options(s);
     st = lac_session_create(&s->session, s->model, &room, &err);
-    return st ? fail_session(s, st, &err) : EXIT_OK;
+    return st ? fail_session(st, &err) : EXIT_OK;
 }
 
 /* ------------------------------------------------------------------ the loop */

@@ -471,10 +471,12 @@ static lac_status measure(builder *b, const lac_attention_call *call, lac_error 
 static lac_status resolve(const lac_attention *a, const lac_plan_options *opt, laci_sparse *how,
                           lac_error *err)
 {
-    const laci_sparse_model model = {
+    const laci_policy_model model = {
         .family = "", .n_heads = a->n_heads, .d_head = a->d, .n_ctx = a->n_keys
     };
-    lac_status st = laci_sparse_resolve(how, &opt->sparse, "sparsed", &model, err);
+    laci_settings settings = { 0 };
+    lac_status st = laci_pattern_settings(&settings, opt->knobs, &model, err);
+    if (!st) *how = settings.sparse;
     return st ? st : check_range("n_prompt", opt->n_prompt, 0, (int)a->n_keys, err);
 }
 

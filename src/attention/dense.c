@@ -71,8 +71,37 @@ static lac_status dense_plan(void *state, laci_backend *be, const laci_moment *a
     return laci_plan_dense(out, at->n_q, at->n_k, block, err);
 }
 
+static const laci_knob dense_knobs[] = {
+    { "measure", LACI_KNOB_EITHER, LACI_AT(sparse.measure), .words = "off|on", .normal = "off",
+      .help = "show in traces and pictures where the softmax lies; of models that see the whole "
+              "sequence" },
+    { "block", LACI_KNOB_SIZE, LACI_AT(sparse.block), .words = "16|32|64|128", .normal = "auto",
+      .means = "128, below 4,096 positions 32",
+      .help = "queries and keys of a block that is shown" },
+};
+
+static lac_status dense_complete(laci_settings *settings, const laci_policy_model *model,
+                                 lac_error *err)
+{
+    if (settings->sparse.measure && model->is_blockwise)
+        return laci_fail(err, LAC_EINVAL, 0,
+                         "knob measure of dense: %s decodes blocks behind a key cache, and only "
+                         "models that see the whole sequence are measured",
+                         model->family);
+    if (!settings->sparse.block) settings->sparse.block = laci_sparse_block(model->n_ctx);
+    return LAC_OK;
+}
+
+static const laci_prefix dense_preset = { .is_dense = true, .page = 16 };
+
 const laci_policy laci_policy_dense = {
     .name = "dense",
+    .about = "Every query reads every key",
+    .models = LACI_FULL | LACI_BLOCKWISE,
+    .knobs = dense_knobs,
+    .n_knobs = sizeof dense_knobs / sizeof *dense_knobs,
+    .preset = &dense_preset,
+    .complete = dense_complete,
     .state_size = dense_state_size,
     .begin = dense_begin,
     .plan_size = dense_plan_size,

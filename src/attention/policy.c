@@ -1,73 +1,217 @@
-/* policy.c: the registry of attention policies and the choice "auto" stands for. */
+/* policy.c: the registry of attention policies, and the choice among them: a request in words
+ * becomes a policy and its settings. */
 #include "attention/policy.h"
 
 #include <stdio.h>
 #include <string.h>
 
 #include "attention/auto.h"
-#include "base/error.h"
 
-#define POLICY(id, text) extern const laci_policy laci_policy_##id;
+#define POLICY(id) extern const laci_policy laci_policy_##id;
 #include "attention/policies.def"
 #undef POLICY
 
 static const laci_policy *const policies[] = {
-#define POLICY(id, text) &laci_policy_##id,
+#define POLICY(id) &laci_policy_##id,
 #include "attention/policies.def"
 #undef POLICY
 };
 
-const laci_policy *laci_policy_find(const char *name)
+enum { N_POLICIES = sizeof policies / sizeof policies[0], NAMES_TEXT = 256 };
+
+#define AUTO_BUDGET 0.1 /* what bench/block.sh measures */
+
+const laci_policy *laci_policy_at(size_t i)
 {
-    if (!strcmp(name, "off")) name = "dense";
-    for (size_t i = 0; i < sizeof policies / sizeof policies[0]; i++)
-        if (!strcmp(policies[i]->name, name)) return policies[i];
+    return i < N_POLICIES ? policies[i] : NULL;
+}
+
+static bool is_text(const char *text, size_t n, const char *word)
+{
+    return strlen(word) == n && !memcmp(text, word, n);
+}
+
+const laci_policy *laci_policy_find(const char *name, size_t n_name, unsigned models)
+{
+    if (is_text(name, n_name, "off")) return &laci_policy_dense;
+    for (size_t i = 0; i < N_POLICIES; i++)
+        if ((policies[i]->models & models) && is_text(name, n_name, policies[i]->name))
+            return policies[i];
     return NULL;
 }
 
-const char *laci_policy_names(void)
+/* ------------------------------------------------------------------ choosing */
+
+/* A request cut at its colon. */
+typedef struct {
+    const char *name, *knobs;
+    size_t n_name, n_knobs;
+} request_parts;
+
+static request_parts cut(const char *request)
 {
-    return "auto, off"
-#define POLICY(id, text) ", " text
-#include "attention/policies.def"
-#undef POLICY
-        ;
+    if (!request) request = "auto";
+    const size_t n = strcspn(request, ":");
+    request_parts r = { .name = request, .n_name = n, .knobs = request + n };
+    if (*r.knobs) r.knobs++;
+    r.n_knobs = strlen(r.knobs);
+    return r;
 }
+
+static unsigned kind_of(const laci_policy_model *model)
+{
+    return model->is_blockwise ? LACI_BLOCKWISE : LACI_FULL;
+}
+
+/* Names a model of these kinds may be asked for. */
+static void list_names(unsigned models, char *out, size_t size)
+{
+    size_t at = (size_t)snprintf(out, size, "auto, off");
+    for (size_t i = 0; i < N_POLICIES && at < size; i++) {
+        const char *name = policies[i]->name;
+        const bool is_new = laci_policy_find(name, strlen(name), models) == policies[i];
+        if (is_new) at += (size_t)snprintf(out + at, size - at, ", %s", name);
+    }
+}
+
+static lac_status fail_unknown(const request_parts *r, const laci_policy_model *model,
+                               lac_error *err)
+{
+    const bool is_other = laci_policy_find(r->name, r->n_name, LACI_FULL | LACI_BLOCKWISE) != NULL;
+    char names[NAMES_TEXT];
+    list_names(kind_of(model), names, sizeof names);
+    return laci_fail(err, LAC_EINVAL, 0, "%sattention policy \"%s\": %s %s and can run %s",
+                     is_other ? "" : "unknown ", laci_quote(r->name, r->n_name).text, model->family,
+                     model->is_blockwise ? "decodes blocks behind a key cache"
+                                         : "sees the whole sequence",
+                     names);
+}
+
+/* What "auto" stands for: a policy for contexts long enough to pay for it, dense for all others. */
+typedef struct {
+    const char *name;
+    bool is_dense;
+    size_t from; /* length from which the policy pays; SIZE_MAX = it was never seen to */
+} auto_choice;
 
 /* Dense below the length at which sparse attention was measured to pay, SparseD above. */
-static const char *choose_auto(const laci_sparse_model *model, char reason[LACI_REASON])
+static auto_choice choose_full(const laci_policy_model *model, char reason[LACI_REASON])
 {
     const size_t from = laci_auto_crossover(model->family);
-    const bool is_long = model->n_ctx >= from;
     if (from == SIZE_MAX)
-        snprintf(reason, LACI_REASON, "auto: sparse attention was not measured on %s models",
-                 model->family);
+        (void)snprintf(reason, LACI_REASON, "auto: sparse attention was not measured on %s models",
+                       model->family);
     else
-        snprintf(reason, LACI_REASON, "auto: a context of %zu, and sparse pays from %zu on",
-                 model->n_ctx, from);
-    return is_long ? "sparsed" : "dense";
+        (void)snprintf(reason, LACI_REASON, "auto: a context of %zu, and sparse pays from %zu on",
+                       model->n_ctx, from);
+    return (auto_choice){ "sparsed", model->n_ctx < from, from };
 }
 
-lac_status laci_policy_choose(const laci_policy **out, laci_sparse *sparse, const char *request,
-                              const lac_sparse_options *opt, const laci_sparse_model *model,
+/* losa where prefixes may grow longer than its steps pay from; shorter ones are read whole. */
+static auto_choice choose_blockwise(const laci_policy_model *model, char reason[LACI_REASON])
+{
+    const size_t from = laci_auto_prefix(model->family);
+    const bool is_dense = from >= model->n_ctx;
+    if (is_dense)
+        (void)snprintf(reason, LACI_REASON, "auto: reads the whole key cache");
+    else
+        (void)snprintf(reason, LACI_REASON,
+                       "auto: losa pays behind more than %zu keys, up to there reads all", from);
+    return (auto_choice){ "losa", is_dense, from };
+}
+
+static lac_status settle(const laci_policy *policy, laci_settings *settings, const request_parts *r,
+                         const laci_policy_model *model, lac_error *err)
+{
+    lac_status st = laci_knobs_read(settings, policy->knobs, policy->n_knobs, policy->name,
+                                    r->knobs, r->n_knobs, err);
+    return st || !policy->complete ? st : policy->complete(settings, model, err);
+}
+
+static laci_settings defaults_of(const laci_policy *policy)
+{
+    laci_settings settings = { 0 };
+    if (policy->preset) settings.prefix = *policy->preset;
+    laci_knobs_default(&settings, policy->knobs, policy->n_knobs);
+    return settings;
+}
+
+/* The settings are read as those of the policy for long contexts, so that a request is right or
+ * wrong whatever the length; dense reads of them what it has. */
+static lac_status choose_auto(const laci_policy **out, laci_settings *settings,
+                              const request_parts *r, const laci_policy_model *model,
                               char reason[LACI_REASON], lac_error *err)
 {
-    const bool is_auto = !request || !strcmp(request, "auto");
-    char why[LACI_REASON] = "as asked";
-    const char *name = is_auto ? choose_auto(model, why) : request;
-    const laci_policy *policy = laci_policy_find(name);
-    laci_sparse how;
-    if (!policy)
-        return laci_fail(err, LAC_EINVAL, 0, "unknown attention policy \"%s\": this version has %s",
-                         request, laci_policy_names());
-    lac_status st = laci_sparse_resolve(&how, opt, policy->name, model, err);
+    const auto_choice choice =
+        model->is_blockwise ? choose_blockwise(model, reason) : choose_full(model, reason);
+    const laci_policy *policy = laci_policy_find(choice.name, strlen(choice.name), kind_of(model));
+    laci_settings own = defaults_of(policy);
+    if (model->is_blockwise && !choice.is_dense) {
+        own.prefix.min_prefix = choice.from;
+        own.prefix.budget = AUTO_BUDGET;
+    }
+    lac_status st = settle(policy, &own, r, model, err);
     if (st) return st;
-    if (is_auto) how.min_n = laci_auto_crossover(model->family);
-    if (policy != &laci_policy_dense && how.block >= model->n_ctx)
-        snprintf(why, sizeof why, "as asked; one block of %zu holds the whole context of %zu",
-                 how.block, model->n_ctx);
+    own.sparse.min_n = choice.from;
+    if (choice.is_dense) own.prefix = *laci_policy_dense.preset;
+    *settings = own;
+    *out = choice.is_dense ? &laci_policy_dense : policy;
+    return LAC_OK;
+}
+
+lac_status laci_policy_choose(const laci_policy **out, laci_settings *settings, const char *request,
+                              const laci_policy_model *model, char reason[LACI_REASON],
+                              lac_error *err)
+{
+    const request_parts r = cut(request);
+    char why[LACI_REASON] = "as asked";
+    laci_settings own = { 0 };
+    const laci_policy *policy = NULL;
+    lac_status st = LAC_OK;
+    if (is_text(r.name, r.n_name, "auto")) {
+        st = choose_auto(&policy, &own, &r, model, why, err);
+    } else {
+        policy = laci_policy_find(r.name, r.n_name, kind_of(model));
+        if (!policy) return fail_unknown(&r, model, err);
+        own = defaults_of(policy);
+        st = settle(policy, &own, &r, model, err);
+    }
+    if (st) return st;
+    if (!model->is_blockwise && policy != &laci_policy_dense && own.sparse.block >= model->n_ctx)
+        (void)snprintf(why, sizeof why, "as asked; one block of %zu holds the whole context of %zu",
+                       own.sparse.block, model->n_ctx);
     memcpy(reason, why, sizeof why);
-    *sparse = how;
+    *settings = own;
     *out = policy;
     return LAC_OK;
+}
+
+/* The policy of a name that has all knobs of the request, else the first one of that name. */
+static const laci_policy *find_any(const request_parts *r)
+{
+    const bool is_auto = is_text(r->name, r->n_name, "auto");
+    const laci_policy *found = NULL;
+    for (unsigned kind = LACI_FULL; kind <= LACI_BLOCKWISE; kind *= 2) {
+        const char *name = is_auto ? kind == LACI_FULL ? "sparsed" : "losa" : r->name;
+        const laci_policy *p = laci_policy_find(name, is_auto ? strlen(name) : r->n_name, kind);
+        if (p && laci_knobs_have(p->knobs, p->n_knobs, r->knobs, r->n_knobs)) return p;
+        if (!found) found = p;
+    }
+    return found;
+}
+
+lac_status laci_policy_check(const char *request, lac_error *err)
+{
+    const request_parts r = cut(request);
+    const laci_policy *policy = find_any(&r);
+    char names[NAMES_TEXT];
+    laci_settings settings;
+    if (!policy) {
+        list_names(LACI_FULL | LACI_BLOCKWISE, names, sizeof names);
+        return laci_fail(err, LAC_EINVAL, 0, "unknown attention policy \"%s\": there are %s",
+                         laci_quote(r.name, r.n_name).text, names);
+    }
+    settings = defaults_of(policy);
+    return laci_knobs_read(&settings, policy->knobs, policy->n_knobs, policy->name, r.knobs,
+                           r.n_knobs, err);
 }

@@ -10,7 +10,24 @@
 #define LACI_ATTENTION_POLICY_H
 
 #include "attention/plan.h"
+#include "attention/prefix.h"
 #include "attention/sparse.h"
+
+/* What a policy runs with: its knobs, read and completed. */
+typedef struct {
+    laci_sparse sparse; /* of policies for full-sequence models */
+    laci_prefix prefix; /* of policies behind a key cache */
+} laci_settings;
+
+/* What a policy is chosen for. */
+typedef struct {
+    const char *family;
+    bool is_blockwise; /* decodes block by block behind a key cache */
+    bool is_dream;     /* samples as Dream does */
+    size_t n_heads, d_head;
+    size_t n_ctx; /* most positions of a sequence */
+    size_t block; /* positions of a decoding block; 0 = the model has none */
+} laci_policy_model;
 
 /* Dimensions of the attention a policy plans for. */
 typedef struct {
@@ -77,8 +94,19 @@ typedef struct {
                                         for the wanted queries only */
 } laci_observation;
 
+/* Kinds of models a policy runs on. */
+enum { LACI_FULL = 1, LACI_BLOCKWISE = 2 };
+
 typedef struct {
-    const char *name; /* as typed after --sparse */
+    const char *name;  /* as typed after --sparse */
+    const char *about; /* one sentence for people */
+    unsigned models;   /* LACI_FULL, LACI_BLOCKWISE or both */
+    const laci_knob *knobs;
+    size_t n_knobs;
+    const laci_prefix *preset; /* what the settings hold before the knobs are read; NULL = zeros */
+    /* Fills in what "auto" means for this model and checks what goes together. Errors: EINVAL,
+     * EUNSUPPORTED. NULL = nothing to do. */
+    lac_status (*complete)(laci_settings *settings, const laci_policy_model *model, lac_error *err);
     size_t (*state_size)(const laci_shape *shape);
     lac_status (*begin)(void *state, const laci_shape *shape, lac_error *err);
     /* Rows and entries of the largest plan it will write, for the reserve. */
@@ -97,19 +125,33 @@ typedef struct {
     const float *(*kept)(const void *state, const laci_moment *at);
 } laci_policy;
 
-/* By name; NULL when there is none. "off" is an alias of "dense". */
-const laci_policy *laci_policy_find(const char *name);
+/* Offset of a field for a knob's `at`. */
+#define LACI_AT(field) offsetof(laci_settings, field)
 
-/* Comma-separated names for error messages. Static string. */
-const char *laci_policy_names(void);
+extern const laci_policy laci_policy_dense;
 
-/* The policy for a request (NULL or "auto", or a name) with its options resolved, and one line why.
- * Errors: EINVAL naming the policies there are, or an option, its value and its range;
- * EUNSUPPORTED. */
+/* The i-th policy of policies.def; NULL past the last. */
+const laci_policy *laci_policy_at(size_t i);
+
+/* The policy of a name for models of these kinds; NULL when there is none. "off" is an alias of
+ * "dense". */
+const laci_policy *laci_policy_find(const char *name, size_t n_name, unsigned models);
+
+/* The policy for a request, NULL or "NAME[:knob=value,...]", with its settings complete, and one
+ * line why. "auto" takes the knobs of the policy it would choose at great length. Errors: EINVAL
+ * naming the policies the model can run, or a knob and its range; EUNSUPPORTED. */
 enum { LACI_REASON = 192 };
-lac_status laci_policy_choose(const laci_policy **out, laci_sparse *sparse, const char *request,
-                              const lac_sparse_options *opt, const laci_sparse_model *model,
-                              char reason[LACI_REASON], lac_error *err);
+lac_status laci_policy_choose(const laci_policy **out, laci_settings *settings, const char *request,
+                              const laci_policy_model *model, char reason[LACI_REASON],
+                              lac_error *err);
+
+/* Whether a policy for some kind of model takes the request. Errors: EINVAL. */
+lac_status laci_policy_check(const char *request, lac_error *err);
+
+/* Settings of the selection alone, for a pattern that is made outside a generation: those knobs of
+ * sparsed that say which blocks are kept. `text` may be NULL. Errors: as laci_policy_choose. */
+lac_status laci_pattern_settings(laci_settings *settings, const char *text,
+                                 const laci_policy_model *model, lac_error *err);
 
 /* A plan under which every query reads every key, in rows of q_block; left alone where it is there
  * already. Errors: EINTERNAL. */

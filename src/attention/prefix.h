@@ -17,54 +17,38 @@ typedef enum {
 } laci_prefix_rows;
 
 typedef enum {
-    LACI_SELECT_PAGES,   /* pages by an upper bound, anew every select_every steps */
-    LACI_SELECT_COLUMNS, /* keys by mass in the block's first step, per KV head */
-    LACI_SELECT_BLOCKS,  /* pages by mass in the block's first step, per KV head or query head */
+    LACI_SELECT_PAGES = 1, /* pages by an upper bound, anew every select_every steps */
+    LACI_SELECT_COLUMNS,   /* keys by mass in the block's first step, per KV head */
+    LACI_SELECT_BLOCKS,    /* pages by mass in the block's first step, per KV head or query head */
 } laci_prefix_selector;
 
-/* A policy with its numbers resolved. */
+/* A policy with its settings complete. */
 typedef struct {
-    const char *name; /* as typed after --sparse; "dense" = everything is read */
-    bool is_dense;
+    bool is_dense; /* everything is read */
     laci_prefix_rows rows;
-    laci_prefix_selector selector;
-    bool per_head;        /* pages, blocks: a list for each query head, not each KV head */
-    bool pooled;          /* pages: the rows of a list choose together, by the sum over rows of the
-                             softmax of their bounds; else each its own, and all read the union */
-    int select_every;     /* pages: steps a list serves, at least 1. 1: it is made for the active
-                             rows; above, for all rows of the block */
-    bool dense_first;     /* the first step of a block reads everything */
-    bool by_hidden;       /* rows move by the layer's input, else by their queries */
-    double budget;        /* keys of a row: a count, or below 1 a share of the prefix */
-    double active;        /* rows recomputed: a count, or below 1 a share of the block */
-    double min_change;    /* rows that moved by less than this share of their size keep what they
-                             have; 0 = none do for that */
-    size_t page;          /* keys of a page: 16, 32 or 64 */
-    bool int8_bounds;     /* bounds of pages are rounded outwards to int8 */
-    size_t first_layers;  /* layers before this one read everything */
-    size_t min_prefix;    /* prefixes up to this length are read whole */
-    int refresh_steps;    /* all rows read everything again after so many steps, 0 = never */
-    int refresh_tokens;   /* or after so many new ids, 0 = never */
-    double refresh_drift; /* or when the rows that were kept moved by more than this share, 0 =
-                             never */
+    int selector;          /* laci_prefix_selector */
+    int group;             /* what has a list of its own: 1 a query head, 2 a KV head, 0 = as the
+                              policy and its selector have it; per_head and pooled follow from it */
+    bool per_head;         /* pages, blocks: a list for each query head, not each KV head */
+    bool pooled;           /* pages: the rows of a list choose together, by the sum over rows of the
+                              softmax of their bounds; else each its own, and all read the union */
+    size_t select_every;   /* pages: steps a list serves, at least 1. 1: it is made for the active
+                              rows; above, for all rows of the block */
+    bool dense_first;      /* the first step of a block reads everything */
+    bool by_hidden;        /* rows move by the layer's input, else by their queries */
+    double budget;         /* keys of a row: a count, or below 1 a share of the prefix */
+    double active;         /* rows recomputed: a count, or below 1 a share of the block */
+    double min_change;     /* rows that moved by less than this share of their size keep what they
+                              have; 0 = none do for that */
+    size_t page;           /* keys of a page: 16, 32 or 64 */
+    bool int8_bounds;      /* bounds of pages are rounded outwards to int8 */
+    size_t first_layers;   /* layers before this one read everything */
+    size_t min_prefix;     /* prefixes up to this length are read whole */
+    size_t refresh_steps;  /* all rows read everything again after so many steps, 0 = never */
+    size_t refresh_tokens; /* or after so many new ids, 0 = never */
+    double refresh_drift;  /* or when the rows that were kept moved by more than this share, 0 =
+                              never */
 } laci_prefix;
-
-/* What a policy is chosen for. */
-typedef struct {
-    const char *family;
-    size_t block; /* positions of a decoding block */
-    size_t n_ctx; /* most positions of a sequence */
-} laci_prefix_model;
-
-/* The policy for a request (NULL or "auto", or a name) with `opt` (NULL = defaults) resolved, and
- * one line why. Errors: EINVAL naming the policies there are, or an option, its value and its
- * range. */
-lac_status laci_prefix_choose(laci_prefix *out, const char *request, const lac_sparse_options *opt,
-                              const laci_prefix_model *model, char *reason, size_t reason_size,
-                              lac_error *err);
-
-/* Comma-separated names. Static string. */
-const char *laci_prefix_names(void);
 
 /* Whether rows keep results over steps; whether a dense step must be measured. */
 bool laci_prefix_keeps(const laci_prefix *p);

@@ -88,8 +88,9 @@ static laci_pattern pattern_of(const pulsecol *s, const laci_moment *at)
 /* Whether step t is the i-th of n_refreshes spread evenly over the first REFRESH_SHARE. */
 static bool is_refresh(const laci_sparse *how, int step, int n_steps)
 {
-    const double every = REFRESH_SHARE * n_steps / how->n_refreshes;
-    for (int i = 0; i < how->n_refreshes && (int)(i * every) <= step; i++)
+    const int n = (int)how->n_refreshes;
+    const double every = REFRESH_SHARE * n_steps / n;
+    for (int i = 0; i < n && (int)(i * every) <= step; i++)
         if ((int)(i * every) == step) return true;
     return false;
 }
@@ -151,11 +152,37 @@ static const float *pulsecol_kept(const void *state, const laci_moment *at)
     return s->built[index] ? s->kept + index * s->shape.n_heads : NULL;
 }
 
-const laci_policy laci_policy_pulsecol = { .name = "pulsecol",
-                                           .state_size = pulsecol_state_size,
-                                           .begin = pulsecol_begin,
-                                           .plan_size = pulsecol_plan_size,
-                                           .plan = pulsecol_plan,
-                                           .observe = pulsecol_observe,
-                                           .measures = pulsecol_measures,
-                                           .kept = pulsecol_kept };
+static const laci_knob pulsecol_knobs[] = {
+    { "select", LACI_KNOB_PART, LACI_AT(sparse.select), .normal = "0.3",
+      .help = "share of the keys that a group of queries reads" },
+    { "block", LACI_KNOB_SIZE, LACI_AT(sparse.block), .words = "16|32|64|128", .normal = "32",
+      .help = "neighbouring queries that share their columns" },
+    { "refreshes", LACI_KNOB_COUNT, LACI_AT(sparse.n_refreshes), 1, 4096, .normal = "auto",
+      .means = "16, Dream 8", .help = "steps that choose columns again, within the first 30%" },
+};
+
+static lac_status pulsecol_complete(laci_settings *settings, const laci_policy_model *model,
+                                    lac_error *err)
+{
+    (void)err;
+    laci_sparse *how = &settings->sparse;
+    if (how->n_refreshes == LACI_KNOB_AUTO) how->n_refreshes = model->is_dream ? 8 : 16;
+    how->keep = LACI_KEEP_CEIL;
+    return LAC_OK;
+}
+
+const laci_policy laci_policy_pulsecol = {
+    .name = "pulsecol",
+    .about = "Groups of queries read the single keys with the largest mean probability (PulseCol)",
+    .models = LACI_FULL,
+    .knobs = pulsecol_knobs,
+    .n_knobs = sizeof pulsecol_knobs / sizeof *pulsecol_knobs,
+    .complete = pulsecol_complete,
+    .state_size = pulsecol_state_size,
+    .begin = pulsecol_begin,
+    .plan_size = pulsecol_plan_size,
+    .plan = pulsecol_plan,
+    .observe = pulsecol_observe,
+    .measures = pulsecol_measures,
+    .kept = pulsecol_kept,
+};

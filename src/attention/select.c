@@ -12,9 +12,9 @@ laci_split laci_split_blocks(const laci_sparse *how, size_t prompt_end, size_t n
     const size_t floor = prompt_end / b, ceil = (prompt_end + b - 1) / b;
     laci_split s = { .n_blocks = n, .last_keys = n_k - (n - 1) * b };
     switch (how->boundary) {
-    case LAC_BOUNDARY_REFERENCE: s.prompt_end = s.late_from = ceil < n - 1 ? ceil : n - 1; break;
-    case LAC_BOUNDARY_ALIGNED: s.prompt_end = s.late_from = floor; break;
-    case LAC_BOUNDARY_KEEP:
+    case LACI_BOUNDARY_REFERENCE: s.prompt_end = s.late_from = ceil < n - 1 ? ceil : n - 1; break;
+    case LACI_BOUNDARY_ALIGNED: s.prompt_end = s.late_from = floor; break;
+    case LACI_BOUNDARY_KEEP:
     default:
         s.late_from = ceil;
         s.prompt_end = prompt_end < n_k ? floor : n; /* without generation all is prompt */
@@ -25,7 +25,7 @@ laci_split laci_split_blocks(const laci_sparse *how, size_t prompt_end, size_t n
 
 bool laci_select_needs_late(const laci_sparse *how)
 {
-    return how->isolated == LAC_ISOLATED_REFERENCE && !(how->fidelity > 0);
+    return how->isolated == LACI_ISOLATED_REFERENCE && !(how->fidelity > 0);
 }
 
 /* Bits of a non-negative float rise with it; NaN and what should not be there come first. */
@@ -104,7 +104,7 @@ typedef struct {
 static void take_best(const selection *s, const float *scores, size_t first, size_t end, size_t n)
 {
     const size_t n_all = fill_keys(scores, first, end, s->keys), last = s->split->n_blocks - 1;
-    if (n_all && end > last && s->how->ragged == LAC_RAGGED_FAIR) {
+    if (n_all && end > last && s->how->ragged == LACI_RAGGED_FAIR) {
         const float scale = (float)s->how->block / (float)s->split->last_keys;
         s->keys[n_all - 1] = key_of(scores[last] * scale, last);
     }
@@ -148,7 +148,7 @@ void laci_select_row(const laci_sparse *how, const laci_split *split, const floa
     const selection s = { how, split, keys, bits };
     const size_t n = split->n_blocks, n_late = n - split->late_from;
     memset(bits, 0, (n + 63) / 64 * sizeof *bits);
-    if (how->isolated == LAC_ISOLATED_NONE && !(how->fidelity > 0)) {
+    if (how->isolated == LACI_ISOLATED_NONE && !(how->fidelity > 0)) {
         take_best(&s, mass, 0, n, laci_sparse_n_kept(how, n));
         return;
     }
@@ -156,7 +156,7 @@ void laci_select_row(const laci_sparse *how, const laci_split *split, const floa
         bits[at / 64] |= UINT64_C(1) << at % 64;
     if (how->fidelity > 0) {
         take_mass(&s, mass);
-    } else if (how->isolated == LAC_ISOLATED_REFERENCE) {
+    } else if (how->isolated == LACI_ISOLATED_REFERENCE) {
         take_best(&s, mass, 0, n, laci_sparse_n_kept(how, n));
         clear_from(bits, split->late_from, n);
         take_best(&s, late, split->late_from, n, laci_sparse_n_kept(how, n_late));

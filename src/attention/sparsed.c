@@ -134,7 +134,7 @@ static laci_pattern pattern_of(const sparsed *s, const laci_moment *at)
 static bool must_measure(const sparsed *s, const layer_state *l, const laci_moment *at, int n_dense)
 {
     if (!l->sparse) return s->how.auto_switch || at->step >= n_dense - 1;
-    return l->stale || (s->how.reset_blocks && at->block != l->block);
+    return l->stale || (s->how.reset == LACI_RESET_BLOCK && at->block != l->block);
 }
 
 static void request_stats(const sparsed *s, const laci_moment *at, const laci_plan_input *in)
@@ -175,7 +175,7 @@ static lac_status sparsed_plan(void *state, laci_backend *be, const laci_moment 
     const int n_dense = laci_sparse_n_dense(&s->how, at->n_steps);
     if (at->n_k < s->how.min_n || n_dense >= at->n_steps)
         return laci_plan_dense(out, at->n_q, at->n_k, at->n_q, err);
-    in->request->rehearsal = s->how.reset_steps && l->sparse && l->since != at->step;
+    in->request->rehearsal = s->how.reset == LACI_RESET_STEP && l->sparse && l->since != at->step;
     if (in->request->rehearsal || must_measure(s, l, at, n_dense)) {
         request_stats(s, at, in);
         return laci_plan_dense(out, at->n_q, at->n_k, s->how.block, err);
@@ -309,12 +309,131 @@ static const float *sparsed_kept(const void *state, const laci_moment *at)
     return s->layers[index].built ? s->kept + index * s->shape.n_heads : NULL;
 }
 
-#define SPARSED(text)                                                                     \
-    {                                                                                     \
-        .name = text, .state_size = sparsed_state_size, .begin = sparsed_begin,           \
-        .plan_size = sparsed_plan_size, .plan = sparsed_plan, .observe = sparsed_observe, \
-        .measures = sparsed_measures, .kept = sparsed_kept                                \
+/* ------------------------------------------------------------------ knobs */
+
+/* Which blocks are kept. */
+/* clang-format off */
+#define PATTERN_KNOBS(fidelity_default, fidelity_means)                                               \
+    { "select", LACI_KNOB_PART, LACI_AT(sparse.select), .normal = "auto",                             \
+      .means = "0.3; with fidelity no limit", .help = "share of the key blocks that a row reads" },   \
+    { "fidelity", LACI_KNOB_PART, LACI_AT(sparse.fidelity), .normal = fidelity_default,               \
+      .means = fidelity_means,                                                                        \
+      .help = "read the fewest blocks that hold this share of the softmax, and no more than select" },\
+    { "block", LACI_KNOB_SIZE, LACI_AT(sparse.block), .words = "16|32|64|128", .normal = "auto",      \
+      .means = "128, below 4,096 positions 32", .help = "queries and keys of a block" },              \
+    { "group", LACI_KNOB_EITHER, LACI_AT(sparse.per_kv), .words = "head|kv", .normal = "head",        \
+      .help = "what has a pattern of its own: a query head, or the heads that share keys" },          \
+    { "mode", LACI_KNOB_CHOICE, LACI_AT(sparse.mode), .words = "default|paper|reference",             \
+      .normal = "default",                                                                            \
+      .help = "details: our own, those of the paper, or those of the published code" },               \
+    { "isolated", LACI_KNOB_CHOICE, LACI_AT(sparse.isolated), .words = "paper|reference|none",        \
+      .normal = "auto", .means = "as mode",                                                           \
+      .help = "how blocks of the prompt and of the generation compete apart" },                       \
+    { "keep", LACI_KNOB_CHOICE, LACI_AT(sparse.keep), .words = "ceil|reference", .normal = "auto",    \
+      .means = "as mode", .help = "blocks of n that are kept: ceil(n * select), or floor + 1" },      \
+    { "boundary", LACI_KNOB_CHOICE, LACI_AT(sparse.boundary), .words = "keep|aligned|reference",      \
+      .normal = "auto", .means = "as mode",                                                           \
+      .help = "the block that holds the prompt's end: always read, of the generation, or of the "     \
+              "prompt" },                                                                             \
+    { "score", LACI_KNOB_CHOICE, LACI_AT(sparse.score), .words = "sqrt_d|sqrt_h", .normal = "auto",   \
+      .means = "as mode", .help = "scale of the scores that rank blocks" },                           \
+    { "ragged", LACI_KNOB_CHOICE, LACI_AT(sparse.ragged), .words = "fair|diluted", .normal = "auto",  \
+      .means = "as mode", .help = "a short last block ranks by the keys it has, or as if full" }
+
+#define SPARSED_KNOBS(fidelity_default, fidelity_means)                                               \
+    { "skip", LACI_KNOB_LESS, LACI_AT(sparse.skip), .normal = "0.2",                                  \
+      .help = "share of the steps that stay dense" },                                                 \
+    PATTERN_KNOBS(fidelity_default, fidelity_means),                                                  \
+    { "schedule", LACI_KNOB_CHOICE, LACI_AT(sparse.schedule), .words = "paper|reference",             \
+      .normal = "auto", .means = "as mode", .help = "dense steps: steps * skip, or two more" },       \
+    { "reset", LACI_KNOB_CHOICE, LACI_AT(sparse.reset), .words = "generation|block|step",             \
+      .normal = "generation",                                                                         \
+      .help = "what a pattern lives for; step measures in each step and is slower than dense" },      \
+    { "switch", LACI_KNOB_EITHER, LACI_AT(sparse.auto_switch), .words = "fixed|auto",                 \
+      .normal = "fixed",                                                                              \
+      .help = "leave the dense steps as skip says, or once a layer's pattern has settled" },          \
+    { "refresh", LACI_KNOB_EITHER, LACI_AT(sparse.auto_refresh), .words = "off|auto",                 \
+      .normal = "off", .help = "measure a layer again when sampled queries lose mass" },              \
+    { "measure", LACI_KNOB_EITHER, LACI_AT(sparse.measure), .words = "off|on", .normal = "off",       \
+      .help = "show in traces and pictures where the softmax lies" }
+/* clang-format on */
+
+static const laci_knob pattern_knobs[] = { PATTERN_KNOBS("auto", "off") };
+static const laci_knob sparsed_knobs[] = { SPARSED_KNOBS("auto", "off") };
+static const laci_knob fidelity_knobs[] = { SPARSED_KNOBS("0.95", NULL) };
+
+/* A variant that was asked for, else the mode's. */
+static void fill_variant(int *variant, int mode, int normal, int paper, int reference)
+{
+    if (*variant) return;
+    *variant = mode == LACI_MODE_REFERENCE ? reference : mode == LACI_MODE_PAPER ? paper : normal;
+}
+
+static void fill_variants(laci_sparse *how, bool is_llada)
+{
+    fill_variant(&how->schedule, how->mode, LACI_SCHEDULE_PAPER, LACI_SCHEDULE_PAPER,
+                 LACI_SCHEDULE_REFERENCE);
+    fill_variant(&how->isolated, how->mode, LACI_ISOLATED_PAPER, LACI_ISOLATED_PAPER,
+                 LACI_ISOLATED_REFERENCE);
+    fill_variant(&how->keep, how->mode, LACI_KEEP_CEIL, LACI_KEEP_CEIL, LACI_KEEP_REFERENCE);
+    fill_variant(&how->boundary, how->mode, LACI_BOUNDARY_KEEP, LACI_BOUNDARY_ALIGNED,
+                 LACI_BOUNDARY_REFERENCE);
+    fill_variant(&how->ragged, how->mode, LACI_RAGGED_FAIR, LACI_RAGGED_FAIR, LACI_RAGGED_DILUTED);
+    fill_variant(&how->score, how->mode, LACI_SCORE_SQRT_D, LACI_SCORE_SQRT_D,
+                 is_llada ? LACI_SCORE_SQRT_H : LACI_SCORE_SQRT_D);
+}
+
+/* The published scale of LLaDA, sqrt(n_heads), is what the statistics can give where it is half of
+ * sqrt(d_head), as in the published models, or the same. */
+static lac_status sparsed_complete(laci_settings *settings, const laci_policy_model *model,
+                                   lac_error *err)
+{
+    laci_sparse *how = &settings->sparse;
+    fill_variants(how, !strcmp(model->family, "llada"));
+    how->most = how->select > 0 ? how->select : 1;
+    if (!(how->select > 0)) how->select = 0.3;
+    if (!how->block)
+        how->block = laci_sparse_block(how->mode == LACI_MODE_REFERENCE ? SIZE_MAX : model->n_ctx);
+    if (how->score == LACI_SCORE_SQRT_D || model->d_head == model->n_heads) return LAC_OK;
+    if (model->d_head != 4 * model->n_heads)
+        return laci_fail(err, LAC_EUNSUPPORTED, 0,
+                         "score scale sqrt_h: %zu heads of %zu; this version scores by sqrt(heads) "
+                         "where a head is as large as their number, or four times as large",
+                         model->n_heads, model->d_head);
+    how->doubled = true;
+    return LAC_OK;
+}
+
+lac_status laci_pattern_settings(laci_settings *settings, const char *text,
+                                 const laci_policy_model *model, lac_error *err)
+{
+    const size_t n = sizeof pattern_knobs / sizeof *pattern_knobs;
+    laci_settings own = { 0 };
+    laci_knobs_default(&own, pattern_knobs, n);
+    own.sparse.schedule = LACI_SCHEDULE_PAPER; /* nothing is scheduled */
+    lac_status st = laci_knobs_read(&own, pattern_knobs, n, "a plan", text ? text : "",
+                                    text ? strlen(text) : 0, err);
+    if (!st) st = sparsed_complete(&own, model, err);
+    if (!st) *settings = own;
+    return st;
+}
+
+#define SPARSED(text, sentence, table)                                                            \
+    {                                                                                             \
+        .name = text, .about = sentence, .models = LACI_FULL, .knobs = table,                     \
+        .n_knobs = sizeof table / sizeof *table, .complete = sparsed_complete,                    \
+        .state_size = sparsed_state_size, .begin = sparsed_begin, .plan_size = sparsed_plan_size, \
+        .plan = sparsed_plan, .observe = sparsed_observe, .measures = sparsed_measures,           \
+        .kept = sparsed_kept                                                                      \
     }
 
-const laci_policy laci_policy_sparsed = SPARSED("sparsed");
-const laci_policy laci_policy_fidelity = SPARSED("fidelity");
+const laci_policy laci_policy_sparsed =
+    SPARSED("sparsed",
+            "Dense steps first; then each head reads the key blocks that held most of its "
+            "softmax (SparseD)",
+            sparsed_knobs);
+const laci_policy laci_policy_fidelity =
+    SPARSED("fidelity",
+            "Sparsed with a budget for each row: the blocks that hold a given share of "
+            "the softmax",
+            fidelity_knobs);

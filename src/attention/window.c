@@ -70,7 +70,7 @@ static extent extent_of(const laci_sparse *how, bool has_sink, size_t n_k)
 {
     const size_t b = how->block, n = (n_k + b - 1) / b;
     extent e = { 0, 0 };
-    if (has_sink && how->sink == SIZE_MAX) {
+    if (has_sink && how->sink == LACI_KNOB_AUTO) {
         e.sink = (size_t)(how->select * (double)n / 5 + 0.5);
         if (!e.sink) e.sink = 1;
     } else if (has_sink) {
@@ -115,13 +115,44 @@ static lac_status streaming_plan(void *state, laci_backend *be, const laci_momen
     return write_plan(&((window *)state)->how, true, at, out, err);
 }
 
-const laci_policy laci_policy_window = { .name = "window",
-                                         .state_size = window_state_size,
-                                         .begin = window_begin,
-                                         .plan_size = window_plan_size,
-                                         .plan = window_plan };
-const laci_policy laci_policy_streaming = { .name = "streaming",
-                                            .state_size = window_state_size,
-                                            .begin = window_begin,
-                                            .plan_size = window_plan_size,
-                                            .plan = streaming_plan };
+/* clang-format off */
+#define WINDOW_KNOBS                                                                                  \
+    { "window", LACI_KNOB_COUNT, LACI_AT(sparse.window), 1, LACI_KNOB_MOST, .normal = "auto",         \
+      .means = "as many as give the density of select",                                               \
+      .help = "keys around a query that it reads, both sides together" },                             \
+    { "select", LACI_KNOB_PART, LACI_AT(sparse.select), .normal = "0.3",                              \
+      .help = "share of the keys that is read, where window does not say it" },                       \
+    { "block", LACI_KNOB_SIZE, LACI_AT(sparse.block), .words = "16|32|64|128", .normal = "auto",      \
+      .means = "128, below 4,096 positions 32", .help = "queries and keys of a block" }
+/* clang-format on */
+
+static const laci_knob window_knobs[] = { WINDOW_KNOBS };
+static const laci_knob streaming_knobs[] = {
+    WINDOW_KNOBS,
+    { "sink", LACI_KNOB_COUNT, LACI_AT(sparse.sink), 0, LACI_KNOB_MOST, .normal = "auto",
+      .means = "a fifth of select", .help = "first keys that every query reads" },
+};
+
+static lac_status window_complete(laci_settings *settings, const laci_policy_model *model,
+                                  lac_error *err)
+{
+    (void)err;
+    laci_sparse *how = &settings->sparse;
+    if (how->window == LACI_KNOB_AUTO) how->window = 0;
+    if (!how->block) how->block = laci_sparse_block(model->n_ctx);
+    return LAC_OK;
+}
+
+#define WINDOW(text, sentence, table, planner)                                                 \
+    {                                                                                          \
+        .name = text, .about = sentence, .models = LACI_FULL, .knobs = table,                  \
+        .n_knobs = sizeof table / sizeof *table, .complete = window_complete,                  \
+        .state_size = window_state_size, .begin = window_begin, .plan_size = window_plan_size, \
+        .plan = planner                                                                        \
+    }
+
+const laci_policy laci_policy_window =
+    WINDOW("window", "Every query reads the keys near it", window_knobs, window_plan);
+const laci_policy laci_policy_streaming =
+    WINDOW("streaming", "Every query reads the keys near it and the first keys (StreamingLLM)",
+           streaming_knobs, streaming_plan);

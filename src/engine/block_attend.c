@@ -466,7 +466,7 @@ static void choose_pages(const laci_block_run_state *c, laci_block_layer *own, c
                          size_t n_active)
 {
     const laci_block_memory *m = c->m;
-    const int every = m->how.select_every, step = c->seq->step;
+    const int every = (int)m->how.select_every, step = c->seq->step;
     /* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): a layer that exists */
     if (own->step_chosen >= 0 && step - own->step_chosen < every) return;
     const uint32_t n_keys = (uint32_t)c->first;

@@ -262,7 +262,7 @@ static lac_status make_state(lac_session *s, laci_sequence *seq, const sizes *z,
 lac_status laci_block_memory_new(lac_session *s, lac_error *err)
 {
     const laci_config *c = &s->model->config;
-    const laci_prefix *how = &s->chosen.prefix;
+    const laci_prefix *how = &s->chosen.settings.prefix;
     const size_t n_ctx = s->layout.n_ctx, n_sequences = s->layout.n_sequences;
     const sizes z = sizes_of(c, laci_backend_act(s->be), n_ctx, n_sequences, how);
     laci_block_memory *m = laci_alloc_zero(&s->mem, sizeof *m);

@@ -88,8 +88,8 @@ size_t laci_block_bytes(const laci_config *config, laci_dtype act, size_t n_ctx,
 /* Keys of which statistics by page are gathered at once, 0 = none are. */
 size_t laci_block_stats_keys(const laci_config *config, size_t n_ctx, const laci_prefix *how);
 
-/* Takes the memory, not yet the caches' pieces, for s->chosen.prefix and the session's sequences.
- * Errors: ENOMEM; then what was taken is freed with the session. */
+/* Takes the memory, not yet the caches' pieces, for s->chosen.settings.prefix and the session's
+ * sequences. Errors: ENOMEM; then what was taken is freed with the session. */
 lac_status laci_block_memory_new(lac_session *s, lac_error *err);
 void laci_block_memory_free(lac_session *s);
 

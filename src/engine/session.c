@@ -79,30 +79,28 @@ static void plan_policy(laci_session_layout *l, const laci_chosen *chosen, size_
         probe * shape->n_heads * shape->d_head * act_size;
 }
 
-static lac_status choose_policy(laci_chosen *chosen, const laci_config *c, int n_ctx,
-                                const lac_session_options *opt, lac_error *err)
+static lac_status choose_policy(laci_chosen *chosen, const laci_config *c, size_t n_ctx,
+                                const char *request, lac_error *err)
 {
-    const laci_sparse_model model = { .family = c->family,
+    const laci_policy_model model = { .family = c->family,
+                                      .is_blockwise = c->mask == LAC_MASK_BLOCK_CAUSAL,
                                       .is_dream = c->sampler == LACI_SAMPLER_DREAM,
                                       .n_heads = (size_t)c->n_heads,
                                       .d_head = (size_t)c->d_head,
-                                      .n_ctx = (size_t)n_ctx };
+                                      .n_ctx = n_ctx,
+                                      .block = (size_t)c->block_size };
     chosen->shape = (laci_shape){ .n_layers = (size_t)c->n_layers,
                                   .n_heads = (size_t)c->n_heads,
                                   .n_kv_heads = (size_t)c->n_kv_heads,
                                   .d_head = (size_t)c->d_head,
-                                  .n_ctx = (size_t)n_ctx,
+                                  .n_ctx = n_ctx,
                                   .n_passes = 1,
-                                  .sparse = &chosen->sparse };
-    if (c->mask != LAC_MASK_BLOCK_CAUSAL)
-        return laci_policy_choose(&chosen->policy, &chosen->sparse, opt->sparse,
-                                  opt->sparse_options, &model, chosen->reason, err);
-    lac_status st = laci_policy_choose(&chosen->policy, &chosen->sparse, "dense", NULL, &model,
-                                       chosen->reason, err);
+                                  .sparse = &chosen->settings.sparse };
+    lac_status st =
+        laci_policy_choose(&chosen->asked, &chosen->settings, request, &model, chosen->reason, err);
     if (st) return st;
-    const laci_prefix_model behind = { c->family, (size_t)c->block_size, (size_t)n_ctx };
-    return laci_prefix_choose(&chosen->prefix, opt->sparse, opt->sparse_options, &behind,
-                              chosen->reason, LACI_REASON, err);
+    chosen->policy = model.is_blockwise ? &laci_policy_dense : chosen->asked;
+    return LAC_OK;
 }
 
 lac_status laci_session_plan(const laci_session_room *room, laci_chosen *chosen,
@@ -110,7 +108,7 @@ lac_status laci_session_plan(const laci_session_room *room, laci_chosen *chosen,
 {
     const laci_config *config = room->config;
     const laci_dtype act = room->act;
-    lac_status st = choose_policy(chosen, config, (int)room->n_ctx, room->opt, err);
+    lac_status st = choose_policy(chosen, config, room->n_ctx, room->opt->sparse, err);
     if (st) return st;
     const size_t n = room->n_ctx, n_sequences = room->n_sequences;
     const size_t d = (size_t)config->d_model, d_ff = (size_t)config->d_ff;
@@ -141,15 +139,15 @@ lac_status laci_session_plan(const laci_session_room *room, laci_chosen *chosen,
     l.bytes[LACI_BUF_LOGITS] = l.logit_rows * n_vocab * sizeof(float);
     l.host_bytes = carve_host(NULL, NULL, n);
     if (is_blockwise) {
-        l.block_bytes = laci_block_bytes(config, act, n, n_sequences, &chosen->prefix);
-        const laci_prefix *how = &chosen->prefix;
+        l.block_bytes = laci_block_bytes(config, act, n, n_sequences, &chosen->settings.prefix);
+        const laci_prefix *how = &chosen->settings.prefix;
         l.n_pages = how->is_dense ? 0 : (n + how->page - 1) / how->page;
         l.n_ranked = laci_prefix_measures(how) ? n : 0;
     }
     plan_policy(&l, chosen, a);
     if (is_blockwise) {
-        l.stats_block = chosen->prefix.page;
-        l.stats_keys = laci_block_stats_keys(config, n, &chosen->prefix);
+        l.stats_block = chosen->settings.prefix.page;
+        l.stats_keys = laci_block_stats_keys(config, n, &chosen->settings.prefix);
     }
     *out = l;
     return LAC_OK;
@@ -405,7 +403,7 @@ void lac_session_free(lac_session *s)
 
 const char *lac_session_sparse(const lac_session *s)
 {
-    return s->block ? s->block->how.name : s->policy->name;
+    return s->chosen.asked->name;
 }
 
 const char *lac_session_sparse_reason(const lac_session *s)

@@ -5,7 +5,6 @@
 #define LACI_ENGINE_SESSION_H
 
 #include "attention/policy.h"
-#include "attention/prefix.h"
 #include "engine/sampler.h"
 #include "model/model.h"
 
@@ -51,11 +50,12 @@ typedef struct {
     size_t stats_block;          /* smallest key block of those */
 } laci_session_layout;
 
-/* The policy a session runs, before it has memory. `sparse` is what `shape` points to. */
+/* The policy a session runs, before it has memory. `shape` points into `settings`. */
 typedef struct {
-    const laci_policy *policy;
-    laci_sparse sparse;
-    laci_prefix prefix; /* of a block-causal model, whose policy is then dense */
+    const laci_policy *asked; /* what was chosen */
+    const laci_policy
+        *policy; /* what plans whole canvases: the same, or dense behind a key cache */
+    laci_settings settings;
     laci_shape shape;
     char reason[LACI_REASON];
 } laci_chosen;

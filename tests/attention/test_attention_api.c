@@ -290,11 +290,10 @@ static void test_plans(void **state)
 {
     (void)state;
     const lac_plan_options how[] = {
-        { .sparse = { .select = 0.3, .block = 16 }, .n_prompt = 25 },
-        { .sparse = { .select = 0.5, .block = 32, .isolated = LAC_ISOLATED_REFERENCE },
-          .n_prompt = 20 },
-        { .sparse = { .fidelity = 0.8, .block = 16, .plan_group = LAC_PLAN_PER_KV } },
-        { .sparse = { .select = 0.2, .block = 64, .isolated = LAC_ISOLATED_NONE } },
+        { .knobs = "select=0.3,block=16", .n_prompt = 25 },
+        { .knobs = "select=0.5,block=32,isolated=reference", .n_prompt = 20 },
+        { .knobs = "fidelity=0.8,block=16,group=kv" },
+        { .knobs = "select=0.2,block=64,isolated=none" },
     };
     for (size_t i = 0; i < N_PROBLEMS; i++) {
         rig *r = rig_new(&problems[i]);
@@ -320,7 +319,7 @@ static void test_full_plan(void **state)
     for (size_t i = 0; i < N_PROBLEMS; i++) {
         rig *r = rig_new(&problems[i]);
         const lac_attention_call call = call_of(r);
-        const lac_plan_options opt = { .sparse = { .select = 1, .block = 16 }, .n_prompt = 1 };
+        const lac_plan_options opt = { .knobs = "select=1,block=16", .n_prompt = 1 };
         lac_plan *plan = NULL;
         lac_plan_info info;
         assert_ok(lac_attention_build(r->attention, &call, &opt, &plan, NULL));
@@ -340,7 +339,7 @@ static void test_facts(void **state)
     (void)state;
     rig *r = rig_new(&problems[0]);
     const lac_attention_call call = call_of(r);
-    const lac_plan_options opt = { .sparse = { .select = 0.4, .block = 16 }, .n_prompt = 50 };
+    const lac_plan_options opt = { .knobs = "select=0.4,block=16", .n_prompt = 50 };
     lac_plan *plan = NULL;
     lac_plan_info info;
     double p[100], mean = 0;
@@ -374,7 +373,7 @@ static void test_fidelity(void **state)
     (void)state;
     rig *r = rig_new(&problems[6]);
     const lac_attention_call call = call_of(r);
-    const lac_plan_options opt = { .sparse = { .fidelity = 0.9, .block = 16 }, .n_prompt = 300 };
+    const lac_plan_options opt = { .knobs = "fidelity=0.9,block=16", .n_prompt = 300 };
     lac_plan *plan = NULL;
     lac_plan_info info;
     assert_ok(lac_attention_build(r->attention, &call, &opt, &plan, NULL));
@@ -439,7 +438,7 @@ static void test_shared_plan(void **state)
     p.n_batch = 3;
     rig *three = rig_new(&p);
     const lac_attention_call first = call_of(one), call = call_of(three);
-    const lac_plan_options opt = { .sparse = { .block = 16 } };
+    const lac_plan_options opt = { .knobs = "block=16" };
     lac_plan *plan = NULL;
     assert_ok(lac_attention_build(one->attention, &first, &opt, &plan, NULL));
     assert_ok(lac_attention_run(three->attention, &call, plan, NULL));
@@ -455,7 +454,7 @@ static lac_plan *some_plan(void)
 {
     rig *r = rig_new(&problems[1]);
     const lac_attention_call call = call_of(r);
-    const lac_plan_options opt = { .sparse = { .block = 16 }, .n_prompt = 77 };
+    const lac_plan_options opt = { .knobs = "block=16", .n_prompt = 77 };
     lac_plan *plan = NULL;
     assert_ok(lac_attention_build(r->attention, &call, &opt, &plan, NULL));
     rig_free(r); /* plans outlive what made them */
@@ -566,8 +565,12 @@ static void test_bad_calls(void **state)
     lac_error err;
     expect_einval(lac_attention_build(r->attention, &call, &how, &plan, &err), &err,
                   "n_prompt is 131");
-    how = (lac_plan_options){ .sparse = { .select = 1.5 } };
-    expect_einval(lac_attention_build(r->attention, &call, &how, &plan, &err), &err, "select 1.5");
+    how = (lac_plan_options){ .knobs = "select=1.5" };
+    expect_einval(lac_attention_build(r->attention, &call, &how, &plan, &err), &err,
+                  "'1.5' is not a share");
+    how = (lac_plan_options){ .knobs = "skip=0.5" };
+    expect_einval(lac_attention_build(r->attention, &call, &how, &plan, &err), &err,
+                  "a plan has no knob \"skip\": it has select");
     assert_null(plan);
     assert_ok(lac_attention_build(other->attention, &fits, NULL, &plan, NULL));
     expect_einval(lac_attention_run(r->attention, &call, plan, &err), &err, "2 heads, 100 queries");
@@ -599,8 +602,7 @@ static lac_status run_all(const rig *r, const lac_allocator *mem)
 {
     const lac_attention_kv kv = kv_of(r);
     const lac_attention_call call = call_of(r);
-    const lac_plan_options how = { .sparse = { .block = 16, .isolated = LAC_ISOLATED_REFERENCE },
-                                   .n_prompt = 50 };
+    const lac_plan_options how = { .knobs = "block=16,isolated=reference", .n_prompt = 50 };
     lac_attention_options opt = options_of(&r->p);
     lac_attention *a = NULL;
     lac_plan *plan = NULL, *read = NULL;

@@ -250,7 +250,7 @@ static void dense_reads_everything(void **state)
     (void)state;
     const laci_sparse sparse = { .block = 32 };
     const laci_shape shape = { 2, 4, 2, 16, 100, 1, &sparse };
-    const laci_policy *policy = laci_policy_find("off");
+    const laci_policy *policy = laci_policy_find("off", 3, LACI_FULL);
     size_t n_rows, n_cols;
     uint64_t policy_state[8];
     assert_non_null(policy);
@@ -272,13 +272,13 @@ static void unknown_policies_are_named(void **state)
 {
     (void)state;
     const laci_policy *policy;
-    laci_sparse sparse;
+    laci_settings settings;
     char reason[LACI_REASON];
     lac_error err;
-    const laci_sparse_model model = { "llada", false, 4, 32, 100 };
-    assert_ok(laci_policy_choose(&policy, &sparse, NULL, NULL, &model, reason, &err));
+    const laci_policy_model model = { .family = "llada", .n_heads = 4, .d_head = 32, .n_ctx = 100 };
+    assert_ok(laci_policy_choose(&policy, &settings, NULL, &model, reason, &err));
     assert_string_equal(policy->name, "dense");
-    assert_int_equal(laci_policy_choose(&policy, &sparse, "sparsedd", NULL, &model, reason, &err),
+    assert_int_equal(laci_policy_choose(&policy, &settings, "sparsedd", &model, reason, &err),
                      LAC_EINVAL);
     assert_non_null(strstr(err.message, "\"sparsedd\""));
     assert_non_null(strstr(err.message, "dense"));

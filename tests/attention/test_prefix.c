@@ -1,129 +1,122 @@
-/* test_prefix.c: policies behind a key cache, without attention: what options mean and which are
+/* test_prefix.c: policies behind a key cache, without attention: what knobs mean and which are
  * refused, when everything is read, which rows are recomputed. */
 #include <math.h>
 
 #include "test.h"
 
-#include "attention/prefix.h"
+#include "attention/policy.h"
 
-static const laci_prefix_model model = { "sdar", 16, 4096 };
-
-static laci_prefix make(const char *name, const lac_sparse_options *opt)
+static laci_prefix choose(const char *request, const char *family, size_t n_ctx, char *reason)
 {
-    laci_prefix p;
-    char reason[64];
+    const laci_policy_model model = {
+        .family = family, .is_blockwise = true, .n_ctx = n_ctx, .block = 16
+    };
+    const laci_policy *policy;
+    laci_settings settings;
     lac_error err = { 0 };
-    if (laci_prefix_choose(&p, name, opt, &model, reason, sizeof reason, &err))
+    if (laci_policy_choose(&policy, &settings, request, &model, reason, &err))
         fail_msg("%s", err.message);
-    return p;
+    return settings.prefix;
 }
 
-static void refuse(const char *name, const lac_sparse_options *opt, const char *words)
+static laci_prefix make(const char *request)
 {
-    laci_prefix p;
-    char reason[64];
-    lac_error err = { 0 };
-    assert_int_equal(laci_prefix_choose(&p, name, opt, &model, reason, sizeof reason, &err),
-                     LAC_EINVAL);
-    if (!strstr(err.message, words)) fail_msg("\"%s\" lacks \"%s\"", err.message, words);
+    char reason[LACI_REASON];
+    return choose(request, "sdar", 4096, reason);
 }
 
-static void options_mean_what_they_say(void **state)
+static void refuse(const char *request, const char *words)
+{
+    const laci_policy_model model = {
+        .family = "sdar", .is_blockwise = true, .n_ctx = 4096, .block = 16
+    };
+    char reason[LACI_REASON];
+    const laci_policy *policy;
+    laci_settings settings;
+    lac_error err = { 0 };
+    assert_int_equal(laci_policy_choose(&policy, &settings, request, &model, reason, &err),
+                     LAC_EINVAL);
+    if (!strstr(err.message, words))
+        fail_msg("%s: \"%s\" lacks \"%s\"", request, err.message, words);
+}
+
+static void knobs_mean_what_they_say(void **state)
 {
     (void)state;
-    assert_true(make(NULL, NULL).is_dense);
-    assert_true(make("off", NULL).is_dense);
-    const laci_prefix losa = make("losa", NULL);
+    assert_true(make(NULL).is_dense);
+    assert_true(make("off").is_dense && make("dense").is_dense);
+    const laci_prefix losa = make("losa");
     assert_true(!losa.is_dense && losa.dense_first && laci_prefix_keeps(&losa));
     assert_int_equal(losa.page, 64);
     assert_int_equal(losa.selector, LACI_SELECT_BLOCKS);
-    assert_int_equal(make("quest", NULL).page, 16);
-    assert_int_equal(make("losa", &(lac_sparse_options){ .page = 32 }).page, 32);
+    assert_int_equal(make("quest").page, 16);
+    assert_int_equal(make("losa:page=32").page, 32);
     assert_int_equal(losa.min_prefix, 1024);
-    assert_int_equal(make("losa", &(lac_sparse_options){ .budget = 1000 }).min_prefix, 2000);
-    assert_int_equal(make("losa", &(lac_sparse_options){ .min_prefix = -1 }).min_prefix, 0);
-    assert_int_equal(make("flashblock", NULL).refresh_tokens, 3);
-    assert_int_equal(
-        make("flashblock", &(lac_sparse_options){ .refresh_tokens = -1 }).refresh_tokens, 0);
-    /* a selector by mass needs the first step whole, also in quest */
-    const lac_sparse_options columns = { .selector = LAC_SELECTOR_COLUMNS };
-    assert_true(make("quest", &columns).dense_first);
+    assert_int_equal(make("losa:budget=1000").min_prefix, 2000);
+    assert_int_equal(make("losa:min-prefix=0").min_prefix, 0);
+    assert_int_equal(make("flashblock").refresh_tokens, 3);
+    assert_int_equal(make("flashblock:refresh-tokens=0").refresh_tokens, 0);
+    /* a selector by mass needs the first step whole */
+    assert_true(make("losa:selector=columns").dense_first);
     assert_true(laci_prefix_measures(&(laci_prefix){ .selector = LACI_SELECT_COLUMNS }));
     assert_true(losa.min_change > 0);
-    assert_true(make("losa", &(lac_sparse_options){ .min_change = -1 }).min_change <= 0);
-    const lac_sparse_options hidden = { .drift = LAC_DRIFT_HIDDEN };
-    assert_true(!losa.by_hidden && make("losa", &hidden).by_hidden);
-    lac_sparse_options first = { .first_step = LAC_FIRST_STEP_SPARSE,
-                                 .selector = LAC_SELECTOR_PAGES };
-    assert_true(!make("losa", &first).dense_first);
-    first.selector = LAC_SELECTOR_DEFAULT;
-    refuse("losa", &first, "selector pages does without");
-    refuse("mage", &first, "first_step sparse: mage");
-    refuse("flashblock", &first, "first_step sparse: flashblock");
-    first.selector = LAC_SELECTOR_BLOCKS;
-    refuse("losa", &first, "first_step sparse: losa");
-    first = (lac_sparse_options){ .first_step = LAC_FIRST_STEP_DENSE };
-    assert_true(!make("quest", NULL).dense_first && make("quest", &first).dense_first);
-    refuse("losa", &(lac_sparse_options){ .first_step = (lac_first_step)3 }, "first_step 3");
-    refuse("losa", &(lac_sparse_options){ .drift = (lac_drift)-1 }, "drift");
-    const lac_sparse_options int8 = { .page_bounds = LAC_BOUNDS_INT8 };
-    assert_true(!losa.int8_bounds && make("losa", &int8).int8_bounds);
-    refuse("losa", &(lac_sparse_options){ .page_bounds = (lac_page_bounds)7 }, "page_bounds 7");
+    assert_true(make("losa:min-change=0").min_change <= 0);
+    assert_true(!losa.by_hidden && make("losa:drift=hidden").by_hidden);
+    assert_true(!make("losa:selector=pages,first-step=sparse").dense_first);
+    refuse("losa:first-step=sparse", "needs selector=pages");
+    refuse("losa:first-step=sparse,selector=blocks", "needs selector=pages");
+    refuse("mage:first-step=sparse", "mage has no knob \"first-step\": it has budget");
+    refuse("flashblock:first-step=sparse", "flashblock has no knob \"first-step\"");
+    assert_true(!make("quest").dense_first && make("quest:first-step=dense").dense_first);
+    refuse("losa:first-step=none", "'none' is not sparse or dense");
+    refuse("losa:drift=keys", "'keys' is not query or hidden");
+    assert_true(!losa.int8_bounds && make("losa:page-bounds=int8").int8_bounds);
+    refuse("losa:page-bounds=int4", "'int4' is not exact or int8");
     /* who chooses: rows each for themselves, or all of a list */
     assert_true(!losa.pooled && !losa.per_head && losa.select_every == 1);
-    assert_true(make("sparsed", NULL).per_head);
-    const lac_sparse_options by_pages = { .selector = LAC_SELECTOR_PAGES };
-    assert_false(make("sparsed", &by_pages).per_head);
-    const lac_sparse_options heads = { .plan_group = LAC_PLAN_PER_HEAD, .select_every = 4 };
-    const laci_prefix by_head = make("quest", &heads);
+    assert_true(make("sparsed").per_head);
+    const laci_prefix by_head = make("quest:group=head,select-every=4");
     assert_true(by_head.pooled && by_head.per_head && by_head.select_every == 4);
-    const laci_prefix by_kv =
-        make("sparsed", &(lac_sparse_options){ .plan_group = LAC_PLAN_PER_KV });
+    const laci_prefix by_kv = make("sparsed:group=kv");
     assert_true(by_kv.pooled && !by_kv.per_head);
-    refuse("losa", &(lac_sparse_options){ .select_every = -2 }, "select_every is -2");
-    refuse("losa", &(lac_sparse_options){ .select_every = 1 << 25 }, "select_every is 33554432");
-    refuse("losa", &(lac_sparse_options){ .plan_group = (lac_plan_group)3 }, "plan_group 3");
-    refuse("window", NULL, "losa, quest");
-    refuse("losa", &(lac_sparse_options){ .budget = -3 }, "budget is -3");
-    refuse("losa", &(lac_sparse_options){ .budget = 1.5 }, "budget is 1.5");
-    refuse("losa", &(lac_sparse_options){ .active = (double)NAN }, "active is nan");
-    refuse("losa", &(lac_sparse_options){ .page = 48 }, "pages of 48");
-    refuse("losa", &(lac_sparse_options){ .refresh_drift = -1 }, "refresh_drift is -1");
-    refuse("losa", &(lac_sparse_options){ .first_layers = -2 }, "first_layers is -2");
-    refuse("losa", &(lac_sparse_options){ .selector = (lac_selector)9 }, "selector 9");
-}
-
-/* auto on a family and context. */
-static laci_prefix choose(const char *family, size_t n_ctx, const lac_sparse_options *opt,
-                          const char *words)
-{
-    const laci_prefix_model of = { family, 16, n_ctx };
-    laci_prefix p;
-    char reason[128];
-    assert_ok(laci_prefix_choose(&p, "auto", opt, &of, reason, sizeof reason, NULL));
-    if (!strstr(reason, words)) fail_msg("\"%s\" lacks \"%s\"", reason, words);
-    return p;
+    refuse("losa:select-every=-2", "'-2' is not a whole number from 1 to 16777216");
+    refuse("losa:select-every=33554432", "'33554432' is not a whole number");
+    refuse("losa:group=page", "'page' is not head or kv");
+    refuse("window", "auto, off, dense, losa, quest, mage, flashblock, sparsed");
+    refuse("losa:budget=-3", "'-3' is not a whole number from 1 to 16777216 or a share above 0");
+    refuse("losa:budget=1.5", "'1.5' is not a whole number");
+    refuse("losa:active=nan", "'nan' is not a whole number");
+    refuse("losa:page=48", "'48' is not 16, 32 or 64");
+    refuse("losa:refresh-drift=-1", "'-1' is not a number from 0 to 1e+06");
+    refuse("losa:first-layers=-2", "'-2' is not a whole number from 0 to 1024");
+    refuse("losa:selector=best", "'best' is not pages, columns or blocks");
+    refuse("losa:skip=0.5", "losa has no knob \"skip\": it has budget, active");
+    refuse("off:measure=on", "knob measure of dense: sdar decodes blocks");
 }
 
 static void auto_is_losa_where_it_pays(void **state)
 {
     (void)state;
-    assert_true(choose("sdar", 8192, NULL, "auto: reads the whole key cache").is_dense);
-    assert_true(choose("other", 65536, NULL, "auto: reads the whole key cache").is_dense);
-    const laci_prefix p = choose("sdar", 8193, NULL, "auto: losa pays behind more than 8192");
-    assert_string_equal(p.name, "losa");
+    char reason[LACI_REASON];
+    assert_true(choose("auto", "sdar", 8192, reason).is_dense);
+    assert_non_null(strstr(reason, "auto: reads the whole key cache"));
+    assert_true(choose("auto", "other", 65536, reason).is_dense);
+    assert_non_null(strstr(reason, "auto: reads the whole key cache"));
+    const laci_prefix p = choose("auto", "sdar", 8193, reason);
+    assert_non_null(strstr(reason, "auto: losa pays behind more than 8192"));
+    assert_int_equal(p.rows, LACI_ROWS_CHANGED);
     assert_int_equal(p.min_prefix, 8192);
     assert_int_equal(laci_prefix_budget(&p, 20000, 1), 2000);
-    const lac_sparse_options own = { .budget = 300, .min_prefix = 9000 };
-    const laci_prefix asked = choose("sdar", 65536, &own, "auto: losa");
+    const laci_prefix asked = choose("auto:budget=300,min-prefix=9000", "sdar", 65536, reason);
     assert_int_equal(laci_prefix_budget(&asked, 20000, 1), 300);
     assert_int_equal(asked.min_prefix, 9000);
+    refuse("auto:skip=0.1", "losa has no knob \"skip\"");
 }
 
 static void budgets_are_counts_or_shares(void **state)
 {
     (void)state;
-    laci_prefix p = make("quest", &(lac_sparse_options){ .budget = 100 });
+    laci_prefix p = make("quest:budget=100");
     assert_int_equal(laci_prefix_budget(&p, 1000, 1), 100);
     assert_int_equal(laci_prefix_budget(&p, 1000, 16), 7);
     assert_int_equal(laci_prefix_budget(&p, 60, 16), 4);
@@ -136,7 +129,7 @@ static void budgets_are_counts_or_shares(void **state)
 static void when_everything_is_read(void **state)
 {
     (void)state;
-    const laci_prefix losa = make("losa", &(lac_sparse_options){ .budget = 64, .first_layers = 1 });
+    const laci_prefix losa = make("losa:budget=64,first-layers=1");
     laci_prefix_moment at = { .layer = 1, .n_keys = 2000 };
     assert_int_equal(laci_prefix_decide(&losa, &at), LACI_PREFIX_DENSE);
     at.step = 1;
@@ -146,15 +139,14 @@ static void when_everything_is_read(void **state)
     at.layer = 1;
     at.n_keys = 1024;
     assert_int_equal(laci_prefix_decide(&losa, &at), LACI_PREFIX_WHOLE);
-    const laci_prefix every =
-        make("losa", &(lac_sparse_options){ .budget = 4096, .min_prefix = -1, .refresh_steps = 3 });
+    const laci_prefix every = make("losa:budget=4096,min-prefix=0,refresh-steps=3");
     at = (laci_prefix_moment){ .step = 2, .n_keys = 4097, .steps_since = 2 };
     assert_int_equal(laci_prefix_decide(&every, &at), LACI_PREFIX_SPARSE);
     at.steps_since = 3;
     assert_int_equal(laci_prefix_decide(&every, &at), LACI_PREFIX_DENSE);
     at.n_keys = 4096; /* the budget holds all of it */
     assert_int_equal(laci_prefix_decide(&every, &at), LACI_PREFIX_WHOLE);
-    const laci_prefix flash = make("flashblock", &(lac_sparse_options){ .min_prefix = -1 });
+    const laci_prefix flash = make("flashblock:min-prefix=0");
     at = (laci_prefix_moment){ .step = 4, .n_keys = 100, .tokens_since = 2 };
     assert_int_equal(laci_prefix_decide(&flash, &at), LACI_PREFIX_SPARSE);
     at.tokens_since = 3;
@@ -179,7 +171,7 @@ static void rows_that_moved_and_new_ids_are_active(void **state)
     (void)state;
     const laci_row_drift drift[] = { { 1, 10, false }, { 5, 10, false }, { 0, 10, true },
                                      { 5, 10, false }, { 2, 10, false }, { 0, 10, true } };
-    laci_prefix p = make("losa", &(lac_sparse_options){ .active = 3, .min_change = -1 });
+    laci_prefix p = make("losa:active=3,min-change=0");
     check_pick(&p, drift, 6, "125"); /* the new ones, then the lower of two that moved alike */
     p.active = 1;
     check_pick(&p, drift, 6, "25"); /* new ones are never left out */
@@ -201,7 +193,7 @@ static void drift_of_the_rest_is_a_share_of_its_size(void **state)
     (void)state;
     const laci_row_drift drift[] = { { 1, 10, false }, { 5, 10, false }, { 2, 20, false } };
     const int32_t active[] = { 1 };
-    laci_prefix p = make("losa", &(lac_sparse_options){ .refresh_drift = 0.11 });
+    laci_prefix p = make("losa:refresh-drift=0.11");
     assert_false(laci_prefix_has_drifted(&p, drift, 3, active, 1)); /* 3 of 30 */
     p.refresh_drift = 0.09;
     assert_true(laci_prefix_has_drifted(&p, drift, 3, active, 1));
@@ -215,7 +207,7 @@ static void drift_of_the_rest_is_a_share_of_its_size(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(options_mean_what_they_say),
+        cmocka_unit_test(knobs_mean_what_they_say),
         cmocka_unit_test(auto_is_losa_where_it_pays),
         cmocka_unit_test(budgets_are_counts_or_shares),
         cmocka_unit_test(when_everything_is_read),

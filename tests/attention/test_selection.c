@@ -1,82 +1,149 @@
-/* test_selection.c: SparseD's arithmetic without any attention: options and their ranges, the
+/* test_selection.c: SparseD's arithmetic without any attention: knobs and their ranges, the
  * schedule, how many blocks are kept, where the prompt ends among the blocks, which blocks of a row
  * win, in every published variant. */
 #include <math.h>
 
-#include "test.h"
+#include "request.h"
 
 #include "attention/pattern.h"
+#include "attention/policy.h"
 #include "attention/select.h"
 #include "base/rng.h"
 
-static const laci_sparse_model llada = { "llada", false, 32, 128, 8192 };
+static const laci_policy_model llada = {
+    .family = "llada", .n_heads = 32, .d_head = 128, .n_ctx = 8192
+};
 
-static laci_sparse resolve(lac_sparse_options opt)
+static lac_status choose(const char *request, const laci_policy_model *model, laci_sparse *out,
+                         lac_error *err)
+{
+    char reason[LACI_REASON];
+    const laci_policy *policy;
+    laci_settings settings;
+    lac_status st = laci_policy_choose(&policy, &settings, request, model, reason, err);
+    if (!st) *out = settings.sparse;
+    return st;
+}
+
+/* sparsed with these knobs. */
+static laci_sparse resolve(const char *knobs)
 {
     laci_sparse how;
-    assert_ok(laci_sparse_resolve(&how, &opt, "sparsed", &llada, NULL));
+    assert_ok(choose(text_of("sparsed:%s", knobs), &llada, &how, NULL));
     return how;
 }
 
-static laci_sparse reference(double skip, double select, int block)
-{
-    return resolve((lac_sparse_options){
-        .skip = skip, .select = select, .block = block, .mode = LAC_SPARSED_REFERENCE });
-}
-
-/* ------------------------------------------------------------------ options */
+/* ------------------------------------------------------------------ knobs */
 
 static void defaults_and_modes(void **state)
 {
     (void)state;
-    const laci_sparse d = resolve((lac_sparse_options){ 0 });
+    const laci_sparse d = resolve("");
     assert_true(d.skip == 0.2 && d.select == 0.3 && d.block == 128 && !d.doubled);
-    assert_int_equal(d.boundary, LAC_BOUNDARY_KEEP);
-    const laci_sparse r =
-        resolve((lac_sparse_options){ .mode = LAC_SPARSED_REFERENCE, .keep = LAC_KEEP_CEIL });
+    assert_int_equal(d.boundary, LACI_BOUNDARY_KEEP);
+    const laci_sparse r = resolve("mode=reference,keep=ceil");
     assert_true(r.doubled);
-    assert_int_equal(r.schedule, LAC_SCHEDULE_REFERENCE);
-    assert_int_equal(r.isolated, LAC_ISOLATED_REFERENCE);
-    assert_int_equal(r.keep, LAC_KEEP_CEIL); /* a variant wins over the mode */
-    assert_int_equal(r.ragged, LAC_RAGGED_DILUTED);
-    const laci_sparse none = resolve((lac_sparse_options){ .skip = -1, .sink = -1 });
-    assert_true(none.skip == 0 && none.sink == 0);
-    const laci_sparse_model small = { "dream", true, 28, 128, 1000 };
-    laci_sparse how;
-    const lac_sparse_options ref = { .mode = LAC_SPARSED_REFERENCE };
-    assert_ok(laci_sparse_resolve(&how, NULL, "fidelity", &small, NULL));
-    assert_true(how.fidelity == 0.95 && how.block == 32 && how.n_refreshes == 8);
-    assert_ok(laci_sparse_resolve(&how, &ref, "sparsed", &small, NULL));
+    assert_int_equal(r.schedule, LACI_SCHEDULE_REFERENCE);
+    assert_int_equal(r.isolated, LACI_ISOLATED_REFERENCE);
+    assert_int_equal(r.keep, LACI_KEEP_CEIL); /* a variant wins over the mode */
+    assert_int_equal(r.ragged, LACI_RAGGED_DILUTED);
+    assert_true(resolve("skip=0").skip == 0);
+    const laci_policy_model small = {
+        .family = "dream", .is_dream = true, .n_heads = 28, .d_head = 128, .n_ctx = 1000
+    };
+    laci_sparse how = { .skip = 0 };
+    assert_ok(choose("streaming:sink=0", &small, &how, NULL));
+    assert_true(how.sink == 0 && how.window == 0);
+    assert_ok(choose("pulsecol", &small, &how, NULL));
+    assert_int_equal(how.n_refreshes, 8);
+    assert_ok(choose("fidelity", &small, &how, NULL));
+    assert_true(how.fidelity == 0.95 && how.most == 1 && how.block == 32);
+    assert_ok(choose("fidelity:select=0.1", &small, &how, NULL));
+    assert_true(how.fidelity == 0.95 && how.most == 0.1);
+    assert_ok(choose("sparsed:mode=reference", &small, &how, NULL));
     assert_false(how.doubled); /* Dream scores by sqrt(d) */
+    assert_int_equal(how.block, 128);
 }
 
-static void bad_options_are_named_with_their_range(void **state)
+static void bad_knobs_are_named_with_their_range(void **state)
 {
     (void)state;
-    const struct {
-        lac_sparse_options opt;
-        const char *message;
+    static const struct {
+        const char *request, *message;
     } cases[] = {
-        { { .skip = 1 }, "skip 1: a share of the steps from 0 to below 1 (negative = none)" },
-        { { .skip = NAN }, "skip nan: a share of the steps from 0 to below 1 (negative = none)" },
-        { { .select = 1.5 }, "select 1.5: a share of the keys above 0 and at most 1" },
-        { { .select = -0.1 }, "select -0.1: a share of the keys above 0 and at most 1" },
-        { { .fidelity = 2 }, "fidelity 2: a share of the mass from 0 to 1" },
-        { { .block = 48 }, "a sparse block of 48: 16, 32, 64 or 128" },
-        { { .window = -4 }, "a window of -4 keys: at least 1, or 0 for the default" },
-        { { .keep = (lac_sparse_keep)9 }, "keep rule 9: 0 to 2" },
+        { "sparsed:skip=1", "knob skip of sparsed: '1' is not a share from 0 to below 1" },
+        { "sparsed:skip=nan", "knob skip of sparsed: 'nan' is not a share from 0 to below 1" },
+        { "sparsed:select=1.5", "'1.5' is not a share above 0 and at most 1" },
+        { "sparsed:select=-0.1", "'-0.1' is not a share above 0 and at most 1" },
+        { "sparsed:select=", "'' is not a share above 0 and at most 1" },
+        { "sparsed:select=0.3x", "'0.3x' is not a share above 0 and at most 1" },
+        { "sparsed:fidelity=2", "'2' is not a share above 0 and at most 1" },
+        { "sparsed:block=48", "'48' is not 16, 32, 64 or 128" },
+        { "window:window=-4", "'-4' is not a whole number from 1 to 16777216" },
+        { "window:window=2.5", "'2.5' is not a whole number from 1 to 16777216" },
+        { "sparsed:keep=9", "'9' is not ceil or reference" },
+        { "sparsed:keep", "knob keep of sparsed: no value; write keep=VALUE" },
+        { "sparsed:skip=0.1,skip=0.2", "knob skip of sparsed: given twice" },
+        { "sparsed:skip=0.1,,select=1", "sparsed has no knob \"\": it has skip, select" },
+        { "sparsed:select=\n0.3", "'\\x0a0.3' is not" },
+        { "window:budget=0.5", "window has no knob \"budget\": it has window, select, block" },
+        { "window:skip=0.5", "window has no knob \"skip\": it has window, select, block" },
+        { "off:select=0.5", "dense has no knob \"select\": it has measure, block" },
+        { "losa", "attention policy \"losa\": llada sees the whole sequence and can run auto, off, "
+                  "dense, sparsed, fidelity, pulsecol, window, streaming" },
+        { "every", "unknown attention policy \"every\"" },
+        { "", "unknown attention policy \"\"" },
+        { "auto:budget=0.5", "sparsed has no knob \"budget\"" },
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         laci_sparse how;
         lac_error err = { 0 };
-        assert_int_equal(laci_sparse_resolve(&how, &cases[i].opt, "sparsed", &llada, &err),
-                         LAC_EINVAL);
-        assert_string_equal(err.message, cases[i].message);
+        assert_int_equal(choose(cases[i].request, &llada, &how, &err), LAC_EINVAL);
+        if (!strstr(err.message, cases[i].message))
+            fail_msg("%s: \"%s\" lacks \"%s\"", cases[i].request, err.message, cases[i].message);
     }
-    const laci_sparse_model odd = { "llada", false, 4, 32, 100 };
-    const lac_sparse_options opt = { .score = LAC_SCORE_SQRT_H };
+    const laci_policy_model odd = { .family = "llada", .n_heads = 4, .d_head = 32, .n_ctx = 100 };
     laci_sparse how;
-    assert_int_equal(laci_sparse_resolve(&how, &opt, "sparsed", &odd, NULL), LAC_EUNSUPPORTED);
+    assert_int_equal(choose("sparsed:score=sqrt_h", &odd, &how, NULL), LAC_EUNSUPPORTED);
+}
+
+/* Every default is a value of its knob, and typing it changes nothing. */
+static void defaults_can_be_typed(void **state)
+{
+    (void)state;
+    for (size_t p = 0; laci_policy_at(p); p++) {
+        const laci_policy *policy = laci_policy_at(p);
+        laci_settings without, with;
+        memset(&without, 0, sizeof without);
+        laci_knobs_default(&without, policy->knobs, policy->n_knobs);
+        for (size_t k = 0; k < policy->n_knobs; k++) {
+            const char *text = text_of("%s=%s", policy->knobs[k].name, policy->knobs[k].normal);
+            memcpy(&with, &without, sizeof with);
+            assert_ok(laci_knobs_read(&with, policy->knobs, policy->n_knobs, policy->name, text,
+                                      strlen(text), NULL));
+            assert_memory_equal(&with, &without, sizeof with);
+            assert_true(laci_knob_default(&policy->knobs[k]) && policy->knobs[k].help);
+        }
+        assert_true(policy->about && policy->models);
+    }
+}
+
+/* Underscores are hyphens, and the order of knobs is free. */
+static void spellings_that_mean_the_same(void **state)
+{
+    (void)state;
+    const laci_policy_model sdar = {
+        .family = "sdar", .is_blockwise = true, .n_ctx = 4096, .block = 16
+    };
+    static const char *const requests[] = { "losa:min-prefix=7,page=16",
+                                            "losa:page=16,min_prefix=7" };
+    laci_settings s[2];
+    char reason[LACI_REASON];
+    const laci_policy *policy;
+    for (int i = 0; i < 2; i++)
+        assert_ok(laci_policy_choose(&policy, &s[i], requests[i], &sdar, reason, NULL));
+    assert_int_equal(s[0].prefix.min_prefix, 7);
+    assert_memory_equal(&s[0].prefix, &s[1].prefix, sizeof s[0].prefix);
 }
 
 /* ------------------------------------------------------------------ how many */
@@ -86,15 +153,15 @@ static void dense_steps_are_as_published(void **state)
     (void)state;
     const struct {
         int n_steps;
-        double skip;
+        const char *skip;
         int reference, paper;
     } cases[] = {
-        { 128, 0.2, 27, 25 }, { 1024, 0.2, 206, 204 }, { 32, 0.2, 8, 6 }, { 8, 0.2, 3, 1 },
-        { 128, -1, 2, 1 },    { 100, 0.29, 30, 28 }, /* 0.29 * 100 is below 29 */
+        { 128, "0.2", 27, 25 }, { 1024, "0.2", 206, 204 }, { 32, "0.2", 8, 6 }, { 8, "0.2", 3, 1 },
+        { 128, "0", 2, 1 },     { 100, "0.29", 30, 28 }, /* 0.29 * 100 is below 29 */
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        const laci_sparse r = reference(cases[i].skip, 0, 0);
-        const laci_sparse p = resolve((lac_sparse_options){ .skip = cases[i].skip });
+        const laci_sparse r = resolve(text_of("mode=reference,skip=%s", cases[i].skip));
+        const laci_sparse p = resolve(text_of("skip=%s", cases[i].skip));
         assert_int_equal(laci_sparse_n_dense(&r, cases[i].n_steps), cases[i].reference);
         assert_int_equal(laci_sparse_n_dense(&p, cases[i].n_steps), cases[i].paper);
     }
@@ -103,9 +170,10 @@ static void dense_steps_are_as_published(void **state)
 static void counts_are_as_published(void **state)
 {
     (void)state;
-    const laci_sparse r = reference(0, 0.3, 0), full = reference(0, 1, 0);
-    const laci_sparse c = resolve((lac_sparse_options){ .select = 0.3 });
-    const laci_sparse seven = resolve((lac_sparse_options){ .select = 0.07 });
+    const laci_sparse r = resolve("mode=reference,select=0.3");
+    const laci_sparse full = resolve("mode=reference,select=1");
+    const laci_sparse c = resolve("select=0.3");
+    const laci_sparse seven = resolve("select=0.07");
     assert_int_equal(laci_sparse_n_kept(&r, 32), 10);
     assert_int_equal(laci_sparse_n_kept(&c, 32), 10);
     assert_int_equal(laci_sparse_n_kept(&r, 10), 4);
@@ -118,9 +186,9 @@ static void counts_are_as_published(void **state)
     assert_int_equal(laci_sparse_n_kept(&seven, 100), 7);
 }
 
-static laci_split split(lac_sparse_boundary boundary, size_t prompt_end, size_t n)
+static laci_split split(const char *boundary, size_t prompt_end, size_t n)
 {
-    const laci_sparse how = resolve((lac_sparse_options){ .block = 128, .boundary = boundary });
+    const laci_sparse how = resolve(text_of("block=128,boundary=%s", boundary));
     return laci_split_blocks(&how, prompt_end, n);
 }
 
@@ -135,22 +203,22 @@ static void the_prompt_ends_where_the_boundary_says(void **state)
 {
     (void)state;
     /* block 30 = [3840, 3968) holds 60 prompt and 68 generated positions of 4028 */
-    expect_split(split(LAC_BOUNDARY_REFERENCE, 3900, 4028), 31, 31, 60);
-    expect_split(split(LAC_BOUNDARY_ALIGNED, 3900, 4028), 30, 30, 60);
-    expect_split(split(LAC_BOUNDARY_KEEP, 3900, 4028), 30, 31, 60);
+    expect_split(split("reference", 3900, 4028), 31, 31, 60);
+    expect_split(split("aligned", 3900, 4028), 30, 30, 60);
+    expect_split(split("keep", 3900, 4028), 30, 31, 60);
     /* on a border all agree */
-    expect_split(split(LAC_BOUNDARY_REFERENCE, 3840, 3968), 30, 30, 128);
-    expect_split(split(LAC_BOUNDARY_ALIGNED, 3840, 3968), 30, 30, 128);
-    expect_split(split(LAC_BOUNDARY_KEEP, 3840, 3968), 30, 30, 128);
+    expect_split(split("reference", 3840, 3968), 30, 30, 128);
+    expect_split(split("aligned", 3840, 3968), 30, 30, 128);
+    expect_split(split("keep", 3840, 3968), 30, 30, 128);
     /* everything generated lies in the last block */
-    expect_split(split(LAC_BOUNDARY_REFERENCE, 1000, 1020), 7, 7, 124);
-    expect_split(split(LAC_BOUNDARY_KEEP, 1000, 1020), 7, 8, 124);
+    expect_split(split("reference", 1000, 1020), 7, 7, 124);
+    expect_split(split("keep", 1000, 1020), 7, 8, 124);
     /* one block; no prompt; nothing generated */
-    expect_split(split(LAC_BOUNDARY_REFERENCE, 50, 90), 0, 0, 90);
-    expect_split(split(LAC_BOUNDARY_KEEP, 50, 90), 0, 1, 90);
-    expect_split(split(LAC_BOUNDARY_KEEP, 0, 300), 0, 0, 44);
-    expect_split(split(LAC_BOUNDARY_REFERENCE, 300, 300), 2, 2, 44);
-    expect_split(split(LAC_BOUNDARY_KEEP, 300, 300), 3, 3, 44);
+    expect_split(split("reference", 50, 90), 0, 0, 90);
+    expect_split(split("keep", 50, 90), 0, 1, 90);
+    expect_split(split("keep", 0, 300), 0, 0, 44);
+    expect_split(split("reference", 300, 300), 2, 2, 44);
+    expect_split(split("keep", 300, 300), 3, 3, 44);
 }
 
 /* ------------------------------------------------------------------ which */
@@ -184,16 +252,16 @@ static void define(const laci_sparse *how, const laci_split *s, const float *mas
     const size_t n = s->n_blocks;
     memset(kept, 0, n * sizeof *kept);
     for (size_t at = 0; at < n; at++) {
-        const bool scaled = at == n - 1 && how->ragged == LAC_RAGGED_FAIR;
+        const bool scaled = at == n - 1 && how->ragged == LACI_RAGGED_FAIR;
         const float scale = scaled ? (float)how->block / (float)s->last_keys : 1;
         score[at] = (double)(mass[at] * scale);
         late_score[at] = (double)(late[at] * scale);
     }
-    if (how->isolated == LAC_ISOLATED_NONE) {
+    if (how->isolated == LACI_ISOLATED_NONE) {
         best_by_sorting(score, 0, n, laci_sparse_n_kept(how, n), kept);
         return;
     }
-    if (how->isolated == LAC_ISOLATED_REFERENCE) {
+    if (how->isolated == LACI_ISOLATED_REFERENCE) {
         best_by_sorting(score, 0, n, laci_sparse_n_kept(how, n), kept);
         for (size_t at = s->late_from; at < n; at++)
             kept[at] = false;
@@ -229,14 +297,14 @@ static void check_row(const laci_sparse *how, size_t prompt_end, size_t n_k, uin
 static void rows_keep_what_the_definition_keeps(void **state)
 {
     (void)state;
+    static const char *const isolated[] = { "paper", "reference", "none" };
+    static const char *const boundary[] = { "keep", "aligned", "reference" };
+    static const char *const keep[] = { "ceil", "reference" }, *const ragged[] = { "fair",
+                                                                                   "diluted" };
     for (int v = 0; v < 54; v++) {
-        const laci_sparse how =
-            resolve((lac_sparse_options){ .block = 16,
-                                          .select = v % 2 ? 0.3 : 0.07,
-                                          .isolated = (lac_sparse_isolated)(1 + v % 3),
-                                          .boundary = (lac_sparse_boundary)(1 + v / 3 % 3),
-                                          .keep = (lac_sparse_keep)(1 + v / 9 % 2),
-                                          .ragged = (lac_sparse_ragged)(1 + v / 18 % 2) });
+        const laci_sparse how = resolve(text_of(
+            "block=16,select=%s,isolated=%s,boundary=%s,keep=%s,ragged=%s", v % 2 ? "0.3" : "0.07",
+            isolated[v % 3], boundary[v / 3 % 3], keep[v / 9 % 2], ragged[v / 18 % 2]));
         for (uint64_t seed = 0; seed < 12; seed++) {
             const size_t n_k = 1 + laci_rng_u64(seed, 1000) % (MAX_BLOCKS * 16 - 1);
             const size_t prompt_end = laci_rng_u64(seed, 1001) % (n_k + 1);
@@ -268,8 +336,9 @@ static void fidelity_keeps_the_fewest_blocks(void **state)
                   { 0.3, 0.5, 0x02 | 0x10 } };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         uint64_t keys[6], bits[1];
-        const laci_sparse how = resolve((lac_sparse_options){
-            .block = 16, .fidelity = cases[i].fidelity, .select = cases[i].select });
+        const char *limit = cases[i].select > 0 ? text_of(",select=%g", cases[i].select) : "";
+        const laci_sparse how =
+            resolve(text_of("block=16,fidelity=%g%s", cases[i].fidelity, limit));
         const laci_split s = laci_split_blocks(&how, 70, 96); /* block 4 holds the boundary */
         laci_select_row(&how, &s, mass, NULL, keys, bits);
         if (bits[0] != cases[i].bits)
@@ -316,7 +385,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(defaults_and_modes),
-        cmocka_unit_test(bad_options_are_named_with_their_range),
+        cmocka_unit_test(bad_knobs_are_named_with_their_range),
+        cmocka_unit_test(defaults_can_be_typed),
+        cmocka_unit_test(spellings_that_mean_the_same),
         cmocka_unit_test(dense_steps_are_as_published),
         cmocka_unit_test(counts_are_as_published),
         cmocka_unit_test(the_prompt_ends_where_the_boundary_says),

@@ -6,6 +6,7 @@
 
 #include "backend/attend_rig.h"
 #include "engine/golden.h"
+#include "request.h"
 
 #include "attention/policy.h"
 
@@ -42,18 +43,22 @@ static void begin(bench *b, const laci_jval *c)
                             .k_block = n,
                             .n_patterns = 1,
                             .density = 1 };
-    const lac_sparse_options opt = { .mode = LAC_SPARSED_REFERENCE,
-                                     .skip = -1,
-                                     .select = laci_json_number(golden_get(c, "select")),
-                                     .block = (int)block };
-    const laci_sparse_model model = { is_llada ? "llada" : "dream", !is_llada, a.n_heads, a.d, n };
+    const char *request = text_of("sparsed:mode=reference,skip=0,select=%.17g,block=%zu",
+                                  laci_json_number(golden_get(c, "select")), block);
+    const laci_policy_model model = { .family = is_llada ? "llada" : "dream",
+                                      .is_dream = !is_llada,
+                                      .n_heads = a.n_heads,
+                                      .d_head = a.d,
+                                      .n_ctx = n };
+    char reason[LACI_REASON];
+    laci_settings settings;
     const lac_allocator mem = laci_allocator_or_default(NULL);
     laci_measure_sizes sizes = { 0 };
     size_t n_rows, n_cols;
-    *b = (bench){ .policy = laci_policy_find("sparsed"),
-                  .at = {
+    *b = (bench){ .at = {
                       .n_steps = N_STEPS, .n_q = n, .n_k = n, .prompt_end = number(c, "prompt") } };
-    assert_ok(laci_sparse_resolve(&b->sparse, &opt, "sparsed", &model, NULL));
+    assert_ok(laci_policy_choose(&b->policy, &settings, request, &model, reason, NULL));
+    b->sparse = settings.sparse;
     assert_int_equal(b->sparse.doubled, is_llada);
     b->shape = (laci_shape){ 1, a.n_heads, a.n_kv_heads, a.d, n, 1, &b->sparse };
     b->rig = rig_new(&a, LAC_DTYPE_F32, 2, block);

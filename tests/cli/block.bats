@@ -3,6 +3,15 @@ load helpers
 
 BLOCKWISE="$LACUNA_TEST_ROOT/models/nano-b"
 
+# reading N POLICY: the policy with a budget of N keys, if it has one, behind every prefix.
+reading() {
+    case $2 in
+    off) echo off ;;
+    flashblock) echo flashblock:min-prefix=0 ;;
+    *) echo "$2:min-prefix=0,budget=$1" ;;
+    esac
+}
+
 keys() {
     printf 'lamp: 3141\ngarden: 2718\nriver: 1618\n' >"$SCRATCH/keys"
 }
@@ -17,8 +26,8 @@ keys() {
 @test "every policy answers, and says its name" {
     keys
     for policy in losa quest mage flashblock sparsed; do
-        lacuna run -m "$BLOCKWISE" -f "$SCRATCH/keys" -p "What is river? " -n 8 --sparse $policy \
-            --budget 16 --min-prefix 0 --json -q
+        lacuna run -m "$BLOCKWISE" -f "$SCRATCH/keys" -p "What is river? " -n 8 --sparse "$(reading 16 $policy)" \
+            --json -q
         expect_ok
         [ "$(json_value sparse)" = "\"$policy\"" ] || show "not $policy"
     done
@@ -119,9 +128,9 @@ keys() {
     lacuna run -m "$BLOCKWISE" -p "Once" -n 8 --sparse losa --first-step none
     expect_error 2 "--first-step: 'none'" sparse
     lacuna run -m "$BLOCKWISE" -p "Once" -n 8 --sparse mage --first-step sparse
-    expect_error 2 "first_step sparse" mage
+    expect_error 2 "--first-step" "mage has no knob" "it has budget"
     lacuna run -m "$BLOCKWISE" -p "Once" -n 8 --sparse losa --first-step sparse -q
-    expect_error 2 "first_step sparse: losa" "selector pages does without"
+    expect_error 2 "knob first-step" "selector=pages"
     lacuna run -m "$BLOCKWISE" -p "Once" -n 8 --sparse losa --selector pages --first-step sparse --drift hidden -q
     expect_ok
     lacuna run -m "$BLOCKWISE" -p "Once" -n 8 --sparse losa --page-bounds int4
@@ -131,7 +140,7 @@ keys() {
         expect_error 2 "--select-every"
     done
     lacuna run -m "$BLOCKWISE" -p "Once" -n 8 --sparse losa --plan-group page
-    expect_error 2 "--plan-group: 'page'" "head, kv"
+    expect_error 2 "--plan-group: 'page'" "head or kv"
     lacuna run -m "$BLOCKWISE" -p "Once" -n 8 --sparse quest --plan-group kv --select-every 16777216 -q
     expect_ok
     lacuna run -m "$BLOCKWISE" -p "Once" -n 8 --sparse losa --min-prefix -1
@@ -146,11 +155,11 @@ keys() {
     printf 'lamp: 3141\ngarden: 2718\nriver: 1618\n0123456789ab' >"$SCRATCH/border"
     [ "$(wc -c <"$SCRATCH/border")" = 48 ]
     for policy in off losa quest mage flashblock sparsed; do
-        lacuna run -m "$BLOCKWISE" -f "$SCRATCH/border" -n 20 --ignore-eos --sparse $policy \
-            --budget 16 --min-prefix 0 --json -q
+        lacuna run -m "$BLOCKWISE" -f "$SCRATCH/border" -n 20 --ignore-eos --sparse "$(reading 16 $policy)" \
+            --json -q
         expect_ok
-        lacuna run -m "$BLOCKWISE" --canvas - -n 20 --ignore-eos --sparse $policy --budget 16 \
-            --min-prefix 0 -q </dev/null
+        lacuna run -m "$BLOCKWISE" --canvas - -n 20 --ignore-eos --sparse "$(reading 16 $policy)" \
+            -q </dev/null
         expect_ok
     done
 }
@@ -173,7 +182,7 @@ keys() {
     expect_ok
     lacuna eval -m "$BLOCKWISE" --tasks kv --ctx 512 --samples 1 --sparse quest --select-every 2 \
         --out "$SCRATCH/records" --resume -q
-    expect_error 2 sparse-options "select-every 2"
+    expect_error 2 sparse-options "select-every=2"
 }
 
 @test "records of another policy shape are not gone on with" {
@@ -182,13 +191,13 @@ keys() {
     expect_ok
     lacuna eval -m "$BLOCKWISE" --tasks kv --ctx 512 --samples 1 --sparse losa --budget 128 \
         --out "$SCRATCH/records" --resume -q
-    expect_error 2 sparse-options "budget 64" "budget 128"
+    expect_error 2 sparse-options "budget=64" "budget=128"
 }
 
 @test "a needle is looked for in what active rows read" {
     for policy in losa quest mage flashblock sparsed; do
-        lacuna eval -m "$BLOCKWISE" --tasks kv --ctx 512 --samples 2 --sparse $policy --budget 64 \
-            --min-prefix 0 --json -q
+        lacuna eval -m "$BLOCKWISE" --tasks kv --ctx 512 --samples 2 --sparse "$(reading 64 $policy)" \
+            --json -q
         expect_ok
         printf '%s\n' "$OUT" | awk -F'"needle_kept":' '{ if ($2 + 0 < 0 || $2 + 0 > 1) exit 1 }' ||
             show "a share of needles is none"
@@ -209,11 +218,11 @@ keys() {
 @test "the same seed gives the same ids at any number of threads, under every policy" {
     for policy in off losa quest mage; do
         lacuna run -m "$BLOCKWISE" -p "Once upon a time there was a" -n 48 --temp 0.8 --seed 7 --json \
-            -q -t 1 --sparse $policy --min-prefix 0 --budget 16
+            -q -t 1 --sparse "$(reading 16 $policy)"
         expect_ok
         ids=$(json_value ids)
         lacuna run -m "$BLOCKWISE" -p "Once upon a time there was a" -n 48 --temp 0.8 --seed 7 --json \
-            -q -t 2 --sparse $policy --min-prefix 0 --budget 16
+            -q -t 2 --sparse "$(reading 16 $policy)"
         [ "$(json_value ids)" = "$ids" ] || show "$policy: ids differ from those of one thread: $ids"
     done
 }

@@ -106,7 +106,7 @@ rows_without_time() {
     expect_error 2 "--seed 1" "2"
     # shellcheck disable=SC2086
     lacuna eval $QUICK --tasks kv --samples 1 --select 0.5 --sparse sparsed --out "$SCRATCH/o" --resume
-    expect_error 2 "--sparse-options default" "select 0.5"
+    expect_error 2 "--sparse-options default" "select=0.5"
     lacuna eval -m "$MODEL" --resume
     expect_error 2 "--resume needs --out"
 }

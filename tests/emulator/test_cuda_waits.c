@@ -3,7 +3,7 @@
  * needs them on the host and waits in every layer, for the same tokens and the same statistics. On
  * the emulator only, which counts. */
 #include "emulator/device.h"
-#include "test.h"
+#include "request.h"
 
 #include "lacuna.h"
 
@@ -36,11 +36,10 @@ static void see_plan(void *user, const lac_plan_view *plan)
     ((run *)user)->n_plans++;
 }
 
-static lac_session *open_session(lac_model **model, const char *policy,
-                                 const lac_sparse_options *sparse)
+static lac_session *open_session(lac_model **model, const char *sparse)
 {
     const lac_model_options opt = { .dtype = LAC_DTYPE_F32, .backend = "cuda" };
-    const lac_session_options room = { .n_ctx = 160, .sparse = policy, .sparse_options = sparse };
+    const lac_session_options room = { .n_ctx = 160, .sparse = sparse };
     lac_session *session = NULL;
     lac_error err = { 0 };
     if (lac_model_open(model, test_path("models/nano-b"), &opt, &err) ||
@@ -92,30 +91,21 @@ static void waits_do_not_grow_with_layers(void **state)
 {
     (void)state;
     static const struct {
-        const char *policy;
-        lac_sparse_options sparse;
+        const char *sparse;
         bool waits; /* in every layer all the same */
     } cases[] = {
-        { "losa", { .budget = 64, .active = 5, .min_prefix = -1, .page = 16 }, false },
-        { "quest", { .budget = 32, .min_prefix = -1, .page = 32 }, false },
-        { "losa",
-          { .budget = 0.3,
-            .active = 0.5,
-            .min_prefix = -1,
-            .page = 16,
-            .selector = LAC_SELECTOR_PAGES,
-            .drift = LAC_DRIFT_HIDDEN,
-            .first_step = LAC_FIRST_STEP_SPARSE },
+        { "losa:budget=64,active=5,min-prefix=0,page=16", false },
+        { "quest:budget=32,min-prefix=0,page=32", false },
+        { "losa:budget=0.3,active=0.5,min-prefix=0,page=16,selector=pages,drift=hidden,"
+          "first-step=sparse",
           false },
-        { "losa",
-          { .budget = 48, .active = 5, .min_prefix = -1, .page = 16, .refresh_drift = 9 },
-          true },
+        { "losa:budget=48,active=5,min-prefix=0,page=16,refresh-drift=9", true },
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         static run alone, watched;
         lac_model *model;
         lac_model_info info;
-        lac_session *session = open_session(&model, cases[i].policy, &cases[i].sparse);
+        lac_session *session = open_session(&model, cases[i].sparse);
         assert_ok(lac_model_get_info(model, &info, NULL));
         generate(session, true, &watched);
         generate(session, false, &alone); /* memory of every shape is taken here */
@@ -123,8 +113,8 @@ static void waits_do_not_grow_with_layers(void **state)
         assert_true(watched.n_plans > 0 && info.n_layers >= 4);
         compare_steps(&alone, &watched);
         for (size_t s = 0; s < alone.n_steps; s++) {
-            const bool is_first = cases[i].sparse.first_step != LAC_FIRST_STEP_SPARSE &&
-                                  !strcmp(cases[i].policy, "losa") &&
+            const bool is_first = !strstr(cases[i].sparse, "first-step=sparse") &&
+                                  !strncmp(cases[i].sparse, "losa", 4) &&
                                   (!s || alone.steps[s].block != alone.steps[s - 1].block);
             /* the step that measures chooses pages for the block, in every layer */
             const unsigned most = cases[i].waits || is_first ? 1000 : 2;

@@ -7,6 +7,7 @@
 #include <sys/resource.h>
 
 #include "engine/golden.h"
+#include "request.h"
 
 static inline double peak_bytes(void)
 {
@@ -29,10 +30,10 @@ static inline void peak_is_what_was_predicted(const char *sparse, int steps)
     lac_session *session;
     lac_result r;
     const lac_model_options card = { .card_only = true, .n_threads = 2 };
-    const lac_sparse_options how = { .block = 16, .mode = LAC_SPARSED_REFERENCE };
-    const lac_session_options room = {
-        .n_ctx = N_CTX, .n_threads = 2, .sparse = sparse, .sparse_options = &how
-    };
+    static const char how[] = "block=16,mode=reference";
+    const lac_session_options room = { .n_ctx = N_CTX,
+                                       .n_threads = 2,
+                                       .sparse = request_of(sparse, false, how) };
     for (int i = 0; i < N_CTX; i++)
         ids[i] = 'a' + i % 26;
     assert_ok(lac_model_open(&model, test_path("models/nano-f"), &card, NULL));

@@ -250,12 +250,10 @@ static void small_models_give_the_same_in_company(void **state)
     (void)state;
     static const char *const paths[] = { "tests/golden/sdar", "tests/golden/fast-dllm" };
     static const share cases[] = { { 1, 1 }, { 2, 2 }, { 5, 5 }, { 5, 2 } };
-    const lac_sparse_options sparse = { .budget = 16, .min_prefix = -1, .active = 2 };
+    static const char sparse[] = "losa:budget=16,min-prefix=0,active=2";
     for (int i = 0; i < 4; i++) {
         lac_model *model;
-        const lac_session_options room = { .n_ctx = 128,
-                                           .sparse = i % 2 ? "losa" : "off",
-                                           .sparse_options = i % 2 ? &sparse : NULL };
+        const lac_session_options room = { .n_ctx = 128, .sparse = i % 2 ? sparse : "off" };
         open_model(&model, paths[i / 2], LAC_DTYPE_F32, i % 2 + 1);
         compare(model, &room, small, cases, 4, paths[i / 2]);
         lac_model_close(model);
@@ -265,23 +263,19 @@ static void small_models_give_the_same_in_company(void **state)
 static void every_policy_gives_the_same_in_company(void **state)
 {
     (void)state;
-    static const char *const names[] = { "off",        "losa",    "quest", "mage",
-                                         "flashblock", "sparsed", "losa",  "quest" };
-    const lac_sparse_options sparse = { .budget = 48, .min_prefix = -1, .active = 5 };
-    lac_sparse_options by_hidden = sparse;
-    by_hidden.drift = LAC_DRIFT_HIDDEN;
-    by_hidden.page_bounds = LAC_BOUNDS_INT8;
-    lac_sparse_options shared = sparse;
-    shared.plan_group = LAC_PLAN_PER_KV;
-    shared.select_every = 3;
+    static const char *const names[] = {
+        "off",
+        "losa:budget=48,min-prefix=0",
+        "quest:budget=48,min-prefix=0",
+        "mage:budget=48,min-prefix=0",
+        "flashblock:min-prefix=0",
+        "sparsed:budget=48,min-prefix=0",
+        "losa:budget=48,min-prefix=0,drift=hidden,page-bounds=int8",
+        "quest:budget=48,min-prefix=0,group=kv,select-every=3",
+    };
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         lac_model *model;
-        const lac_session_options room = { .n_ctx = N_CTX,
-                                           .sparse = names[i],
-                                           .sparse_options = i == 7   ? &shared
-                                                             : i == 6 ? &by_hidden
-                                                             : i      ? &sparse
-                                                                      : NULL };
+        const lac_session_options room = { .n_ctx = N_CTX, .sparse = names[i] };
         open_model(&model, nano_b, i % 2 ? LAC_DTYPE_F32 : LAC_DTYPE_BF16, 1);
         compare(model, &room, large, &(share){ N_REQUESTS, (int)(i % 2) + 3 }, 1, names[i]);
         lac_model_close(model);
@@ -292,12 +286,10 @@ static void results_do_not_depend_on_threads(void **state)
 {
     (void)state;
     static outcome one[N_REQUESTS], two[N_REQUESTS];
-    const lac_sparse_options sparse = { .budget = 48, .min_prefix = -1 };
+    static const char sparse[] = "losa:budget=48,min-prefix=0";
     for (int threads = 1; threads <= 2; threads++) {
         lac_model *model;
-        const lac_session_options room = { .n_ctx = N_CTX,
-                                           .sparse = "losa",
-                                           .sparse_options = &sparse };
+        const lac_session_options room = { .n_ctx = N_CTX, .sparse = sparse };
         open_model(&model, nano_b, LAC_DTYPE_BF16, threads);
         (void)run_together(model, &room, large, N_REQUESTS, 4, threads == 1 ? one : two);
         lac_model_close(model);

@@ -4,6 +4,7 @@
 #include <math.h>
 
 #include "engine/golden.h"
+#include "request.h"
 
 enum { MAX_IDS = 512, MAX_LIST = 512 };
 
@@ -111,43 +112,30 @@ static double number_of(const laci_jval *c, const char *key)
     return laci_json_number(golden_get(c, key));
 }
 
-/* A literal zero is spelled -1. */
-static int count_of(const laci_jval *c, const char *key)
-{
-    const int n = (int)number_of(c, key);
-    return n ? n : -1;
-}
-
 static bool is_text(const laci_jval *c, const char *key, const char *text)
 {
     return !strcmp(laci_json_string(golden_get(c, key)), text);
 }
 
-static lac_selector selector_of(const laci_jval *c)
+/* The case as a request; knobs that its policy does not have are at their defaults. */
+static const char *request_of_case(const laci_jval *c)
 {
-    if (!is_text(c, "name", "losa")) return LAC_SELECTOR_DEFAULT;
-    return is_text(c, "selector", "blocks") ? LAC_SELECTOR_BLOCKS : LAC_SELECTOR_PAGES;
-}
-
-static lac_sparse_options options_of(const laci_jval *c)
-{
-    const double min_change = number_of(c, "min_change");
-    return (lac_sparse_options){
-        .budget = number_of(c, "budget"),
-        .active = number_of(c, "active"),
-        .page = (int)number_of(c, "page"),
-        .min_change = min_change > 0 ? min_change : -1,
-        .min_prefix = -1,
-        .refresh_steps = count_of(c, "refresh_steps"),
-        .refresh_tokens = count_of(c, "refresh_tokens"),
-        .drift = is_text(c, "drift", "hidden") ? LAC_DRIFT_HIDDEN : LAC_DRIFT_QUERY,
-        .first_step = is_text(c, "first_step", "sparse") ? LAC_FIRST_STEP_SPARSE : 0,
-        .plan_group = is_text(c, "plan_group", "kv")     ? LAC_PLAN_PER_KV
-                      : is_text(c, "plan_group", "head") ? LAC_PLAN_PER_HEAD
-                                                         : 0,
-        .select_every = (int)number_of(c, "select_every"),
-        .selector = selector_of(c),
-    };
+    const char *name = laci_json_string(golden_get(c, "name"));
+    const bool is_losa = !strcmp(name, "losa"), is_sparse = is_text(c, "first_step", "sparse");
+    const char *group = is_text(c, "plan_group", "kv")     ? ",group=kv"
+                        : is_text(c, "plan_group", "head") ? ",group=head"
+                                                           : "";
+    const char *knobs = text_of(
+        "min-prefix=0,budget=%.17g,active=%.17g,page=%g,min-change=%.17g,refresh-steps=%g,"
+        "refresh-tokens=%g,select-every=%g,drift=%s%s%s%s",
+        number_of(c, "budget"), number_of(c, "active"), number_of(c, "page"),
+        number_of(c, "min_change"), number_of(c, "refresh_steps"), number_of(c, "refresh_tokens"),
+        number_of(c, "select_every"), is_text(c, "drift", "hidden") ? "hidden" : "query", group,
+        !is_losa                           ? ""
+        : is_text(c, "selector", "blocks") ? ",selector=blocks"
+                                           : ",selector=pages",
+        is_sparse ? ",first-step=sparse" : "");
+    return request_of(name, true, knobs);
 }
 
 static void check_case(const char *name, const lac_model *model, int n_heads, const laci_jval *c)
@@ -164,10 +152,7 @@ static void check_case(const char *name, const lac_model *model, int n_heads, co
                    .step = laci_json_first(golden_get(c, "steps")),
                    .n_heads = n_heads };
     f.n_columns = golden_ints(golden_get(c, "columns"), f.columns, MAX_LIST);
-    const lac_sparse_options sparse = options_of(c);
-    const lac_session_options room = { .n_ctx = MAX_IDS,
-                                       .sparse = f.policy,
-                                       .sparse_options = &sparse };
+    const lac_session_options room = { .n_ctx = MAX_IDS, .sparse = request_of_case(c) };
     const lac_generate_options gen = { .n_tokens = (int)n,
                                        .ignore_eos = true,
                                        .on_plan = see_plan,

@@ -6,6 +6,7 @@
 #include "engine/block_memory.h"
 #include "engine/golden.h"
 #include "fault.h"
+#include "request.h"
 
 enum { MAX_IDS = 1024, BLOCK = 16, N_LAYERS = 4, N_HEADS = 4 };
 
@@ -15,18 +16,12 @@ static const char by_pages[] = "losa by pages";
 static const char *const names[] = { "losa", "quest", "mage", "flashblock", "sparsed", by_pages };
 enum { N_NAMES = sizeof names / sizeof names[0] };
 
-static lac_sparse_options options_of(const char *name, const lac_sparse_options *opt)
+/* The request of a name with those of the knobs that its policy has. */
+static const char *request(const char *name, const char *knobs)
 {
-    lac_sparse_options own = opt ? *opt : (lac_sparse_options){ 0 };
-    if (name != by_pages) return own;
-    own.selector = LAC_SELECTOR_PAGES;
-    if (!own.page) own.page = 16;
-    return own;
-}
-
-static const char *policy_of(const char *name)
-{
-    return name == by_pages ? "losa" : name;
+    if (name != by_pages) return request_of(name, true, knobs);
+    const char *page = strstr(knobs, "page=") ? "" : "page=16,";
+    return request_of("losa", true, text_of("selector=pages,%s%s", page, knobs));
 }
 
 /* Keys and four-digit values, then a question: attention has to find something. */
@@ -56,7 +51,7 @@ typedef struct {
 
 static int block_size; /* in place of the model's, 0 = the model's */
 
-static answer run(const char *policy, const lac_sparse_options *opt, lac_dtype dtype, int n_threads,
+static answer run(const char *policy, const char *knobs, lac_dtype dtype, int n_threads,
                   size_t n_prompt, size_t first_end, lac_step_fn on_step, lac_plan_fn on_plan,
                   void *user)
 {
@@ -66,10 +61,7 @@ static answer run(const char *policy, const lac_sparse_options *opt, lac_dtype d
     lac_error err = { 0 };
     answer a = { .n = 0 };
     const lac_model_options how = { .dtype = dtype, .n_threads = n_threads };
-    const lac_sparse_options own = options_of(policy, opt);
-    const lac_session_options room = { .n_ctx = MAX_IDS,
-                                       .sparse = policy_of(policy),
-                                       .sparse_options = &own };
+    const lac_session_options room = { .n_ctx = MAX_IDS, .sparse = request(policy, knobs) };
     const size_t n = n_prompt ? make_prompt(prompt, n_prompt) : 0;
     if (lac_model_open(&model, test_path(nano_b), &how, &err)) fail_msg("%s", err.message);
     if (block_size) model->config.block_size = block_size;
@@ -104,14 +96,13 @@ static double distance(const answer *a, const answer *b)
 static void everything_selected_equals_dense(void **state)
 {
     (void)state;
-    const answer dense = run("off", NULL, LAC_DTYPE_F32, 2, 500, 0, NULL, NULL, NULL);
+    const answer dense = run("off", "", LAC_DTYPE_F32, 2, 500, 0, NULL, NULL, NULL);
     for (size_t i = 0; i < N_NAMES; i++) {
         const bool is_mage = !strcmp(names[i], "mage"); /* its least key is left out */
-        lac_sparse_options own = {
-            .budget = 0.997, .active = 99, .min_change = -1, .min_prefix = -1
-        };
-        if (!strcmp(names[i], "flashblock")) own.refresh_tokens = 1;
-        const answer a = run(names[i], &own, LAC_DTYPE_F32, 2, 500, 0, NULL, NULL, NULL);
+        const bool is_flash = !strcmp(names[i], "flashblock");
+        const char *knobs = is_flash ? "min-prefix=0,refresh-tokens=1"
+                                     : "budget=0.997,active=99,min-change=0,min-prefix=0";
+        const answer a = run(names[i], knobs, LAC_DTYPE_F32, 2, 500, 0, NULL, NULL, NULL);
         const double error = distance(&dense, &a);
         if (!(error <= (is_mage ? 0.02 : 1e-4)))
             fail_msg("%s is off by %g from dense", names[i], error);
@@ -124,19 +115,19 @@ static void nothing_to_select_is_dense(void **state)
     (void)state;
     static const struct {
         size_t n_prompt;
-        lac_sparse_options opt;
+        const char *knobs;
     } cases[] = {
-        { 0, { .budget = 16, .min_prefix = 40 } },
-        { 300, { .budget = 16 } },
-        { 300, { .budget = 5000, .min_prefix = -1, .refresh_tokens = 1 } },
-        { 300, { .budget = 16, .min_prefix = -1, .first_layers = N_LAYERS } },
+        { 0, "budget=16,min-prefix=40" },
+        { 300, "budget=16" },
+        { 300, "budget=5000,min-prefix=0,refresh-tokens=1" },
+        { 300, "budget=16,min-prefix=0,first-layers=4" },
     };
     for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
         const answer dense =
-            run("off", NULL, LAC_DTYPE_BF16, 2, cases[c].n_prompt, 0, NULL, NULL, NULL);
+            run("off", "", LAC_DTYPE_BF16, 2, cases[c].n_prompt, 0, NULL, NULL, NULL);
         for (size_t i = 0; i < N_NAMES; i++) {
             if (c == 2 && !strcmp(names[i], "flashblock")) continue; /* has no budget */
-            const answer a = run(names[i], &cases[c].opt, LAC_DTYPE_BF16, 2, cases[c].n_prompt, 0,
+            const answer a = run(names[i], cases[c].knobs, LAC_DTYPE_BF16, 2, cases[c].n_prompt, 0,
                                  NULL, NULL, NULL);
             if (distance(&dense, &a) > 0) fail_msg("case %zu: %s is not dense", c, names[i]);
             assert_true(a.result.density >= 1);
@@ -149,8 +140,8 @@ static void a_prefix_shorter_than_a_page(void **state)
 {
     (void)state;
     for (size_t i = 0; i < N_NAMES; i++) {
-        const lac_sparse_options opt = { .budget = 8, .page = 64, .min_prefix = -1 };
-        const answer a = run(names[i], &opt, LAC_DTYPE_F32, 1, 0, 0, NULL, NULL, NULL);
+        static const char opt[] = "budget=8,page=64,min-prefix=0";
+        const answer a = run(names[i], opt, LAC_DTYPE_F32, 1, 0, 0, NULL, NULL, NULL);
         assert_int_equal(a.n, 37);
         for (size_t k = 0; k < a.n; k++)
             assert_true(isfinite(a.logprobs[k]));
@@ -161,10 +152,10 @@ static void a_prefix_shorter_than_a_page(void **state)
 static void a_prefix_of_no_keys_is_exact(void **state)
 {
     (void)state;
-    const answer dense = run("off", NULL, LAC_DTYPE_F32, 2, 0, 0, NULL, NULL, NULL);
+    const answer dense = run("off", "", LAC_DTYPE_F32, 2, 0, 0, NULL, NULL, NULL);
     for (size_t i = 0; i < N_NAMES; i++) {
-        const lac_sparse_options opt = { .budget = 1, .active = 1, .min_prefix = -1 };
-        const answer a = run(names[i], &opt, LAC_DTYPE_F32, 2, 0, 0, NULL, NULL, NULL);
+        static const char opt[] = "budget=1,active=1,min-prefix=0";
+        const answer a = run(names[i], opt, LAC_DTYPE_F32, 2, 0, 0, NULL, NULL, NULL);
         assert_memory_equal(dense.ids, a.ids, BLOCK * sizeof *a.ids);
         assert_memory_equal(dense.logprobs, a.logprobs, BLOCK * sizeof *a.logprobs);
     }
@@ -178,12 +169,10 @@ static void later_blocks_change_nothing(void **state)
     const size_t n_prompt = 640; /* on the border of a block; cut there */
     lac_model *model;
     const lac_model_options how = { .dtype = LAC_DTYPE_F32, .n_threads = 2 };
-    const lac_sparse_options opt[] = { { .budget = 64, .active = 3, .min_prefix = -1 },
-                                       { .budget = 64,
-                                         .active = 3,
-                                         .min_prefix = -1,
-                                         .plan_group = LAC_PLAN_PER_KV,
-                                         .select_every = 40 } };
+    static const char *const knobs[] = {
+        "budget=64,active=3,min-prefix=0",
+        "budget=64,active=3,min-prefix=0,group=kv,select-every=40",
+    };
     assert_true(make_prompt(prompt, n_prompt + 40) >= n_prompt);
     assert_ok(lac_model_open(&model, test_path(nano_b), &how, NULL));
     for (size_t i = 0; i < 2 * N_NAMES; i++) {
@@ -191,10 +180,8 @@ static void later_blocks_change_nothing(void **state)
         float logprobs[BLOCK];
         lac_session *session;
         const char *const name = names[i % N_NAMES];
-        const lac_sparse_options own = options_of(name, &opt[i / N_NAMES]);
         const lac_session_options room = { .n_ctx = MAX_IDS,
-                                           .sparse = policy_of(name),
-                                           .sparse_options = &own };
+                                           .sparse = request(name, knobs[i / N_NAMES]) };
         assert_ok(lac_session_create(&session, model, &room, NULL));
         for (int n_blocks = 1; n_blocks <= 3; n_blocks += 2) {
             lac_result r;
@@ -215,11 +202,11 @@ static void later_blocks_change_nothing(void **state)
 static void threads_and_pieces(void **state)
 {
     (void)state;
-    const lac_sparse_options opt = { .budget = 64, .min_prefix = -1 };
+    static const char opt[] = "budget=64,min-prefix=0";
     for (size_t i = 0; i < N_NAMES; i++) {
-        const answer one = run(names[i], &opt, LAC_DTYPE_F32, 1, 600, 0, NULL, NULL, NULL);
-        const answer three = run(names[i], &opt, LAC_DTYPE_F32, 3, 600, 0, NULL, NULL, NULL);
-        const answer cut = run(names[i], &opt, LAC_DTYPE_F32, 2, 600, 64, NULL, NULL, NULL);
+        const answer one = run(names[i], opt, LAC_DTYPE_F32, 1, 600, 0, NULL, NULL, NULL);
+        const answer three = run(names[i], opt, LAC_DTYPE_F32, 3, 600, 0, NULL, NULL, NULL);
+        const answer cut = run(names[i], opt, LAC_DTYPE_F32, 2, 600, 64, NULL, NULL, NULL);
         assert_int_equal(distance(&one, &three) > 0, 0);
         const double error = distance(&one, &cut);
         if (!(error <= 1e-4)) fail_msg("%s: pieces change a result by %g", names[i], error);
@@ -235,11 +222,8 @@ static void measuring_changes_no_bit(void **state)
     for (int cut = 0; cut < 2; cut++) {
         answer a[4];
         for (size_t i = 0; i < 4; i++) {
-            const lac_sparse_options opt = { .budget = 64,
-                                             .min_prefix = -1,
-                                             .selector = i == 3 ? LAC_SELECTOR_BLOCKS : 0 };
-            a[i] = run(measured[i], &opt, cut ? LAC_DTYPE_BF16 : LAC_DTYPE_F32, 1 + (int)i, 500,
-                       cut ? 64 : 0, NULL, NULL, NULL);
+            a[i] = run(measured[i], "budget=64,min-prefix=0", cut ? LAC_DTYPE_BF16 : LAC_DTYPE_F32,
+                       1 + (int)i, 500, cut ? 64 : 0, NULL, NULL, NULL);
             size_t n_first = 0;
             for (size_t k = 0; k < BLOCK; k++) {
                 if (a[i].steps[k] != 0) continue;
@@ -256,14 +240,14 @@ static void measuring_changes_no_bit(void **state)
 static void large_blocks_are_measured_by_key(void **state)
 {
     (void)state;
-    const lac_sparse_options all = { .budget = 0.997, .min_prefix = -1 };
-    const lac_sparse_options some = { .budget = 64, .min_prefix = -1 };
+    static const char all[] = "budget=0.997,min-prefix=0";
+    static const char some[] = "budget=64,min-prefix=0";
     block_size = 128;
     for (size_t cut = 0; cut < 256; cut += 128) {
-        const answer dense = run("off", NULL, LAC_DTYPE_F32, 2, 500, cut, NULL, NULL, NULL);
-        const answer whole = run("sparsed", &all, LAC_DTYPE_F32, 2, 500, cut, NULL, NULL, NULL);
-        const answer one = run("sparsed", &some, LAC_DTYPE_F32, 1, 500, cut, NULL, NULL, NULL);
-        const answer three = run("sparsed", &some, LAC_DTYPE_F32, 3, 500, cut, NULL, NULL, NULL);
+        const answer dense = run("off", "", LAC_DTYPE_F32, 2, 500, cut, NULL, NULL, NULL);
+        const answer whole = run("sparsed", all, LAC_DTYPE_F32, 2, 500, cut, NULL, NULL, NULL);
+        const answer one = run("sparsed", some, LAC_DTYPE_F32, 1, 500, cut, NULL, NULL, NULL);
+        const answer three = run("sparsed", some, LAC_DTYPE_F32, 3, 500, cut, NULL, NULL, NULL);
         assert_true(distance(&dense, &whole) <= 1e-4);
         assert_true(distance(&one, &three) == 0 && one.result.density < 1);
     }
@@ -305,7 +289,7 @@ static void see_plan(void *user, const lac_plan_view *v)
         assert_int_equal(v->cols[v->row_ptr[h]], 0);
         assert_int_equal(v->cols[v->row_ptr[h + 1] - 1], (v->n_k - 1) / v->k_block);
     }
-    for (int i = 0; i < BLOCK && !strcmp(policy_of(w->name), "losa");
+    for (int i = 0; i < BLOCK && (!strcmp(w->name, "losa") || w->name == by_pages);
          i++) { /* new ids are active */
         bool is_active = !w->is_new[v->first + i];
         for (int k = 0; k < v->n_q; k++)
@@ -333,14 +317,12 @@ static void what_is_reported_adds_up(void **state)
 {
     (void)state;
     static witness w;
-    const lac_sparse_options opt = {
-        .budget = 64, .min_prefix = -1, .active = 3, .min_change = -1
-    };
-    const answer dense = run("off", NULL, LAC_DTYPE_BF16, 2, 700, 0, NULL, NULL, NULL);
+    static const char opt[] = "budget=64,min-prefix=0,active=3,min-change=0";
+    const answer dense = run("off", "", LAC_DTYPE_BF16, 2, 700, 0, NULL, NULL, NULL);
     for (size_t i = 0; i < N_NAMES; i++) {
         w = (witness){ .name = names[i], .least = 2 };
         w.has_ends = !strcmp(names[i], "quest") || names[i] == by_pages;
-        const answer a = run(names[i], &opt, LAC_DTYPE_BF16, 2, 700, 0, see_step, see_plan, &w);
+        const answer a = run(names[i], opt, LAC_DTYPE_BF16, 2, 700, 0, see_step, see_plan, &w);
         const lac_result *r = &a.result;
         const bool is_flash = !strcmp(names[i], "flashblock");
         const bool is_quest = !strcmp(names[i], "quest");
@@ -350,7 +332,7 @@ static void what_is_reported_adds_up(void **state)
         assert_true(r->bytes_read == w.bytes && r->bytes_read < dense.result.bytes_read);
         assert_true(w.inflation < BLOCK);
         assert_true(is_quest ? r->n_active == BLOCK : r->n_active <= BLOCK);
-        if (!strcmp(policy_of(names[i]), "losa")) assert_true(r->n_active < 8);
+        if (!strcmp(names[i], "losa") || names[i] == by_pages) assert_true(r->n_active < 8);
         if (is_quest || names[i] == by_pages) assert_true(r->union_inflation > 1);
         if (!strcmp(names[i], "mage")) assert_true(r->union_inflation == 1);
         if (!strcmp(names[i], "losa")) /* a page of 64, and the last one may be short */
@@ -366,11 +348,11 @@ static void what_is_reported_adds_up(void **state)
 static void the_needle_is_found(void **state)
 {
     (void)state;
-    const answer dense = run("off", NULL, LAC_DTYPE_BF16, 2, 900, 0, NULL, NULL, NULL);
+    const answer dense = run("off", "", LAC_DTYPE_BF16, 2, 900, 0, NULL, NULL, NULL);
     assert_int_equal(dense.ids[0], '8'); /* qab: 1 * 7919 % 9000 + 1000 = 8919 */
     for (size_t i = 0; i < N_NAMES; i++) {
-        const lac_sparse_options opt = { .budget = 300, .min_prefix = -1 };
-        const answer a = run(names[i], &opt, LAC_DTYPE_BF16, 2, 900, 0, NULL, NULL, NULL);
+        static const char opt[] = "budget=300,min-prefix=0";
+        const answer a = run(names[i], opt, LAC_DTYPE_BF16, 2, 900, 0, NULL, NULL, NULL);
         int n_same = 0;
         for (int k = 0; k < 4; k++)
             n_same += a.ids[k] == dense.ids[k];
@@ -390,10 +372,9 @@ static void losa_keeps_what_was_predicted(void **state)
     const lac_model_options how = { .dtype = LAC_DTYPE_BF16, .n_threads = 1 };
     assert_ok(lac_model_open(&model, test_path(nano_b), &how, NULL));
     for (size_t i = 0; i < 2; i++) {
-        const lac_sparse_options own = options_of(pair[i], NULL);
-        const lac_session_options room = {
-            .n_ctx = 4096, .n_threads = 1, .sparse = policy_of(pair[i]), .sparse_options = &own
-        };
+        const lac_session_options room = { .n_ctx = 4096,
+                                           .n_threads = 1,
+                                           .sparse = request(pair[i], "") };
         assert_ok(lac_session_plan_memory(model, &room, &plans[i], NULL));
     }
     assert_int_equal(plans[0].bytes_workspace - plans[1].bytes_workspace,
@@ -412,10 +393,9 @@ static void int8_bounds_take_what_was_predicted(void **state)
     const lac_model_options how = { .dtype = LAC_DTYPE_BF16, .n_threads = 1 };
     assert_ok(lac_model_open(&model, test_path(nano_b), &how, NULL));
     for (int i = 0; i < 2; i++) {
-        const lac_sparse_options opt = { .page_bounds = i ? LAC_BOUNDS_INT8 : LAC_BOUNDS_EXACT };
-        const lac_session_options room = {
-            .n_ctx = N_CTX, .n_threads = 1, .sparse = "quest", .sparse_options = &opt
-        };
+        const lac_session_options room = { .n_ctx = N_CTX,
+                                           .n_threads = 1,
+                                           .sparse = i ? "quest:page-bounds=int8" : "quest" };
         assert_ok(lac_session_plan_memory(model, &room, &plans[i], NULL));
     }
     assert_int_equal(plans[0].bytes_workspace - plans[1].bytes_workspace,
@@ -427,56 +407,48 @@ static void int8_bounds_take_what_was_predicted(void **state)
 static void int8_bounds_take_less(void **state)
 {
     (void)state;
-    const answer dense = run("off", NULL, LAC_DTYPE_F32, 2, 500, 0, NULL, NULL, NULL);
+    const answer dense = run("off", "", LAC_DTYPE_F32, 2, 500, 0, NULL, NULL, NULL);
     const char *const pair[] = { by_pages, "quest" };
     for (size_t i = 0; i < 2; i++) {
-        lac_sparse_options all = { .budget = 0.997,
-                                   .active = 99,
-                                   .min_change = -1,
-                                   .min_prefix = -1,
-                                   .page_bounds = LAC_BOUNDS_INT8 };
-        const answer whole = run(pair[i], &all, LAC_DTYPE_F32, 2, 500, 0, NULL, NULL, NULL);
+        static const char all[] =
+            "budget=0.997,active=99,min-change=0,min-prefix=0,page-bounds=int8";
+        static const char some[] = "budget=64,min-prefix=0";
+        const answer whole = run(pair[i], all, LAC_DTYPE_F32, 2, 500, 0, NULL, NULL, NULL);
         const double error = distance(&dense, &whole);
         if (!(error <= 1e-4)) fail_msg("%s is off by %g from dense", pair[i], error);
-        lac_sparse_options some = { .budget = 64, .min_prefix = -1 };
-        const answer exact = run(pair[i], &some, LAC_DTYPE_BF16, 2, 700, 0, NULL, NULL, NULL);
-        some.page_bounds = LAC_BOUNDS_INT8;
-        const answer small = run(pair[i], &some, LAC_DTYPE_BF16, 2, 700, 0, NULL, NULL, NULL);
+        const answer exact = run(pair[i], some, LAC_DTYPE_BF16, 2, 700, 0, NULL, NULL, NULL);
+        const answer small = run(pair[i], text_of("%s,page-bounds=int8", some), LAC_DTYPE_BF16, 2,
+                                 700, 0, NULL, NULL, NULL);
         assert_true(small.result.bytes_read < exact.result.bytes_read);
         assert_true(small.result.density < 0.6);
     }
 }
 
 /* Rows that choose pages together, and pages that serve several steps. */
-static const lac_sparse_options shared[] = {
-    { .plan_group = LAC_PLAN_PER_KV },
-    { .plan_group = LAC_PLAN_PER_HEAD },
-    { .select_every = 3 },
-    { .plan_group = LAC_PLAN_PER_KV, .select_every = 3 },
+static const char *const shared[] = {
+    "group=kv",
+    "group=head",
+    "select-every=3",
+    "group=kv,select-every=3",
 };
 enum { N_SHARED = sizeof shared / sizeof shared[0], N_BY_PAGES = 2 /* losa and quest */ };
 
 static void shared_pages_keep_the_laws(void **state)
 {
     (void)state;
-    const answer dense = run("off", NULL, LAC_DTYPE_F32, 2, 500, 0, NULL, NULL, NULL);
+    const answer dense = run("off", "", LAC_DTYPE_F32, 2, 500, 0, NULL, NULL, NULL);
     for (size_t i = 0; i < N_BY_PAGES * N_SHARED; i++) {
         const char *const name = names[i / N_SHARED];
-        lac_sparse_options opt = shared[i % N_SHARED];
-        opt.min_prefix = -1;
-        opt.min_change = -1;
-        opt.selector = LAC_SELECTOR_PAGES;
-        opt.page = 16;
-        opt.budget = 0.997;
-        opt.active = 99;
-        const answer whole = run(name, &opt, LAC_DTYPE_F32, 2, 500, 0, NULL, NULL, NULL);
+        static const char rest[] = "min-prefix=0,min-change=0,selector=pages,page=16";
+        const char *how = text_of("%s,%s", shared[i % N_SHARED], rest);
+        const char *all = text_of("%s,budget=0.997,active=99", how);
+        const char *opt = text_of("%s,budget=64", how);
+        const answer whole = run(name, all, LAC_DTYPE_F32, 2, 500, 0, NULL, NULL, NULL);
         const double error = distance(&dense, &whole);
         if (!(error <= 1e-4)) fail_msg("%s, %zu: off by %g from dense", name, i, error);
-        opt.budget = 64;
-        opt.active = 0;
-        const answer one = run(name, &opt, LAC_DTYPE_F32, 1, 600, 0, NULL, NULL, NULL);
-        const answer three = run(name, &opt, LAC_DTYPE_F32, 3, 600, 0, NULL, NULL, NULL);
-        const answer cut = run(name, &opt, LAC_DTYPE_F32, 2, 600, 64, NULL, NULL, NULL);
+        const answer one = run(name, opt, LAC_DTYPE_F32, 1, 600, 0, NULL, NULL, NULL);
+        const answer three = run(name, opt, LAC_DTYPE_F32, 3, 600, 0, NULL, NULL, NULL);
+        const answer cut = run(name, opt, LAC_DTYPE_F32, 2, 600, 64, NULL, NULL, NULL);
         assert_false(distance(&one, &three) > 0);
         if (!(distance(&one, &cut) <= 1e-4)) fail_msg("%s, %zu: pieces change it", name, i);
     }
@@ -505,16 +477,12 @@ static void see_lists(void *user, const lac_plan_view *v)
     }
 }
 
-static answer see_shared(const char *name, const lac_sparse_options *how, list_witness *l)
+static answer see_shared(const char *name, const char *how, list_witness *l)
 {
-    lac_sparse_options opt = *how;
-    opt.budget = 64;
-    opt.min_prefix = -1;
-    opt.min_change = -1;
-    opt.selector = LAC_SELECTOR_PAGES;
-    opt.page = 16;
+    const char *knobs = text_of("budget=64,min-prefix=0,min-change=0,selector=pages,page=16%s%s",
+                                *how ? "," : "", how);
     *l = (list_witness){ .w = { .name = name, .has_ends = true } };
-    return run(name, &opt, LAC_DTYPE_BF16, 2, 700, 0, NULL, see_lists, l);
+    return run(name, knobs, LAC_DTYPE_BF16, 2, 700, 0, NULL, see_lists, l);
 }
 
 /* Rows that choose together read what one of them may: 4 pages of 16. */
@@ -523,9 +491,9 @@ static void a_union_chosen_together_is_the_budget(void **state)
     (void)state;
     static list_witness l;
     for (size_t i = 0; i < N_BY_PAGES; i++) {
-        const answer alone = see_shared(names[i], &(lac_sparse_options){ .budget = 64 }, &l);
+        const answer alone = see_shared(names[i], "", &l);
         assert_true(alone.result.union_inflation > 1 && l.most_pages > 4);
-        const answer together = see_shared(names[i], &shared[0], &l);
+        const answer together = see_shared(names[i], shared[0], &l);
         assert_true(l.w.n_plans > 10 * N_LAYERS);
         assert_int_equal(l.most_pages, 4);
         assert_true(together.result.union_inflation == 1);
@@ -539,18 +507,18 @@ static void pages_serve_as_long_as_asked(void **state)
 {
     (void)state;
     static list_witness l;
-    static const lac_sparse_options once = { .select_every = 1 };
-    const answer each = see_shared("quest", &(lac_sparse_options){ .budget = 64 }, &l);
+    static const char once[] = "select-every=1";
+    const answer each = see_shared("quest", "", &l);
     const int n_same = l.n_same, n_plans = l.w.n_plans;
-    const answer one = see_shared("quest", &once, &l);
+    const answer one = see_shared("quest", once, &l);
     assert_false(distance(&each, &one) > 0);
-    const answer third = see_shared("quest", &shared[2], &l);
+    const answer third = see_shared("quest", shared[2], &l);
     assert_int_equal(l.w.n_plans, n_plans);
     assert_true(n_same < n_plans / 2 && l.n_same >= n_plans * 6 / 10);
     assert_true(l.n_same <= n_plans * 2 / 3 + n_same);
     assert_true(third.result.bytes_read < each.result.bytes_read);
     /* whatever rows of losa are active read what was chosen once: lists of three blocks */
-    const answer losa = see_shared("losa", &(lac_sparse_options){ .select_every = 99 }, &l);
+    const answer losa = see_shared("losa", "select-every=99", &l);
     assert_true(losa.n == each.n && l.w.n_plans > 10 * N_LAYERS);
     assert_true(l.n_same >= l.w.n_plans - 4 * N_LAYERS);
 }
@@ -565,7 +533,7 @@ static void memory_that_runs_out_under_a_policy(void **state)
     lac_model *model;
     const lac_model_options how = { .dtype = LAC_DTYPE_F32, .n_threads = 1 };
     const lac_generate_options gen = { .n_tokens = N_NEW, .ignore_eos = true };
-    const lac_sparse_options opt = { .budget = 32, .active = 3, .min_prefix = -1 };
+    static const char opt[] = "budget=32,active=3,min-prefix=0";
     const size_t n_prompt = make_prompt(prompt, N_PROMPT);
     assert_ok(lac_model_open(&model, test_path(nano_b), &how, NULL));
     for (size_t i = 0; i < 4; i += 2) { /* losa and mage: results, bounds and lists are kept */
@@ -573,9 +541,9 @@ static void memory_that_runs_out_under_a_policy(void **state)
         for (long n = 0; has_failed; n += 3) {
             fault f = { .left = FAULT_NEVER };
             const lac_allocator mem = fault_allocator(&f);
-            const lac_session_options room = {
-                .n_ctx = 256, .sparse = names[i], .sparse_options = &opt, .allocator = &mem
-            };
+            const lac_session_options room = { .n_ctx = 256,
+                                               .sparse = request(names[i], opt),
+                                               .allocator = &mem };
             lac_session *session;
             lac_result r;
             assert_ok(lac_session_create(&session, model, &room, NULL));
@@ -605,10 +573,8 @@ static void sessions_that_cannot_be_made_leave_nothing(void **state)
         for (long n = 0; st; n++) {
             fault f = { .left = n };
             const lac_allocator mem = fault_allocator(&f);
-            const lac_sparse_options own = options_of(names[i], NULL);
             const lac_session_options room = { .n_ctx = 512,
-                                               .sparse = policy_of(names[i]),
-                                               .sparse_options = &own,
+                                               .sparse = request(names[i], ""),
                                                .allocator = &mem };
             lac_session *session = NULL;
             st = lac_session_create(&session, model, &room, NULL);

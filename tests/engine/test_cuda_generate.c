@@ -6,7 +6,7 @@
 
 #include "engine/block_memory.h"
 #include "engine/session.h"
-#include "test.h"
+#include "request.h"
 
 static const char prompt[] = "One of the special magic numbers for garden is: 4417. "
                              "What is the number for garden? ";
@@ -19,8 +19,8 @@ static const char *backend(void)
 /* How a model is run. */
 typedef struct {
     const char *model, *policy;
-    lac_sparse_options sparse;
-    size_t piece; /* keys of the first piece of the cache, 0 = as ever */
+    const char *knobs; /* those that the policy has count; NULL = none */
+    size_t piece;      /* keys of the first piece of the cache, 0 = as ever */
 } setting;
 
 static const setting plain = { .model = "models/nano-f", .policy = "off" };
@@ -31,8 +31,9 @@ static bool open_on(const char *name, const setting *how, lac_model **model, lac
 {
     const lac_model_options opt = { .dtype = LAC_DTYPE_F32, .n_threads = 2, .backend = name };
     const lac_session_options room = { .n_ctx = 160,
-                                       .sparse = how->policy,
-                                       .sparse_options = &how->sparse };
+                                       .sparse =
+                                           request_of(how->policy, !strstr(how->model, "nano-f"),
+                                                      how->knobs ? how->knobs : "") };
     if (lac_model_open(model, test_path(how->model), &opt, err)) return false;
     if (lac_session_create(session, *model, &room, err)) fail_msg("%s", err->message);
     if (how->piece) (*session)->seq->block->cache.first_end = how->piece;
@@ -97,7 +98,7 @@ static void policies_equal_the_cpus(void **state)
     for (size_t i = 0; i < sizeof policies / sizeof policies[0]; i++) {
         const setting how = { .model = "models/nano-f",
                               .policy = policies[i],
-                              .sparse = { .skip = 0.25, .select = 0.4, .block = 16 } };
+                              .knobs = "skip=0.25,select=0.4,block=16" };
         compare_tokens(&how, &opt, i);
     }
 }
@@ -114,7 +115,7 @@ static void blocks_equal_the_cpus(void **state)
     for (size_t i = 0; i < sizeof policies / sizeof policies[0]; i++) {
         setting how = { .model = "models/nano-b",
                         .policy = policies[i],
-                        .sparse = { .budget = 48, .active = 5, .min_prefix = -1 },
+                        .knobs = "budget=48,active=5,min-prefix=0",
                         .piece = i % 2 ? 64 : 0 };
         compare_tokens(&how, &opt, i);
         how.piece = i % 2 ? 0 : 64;

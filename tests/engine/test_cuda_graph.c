@@ -6,7 +6,7 @@
 #include "backend/cuda/cuda_state.h"
 #include "engine/block_memory.h"
 #include "engine/session.h"
-#include "test.h"
+#include "request.h"
 
 enum { MOST_STEPS = 64, MOST_TOKENS = 64 };
 
@@ -16,9 +16,9 @@ static const char prompt[] = "One of the special magic numbers for garden is: 44
 
 typedef struct {
     const char *model, *policy;
-    lac_sparse_options sparse;
-    size_t piece;    /* keys of the first piece of the cache, 0 = as ever */
-    lac_dtype dtype; /* 0 = f32 */
+    const char *knobs; /* those that the policy has count; NULL = none */
+    size_t piece;      /* keys of the first piece of the cache, 0 = as ever */
+    lac_dtype dtype;   /* 0 = f32 */
     lac_generate_options opt;
 } setting;
 
@@ -60,8 +60,8 @@ static bool open_model(const setting *how, bool graphs, lac_model **model, lac_e
 static lac_session *open_session(const setting *how, bool graphs, lac_model **model)
 {
     const lac_session_options room = { .n_ctx = 160,
-                                       .sparse = how->policy,
-                                       .sparse_options = &how->sparse };
+                                       .sparse = request_of(how->policy, how->model == causal,
+                                                            how->knobs ? how->knobs : "") };
     lac_session *session = NULL;
     lac_error err = { 0 };
     if (!open_model(how, graphs, model, &err) || lac_session_create(&session, *model, &room, &err))
@@ -130,16 +130,16 @@ static void generations_have_the_same_bits(void **state)
     static const lac_generate_options noisy = { .n_tokens = 4, .temperature = 0.8f };
     static const lac_generate_options guided = { .n_tokens = 2, .cfg_scale = 1 };
     static const lac_generate_options blocks = { .n_tokens = 20, .threshold = 0.7f };
-    static const lac_sparse_options whole = { .skip = 0.25, .select = 0.4, .block = 16 };
-    static const lac_sparse_options some = { .budget = 48, .active = 5, .min_prefix = -1 };
+    static const char whole[] = "skip=0.25,select=0.4,block=16";
+    static const char some[] = "budget=48,active=5,min-prefix=0";
     const setting settings[] = {
         { .model = full, .policy = "off", .opt = greedy },
         { .model = full, .policy = "off", .opt = noisy, .dtype = LAC_DTYPE_BF16 },
         { .model = full, .policy = "off", .opt = guided },
-        { .model = full, .policy = "sparsed", .opt = greedy, .sparse = whole },
+        { .model = full, .policy = "sparsed", .opt = greedy, .knobs = whole },
         { .model = causal, .policy = "off", .opt = blocks, .piece = 64 },
-        { .model = causal, .policy = "losa", .opt = blocks, .sparse = some, .piece = 64 },
-        { .model = causal, .policy = "quest", .opt = blocks, .sparse = some },
+        { .model = causal, .policy = "losa", .opt = blocks, .knobs = some, .piece = 64 },
+        { .model = causal, .policy = "quest", .opt = blocks, .knobs = some },
     };
     for (size_t i = 0; i < sizeof settings / sizeof settings[0]; i++) {
         static run want, got;
@@ -165,8 +165,8 @@ static void generations_have_the_same_bits(void **state)
 static void run_batch(bool graphs, const setting *how, run out[2])
 {
     const lac_session_options room = { .n_ctx = 160,
-                                       .sparse = how->policy,
-                                       .sparse_options = &how->sparse };
+                                       .sparse = request_of(how->policy, how->model == causal,
+                                                            how->knobs ? how->knobs : "") };
     int32_t ids[sizeof prompt];
     lac_error err = { 0 };
     lac_model *model;
@@ -198,7 +198,7 @@ static void batches_have_the_same_bits(void **state)
     static run want[2], got[2];
     const setting how = { .model = causal,
                           .policy = "losa",
-                          .sparse = { .budget = 48, .active = 5, .min_prefix = -1 },
+                          .knobs = "budget=48,active=5,min-prefix=0",
                           .opt = { .n_tokens = 16, .threshold = 0.7f } };
     run_batch(false, &how, want);
     run_batch(true, &how, got);
@@ -236,7 +236,7 @@ static void a_growing_prefix_makes_none(void **state)
     for (size_t p = 0; p < 2; p++) {
         const setting how = { .model = causal,
                               .policy = policies[p],
-                              .sparse = { .budget = 32, .min_prefix = -1, .page = 32 },
+                              .knobs = "budget=32,min-prefix=0,page=32",
                               .opt = { .n_tokens = 44, .threshold = 0.6f } };
         lac_model *model;
         lac_session *session = open_session(&how, true, &model);

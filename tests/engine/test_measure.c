@@ -1,8 +1,9 @@
-/* test_measure.c: lac_sparse_options.measure: masses come with the plans of passes that measure,
+/* test_measure.c: the knob measure: masses come with the plans of passes that measure,
  * are shares of a softmax, and cost the output nothing. */
 #include <math.h>
 
 #include "engine/golden.h"
+#include "request.h"
 
 enum { N_NEW = 8, N = 130, BLOCK = 32, N_BLOCKS = 5, N_HEADS = 4, N_LAYERS = 4 };
 
@@ -74,8 +75,8 @@ static void run(const char *policy, bool measure, watch *w, int32_t *ids)
     *w = (watch){ .least_row = 1, .most_row = 1 };
     for (int i = 0; i < N; i++)
         prompt[i] = "the small garden behind a river had 17 lamps. "[i % 46];
-    const lac_sparse_options how = { .block = BLOCK, .skip = 0.25, .measure = measure };
-    const lac_session_options opt = { .n_ctx = N, .sparse = policy, .sparse_options = &how };
+    const char *knobs = text_of("block=%d,skip=0.25,measure=%s", BLOCK, measure ? "on" : "off");
+    const lac_session_options opt = { .n_ctx = N, .sparse = request_of(policy, false, knobs) };
     if (lac_session_create(&session, model, &opt, &err)) fail_msg("%s", err.message);
     const lac_generate_options generate = {
         .n_tokens = N_NEW, .ignore_eos = true, .on_plan = on_plan, .user = w
@@ -120,10 +121,9 @@ static void its_memory_is_planned(void **state)
 {
     (void)state;
     lac_memory_plan without, with;
-    lac_sparse_options how = { .block = BLOCK };
-    const lac_session_options opt = { .n_ctx = N, .sparse = "off", .sparse_options = &how };
+    lac_session_options opt = { .n_ctx = N, .sparse = text_of("off:block=%d", BLOCK) };
     assert_ok(lac_session_plan_memory(model, &opt, &without, NULL));
-    how.measure = true;
+    opt.sparse = text_of("off:block=%d,measure=on", BLOCK);
     assert_ok(lac_session_plan_memory(model, &opt, &with, NULL));
     assert_true(with.bytes_workspace >= without.bytes_workspace + 2 * sizeof seen.mass[0]);
 }

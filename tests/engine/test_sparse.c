@@ -4,6 +4,7 @@
 #include <math.h>
 
 #include "engine/golden.h"
+#include "request.h"
 
 #include "attention/plan.h"
 
@@ -75,8 +76,7 @@ static void on_plan(void *user, const lac_plan_view *v)
 
 /* A generation of 16 tokens that ends a canvas of n, in 16 steps. */
 typedef struct {
-    const char *sparse;
-    lac_sparse_options how;
+    const char *sparse, *how; /* knobs that the policy has count; NULL = none */
     int n, block_length;
     float cfg;
 } run_case;
@@ -92,8 +92,8 @@ static watch run(const run_case *c, int32_t *ids, float *logprobs, lac_result *r
     for (int i = 0; i < c->n; i++)
         prompt[i] = "the small garden behind a river had 17 lamps. "[i % 46];
     const lac_session_options opt = { .n_ctx = c->n,
-                                      .sparse = c->sparse,
-                                      .sparse_options = &c->how };
+                                      .sparse =
+                                          request_of(c->sparse, false, c->how ? c->how : "") };
     if (lac_session_create(&session, model, &opt, &err)) fail_msg("%s", err.message);
     const lac_generate_options how = { .n_tokens = N_NEW,
                                        .block_length = c->block_length,
@@ -117,7 +117,6 @@ static const int lengths[] = { 48, 130, 256, 512 };
 static void a_full_budget_is_dense(void **state)
 {
     (void)state;
-    static const lac_sparsed_mode modes[] = { LAC_SPARSED_DEFAULT, LAC_SPARSED_REFERENCE };
     for (size_t i = 0; i < sizeof lengths / sizeof lengths[0]; i++) {
         int32_t want[N_NEW], got[N_NEW];
         float want_p[N_NEW], got_p[N_NEW];
@@ -128,10 +127,8 @@ static void a_full_budget_is_dense(void **state)
             const run_case c = {
                 .sparse = (const char *const[]){ "sparsed", "sparsed", "window", "streaming",
                                                  "pulsecol" }[policy],
-                .how = { .select = 1,
-                         .skip = -1,
-                         .block = policy % 2 ? 16 : 32,
-                         .mode = modes[policy % 2] },
+                .how = policy % 2 ? "select=1,skip=0,block=16,mode=reference"
+                                  : "select=1,skip=0,block=32",
                 .n = lengths[i],
             };
             const watch w = run(&c, got, got_p, &r);
@@ -155,53 +152,53 @@ static void plans_are_valid_at_every_length_and_block(void **state)
             float p[N_NEW];
             lac_result r;
             const run_case c = { .sparse = names[j / 4],
-                                 .how = { .block = blocks[j % 4],
-                                          .mode =
-                                              i % 2 ? LAC_SPARSED_REFERENCE : LAC_SPARSED_DEFAULT },
+                                 .how = text_of("block=%d,mode=%s", blocks[j % 4],
+                                                i % 2 ? "reference" : "default"),
                                  .n = lengths[i] };
             const watch w = run(&c, ids, p, &r);
             assert_true(w.n_plans > 0);
-            assert_true(lengths[i] < 4 * c.how.block || w.least_density < 0.9);
+            assert_true(lengths[i] < 4 * blocks[j % 4] || w.least_density < 0.9);
         }
     }
 }
 
 /* ------------------------------------------------------------------ when */
 
-static watch run_sparsed(lac_sparse_options how, float cfg, int block_length)
+static watch run_sparsed(const char *how, float cfg, int block_length)
 {
     int32_t ids[N_NEW];
     float p[N_NEW];
     lac_result r;
-    how.block = 16;
-    return run(&(run_case){ "sparsed", how, 300, block_length, cfg }, ids, p, &r);
+    return run(&(run_case){ "sparsed", text_of("block=16%s%s", *how ? "," : "", how), 300,
+                            block_length, cfg },
+               ids, p, &r);
 }
 
 static void dense_steps_are_as_scheduled(void **state)
 {
     (void)state;
-    watch w = run_sparsed((lac_sparse_options){ .skip = 0.25 }, 0, 0);
+    watch w = run_sparsed("skip=0.25", 0, 0);
     assert_int_equal(w.first_sparse, 4);
     assert_false(w.changed);
-    w = run_sparsed((lac_sparse_options){ .skip = -1 }, 0, 0);
+    w = run_sparsed("skip=0", 0, 0);
     assert_int_equal(w.first_sparse, 1);
-    w = run_sparsed((lac_sparse_options){ .skip = 0.25, .schedule = LAC_SCHEDULE_REFERENCE }, 0, 0);
+    w = run_sparsed("skip=0.25,schedule=reference", 0, 0);
     assert_int_equal(w.first_sparse, 6);
-    w = run_sparsed((lac_sparse_options){ .skip = 0.99, .schedule = LAC_SCHEDULE_REFERENCE }, 0, 0);
+    w = run_sparsed("skip=0.99,schedule=reference", 0, 0);
     assert_int_equal(w.first_sparse, -1);
 }
 
 static void patterns_outlive_decoding_blocks_unless_reset(void **state)
 {
     (void)state;
-    watch w = run_sparsed((lac_sparse_options){ .skip = 0.1 }, 0, 4);
+    watch w = run_sparsed("skip=0.1", 0, 4);
     assert_int_equal(w.first_sparse, 1);
     assert_false(w.changed);
     assert_int_equal(w.n_sparse, 4 * 15);
-    w = run_sparsed((lac_sparse_options){ .skip = 0.1, .reset = LAC_RESET_BLOCK }, 0, 4);
+    w = run_sparsed("skip=0.1,reset=block", 0, 4);
     assert_true(w.changed);
     assert_int_equal(w.n_sparse, 4 * 12);
-    w = run_sparsed((lac_sparse_options){ .skip = 0.1, .reset = LAC_RESET_STEP }, 0, 4);
+    w = run_sparsed("skip=0.1,reset=step", 0, 4);
     assert_int_equal(w.first_sparse, 1);
     assert_true(w.changed);
     assert_int_equal(w.n_sparse, 4 * 15);
@@ -210,7 +207,7 @@ static void patterns_outlive_decoding_blocks_unless_reset(void **state)
 static void each_pass_of_guidance_has_its_own_pattern(void **state)
 {
     (void)state;
-    const watch w = run_sparsed((lac_sparse_options){ 0 }, 1, 0);
+    const watch w = run_sparsed("", 1, 0);
     assert_int_equal(w.n_passes, 3);
     assert_false(w.changed);
     assert_true(w.hash[0] != w.hash[1]);
@@ -224,7 +221,7 @@ static void kept_mass_and_density_are_reported(void **state)
     int32_t ids[N_NEW];
     float p[N_NEW];
     lac_result r;
-    const run_case c = { .sparse = "fidelity", .how = { .fidelity = 0.9, .block = 16 }, .n = 512 };
+    const run_case c = { .sparse = "fidelity", .how = "fidelity=0.9,block=16", .n = 512 };
     const watch w = run(&c, ids, p, &r);
     assert_true(r.kept_mass >= 0.9 && r.kept_mass <= 1);
     assert_true(w.least_kept >= 0.9);

@@ -1,6 +1,7 @@
 /* test_thousand_steps.c: a run of a thousand steps takes nothing from the allocator after its first
  * step. Slow, so apart from the other generations. */
 #include "fault.h"
+#include "request.h"
 
 typedef struct {
     const fault *count;
@@ -72,12 +73,10 @@ static void sparse_steps_allocate_nothing(void **state)
         fault count = { .left = FAULT_NEVER };
         loop_watch w = { .count = &count, .n_before = -1 };
         const lac_allocator mem = fault_allocator(&count);
-        const lac_sparse_options how = { .block = 16,
-                                         .switch_mode = LAC_SWITCH_AUTO,
-                                         .refresh_mode = LAC_REFRESH_AUTO };
-        const lac_session_options session_opt = {
-            .n_ctx = 174, .allocator = &mem, .sparse = policies[i], .sparse_options = &how
-        };
+        static const char how[] = "block=16,switch=auto,refresh=auto";
+        const lac_session_options session_opt = { .n_ctx = 174,
+                                                  .allocator = &mem,
+                                                  .sparse = request_of(policies[i], false, how) };
         const lac_generate_options opt = { .n_tokens = 24,
                                            .cfg_scale = (float)(i % 2),
                                            .ignore_eos = true,

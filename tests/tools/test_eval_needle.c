@@ -6,6 +6,7 @@
 #include "engine/session.h"
 #include "eval/eval_canvas.h"
 #include "eval/eval_score.h"
+#include "request.h"
 
 enum { CTX = 512, BLOCK = 32, N_SAMPLES = 10 };
 
@@ -82,10 +83,7 @@ static void answers_need_the_needle(void **state)
     lac_session *session;
     lac_error err = { 0 };
     const lac_model_options open = { .dtype = LAC_DTYPE_F32, .n_threads = 1 };
-    const lac_sparse_options sparse = { .block = BLOCK };
-    const lac_session_options room = { .n_ctx = CTX,
-                                       .sparse = "window",
-                                       .sparse_options = &sparse };
+    const lac_session_options room = { .n_ctx = CTX, .sparse = text_of("window:block=%d", BLOCK) };
     if (lac_model_open(&model, test_path("models/nano-f"), &open, &err))
         fail_msg("%s", err.message);
     if (lac_session_create(&session, model, &room, &err)) fail_msg("%s", err.message);

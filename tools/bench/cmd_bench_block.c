@@ -32,12 +32,10 @@ static const char *const selector_names[] = { "pages", "columns", "blocks" };
 typedef struct {
     bench_options common;
     const char *shape, *prefix, *batch, *policies, *dtype;
-    sparse_flags sparse_text; /* what is named below of it */
+    sparse_flags sparse; /* what is named below of it */
     int n_layers, block_length;
     float agreement;
     bool warm_cache;
-    /* read from the texts */
-    lac_sparse_options sparse;
 } block_options;
 
 #define AT(field) offsetof(block_options, field)
@@ -51,7 +49,7 @@ static const args_flag flags[] = {
       "keys in the cache, whole blocks (default 32768)" },
     { ARGS_INT, "block-length", 0, "N", AT(block_length), 1, 512, NULL,
       "positions of the decoding block (default 16)" },
-    { ARGS_TEXT, "active", 0, "N", AT(sparse_text.active), 0, 0, NULL,
+    { ARGS_TEXT, "active", 0, "N", AT(sparse.knob[SPARSE_ACTIVE]), 0, 0, NULL,
       "positions that change from step to step, which losa recomputes: a number, or below 1 a "
       "share (default 5)" },
     { ARGS_TEXT, "batch", 0, "LIST", AT(batch), 0, 0, NULL,
@@ -63,18 +61,18 @@ static const args_flag flags[] = {
     { ARGS_GROUP, .help = "Policy" },
     { ARGS_TEXT, "sparse", 0, "LIST", AT(policies), 0, 0, NULL,
       "off, losa, quest, mage, flashblock, sparsed (default losa,quest,off)" },
-    { ARGS_TEXT, "budget", 0, "N", AT(sparse_text.budget), 0, 0, NULL,
+    { ARGS_TEXT, "budget", 0, "N", AT(sparse.knob[SPARSE_BUDGET]), 0, 0, NULL,
       "keys of the prefix that a row reads: a number, or below 1 a share (default 512)" },
-    { ARGS_TEXT, "page", 0, "N", AT(sparse_text.page), 0, 0, NULL,
+    { ARGS_TEXT, "page", 0, "N", AT(sparse.knob[SPARSE_PAGE]), 0, 0, NULL,
       "keys of a page: 16, 32, 64 (default 16, losa 64)" },
-    { ARGS_TEXT, "selector", 0, "NAME", AT(sparse_text.selector), 0, 0, NULL,
+    { ARGS_TEXT, "selector", 0, "NAME", AT(sparse.knob[SPARSE_SELECTOR]), 0, 0, NULL,
       "how keys are chosen: pages, columns or blocks (default: the policy's)" },
-    { ARGS_TEXT, "plan-group", 0, "WHAT", AT(sparse_text.plan_group), 0, 0, NULL,
+    { ARGS_TEXT, "plan-group", 0, "WHAT", AT(sparse.knob[SPARSE_GROUP]), 0, 0, NULL,
       "what pages or blocks are chosen for: head, or kv = the heads that share keys (default: "
       "pages each row, for the union; blocks head in sparsed, else kv)" },
-    { ARGS_INT, "select-every", 0, "N", AT(sparse_text.select_every), 1, SPARSE_MAX_KEYS, NULL,
+    { ARGS_TEXT, "select-every", 0, "N", AT(sparse.knob[SPARSE_SELECT_EVERY]), 0, 0, NULL,
       "pages chosen once serve so many steps; above 1 they are chosen for all rows (default 1)" },
-    { ARGS_TEXT, "refresh-tokens", 0, "N", AT(sparse_text.refresh_tokens), 0, 0, NULL,
+    { ARGS_TEXT, "refresh-tokens", 0, "N", AT(sparse.knob[SPARSE_REFRESH_TOKENS]), 0, 0, NULL,
       "read everything again after so many new tokens, 0 = never (default: flashblock 3, others "
       "0)" },
     { ARGS_SWITCH, "warm-cache", 0, NULL, AT(warm_cache), 0, 0, NULL,
@@ -342,28 +340,26 @@ static void report(block_run *r, rows_out *out)
 
 /* ------------------------------------------------------------------ one policy */
 
+/* Options of a policy as asked for, however short the prefix is; its knobs are written to
+ * `request`. */
 static lac_session_options session_options(const block_run *r, int policy,
-                                           const lac_sparse_options *sparse)
+                                           char request[SPARSE_TEXT])
 {
+    sparse_flags own = r->opt->sparse;
+    char active[24];
+    snprintf(active, sizeof active, "%zu", r->n_active);
+    own.knob[SPARSE_ACTIVE] = active;
+    own.knob[SPARSE_MIN_PREFIX] = "0";
+    (void)sparse_flags_request(&own, policy_names[policy], request);
     return (lac_session_options){ .n_ctx = (int)(r->prefix + r->block),
                                   .n_threads = r->n_threads,
-                                  .sparse = policy_names[policy],
-                                  .sparse_options = sparse };
-}
-
-/* As asked for, and however short the prefix is. */
-static lac_sparse_options sparse_of(const block_run *r)
-{
-    lac_sparse_options sparse = r->opt->sparse;
-    sparse.min_prefix = -1;
-    sparse.active = (double)r->n_active;
-    return sparse;
+                                  .sparse = request };
 }
 
 static lac_status open_rig(block_run *r, int kind, int policy, lac_error *err)
 {
-    const lac_sparse_options sparse = sparse_of(r);
-    const lac_session_options how = session_options(r, policy, &sparse);
+    char request[SPARSE_TEXT];
+    const lac_session_options how = session_options(r, policy, request);
     const block_rig_options opt = { .model = r->model,
                                     .how = &how,
                                     .batch = r->batch,
@@ -405,14 +401,14 @@ typedef struct {
 /* Refuses what does not fit: a dense session and a policy's for every sequence. */
 static int check_memory(const block_run *r, const block_lists *l)
 {
-    const lac_sparse_options sparse = sparse_of(r);
+    char request[SPARSE_TEXT];
     lac_memory_plan dense, plan;
     double largest = 0;
     lac_error err = { .message = "" };
-    lac_session_options how = session_options(r, OFF, &sparse);
+    lac_session_options how = session_options(r, OFF, request);
     lac_status st = lac_session_plan_memory(r->model, &how, &dense, &err);
     for (size_t i = 0; i < l->policies.n && !st; i++) {
-        how = session_options(r, l->policies.values[i], &sparse);
+        how = session_options(r, l->policies.values[i], request);
         st = lac_session_plan_memory(r->model, &how, &plan, &err);
         if (!st) largest = fmax(largest, (double)plan.bytes_workspace);
     }
@@ -473,10 +469,18 @@ static int run_combination(const block_options *opt, const block_lists *l, const
     return code;
 }
 
+/* The number of a knob whose text the library has checked. */
+static double number_of(const sparse_flags *given, int knob, double otherwise)
+{
+    double value = otherwise;
+    if (given->knob[knob]) (void)args_read_float(given->knob[knob], 0, (1 << 24), &value);
+    return value;
+}
+
 /* Numbers that do not go together. */
 static int check_lists(const block_lists *l, const block_options *opt)
 {
-    const double budget = opt->sparse.budget > 0 ? opt->sparse.budget : 512;
+    const double budget = number_of(&opt->sparse, SPARSE_BUDGET, 512);
     bool has_budget = false;
     for (size_t i = 0; i < l->policies.n; i++)
         has_budget |= l->policies.values[i] != OFF && l->policies.values[i] != FLASHBLOCK;
@@ -498,9 +502,8 @@ static int check_lists(const block_lists *l, const block_options *opt)
 static int read_lists(block_lists *l, block_options *opt)
 {
     const double most = (1 << 24) - opt->block_length;
-    int code = sparse_flags_read(&opt->sparse_text, &opt->sparse);
-    if (code != ARGS_GO_ON) return code;
-    code = choice_read(&l->shape, "--shape", opt->shape, made_shape_names, N_MADE_SHAPES);
+    const char *names[MAX_LIST];
+    int code = choice_read(&l->shape, "--shape", opt->shape, made_shape_names, N_MADE_SHAPES);
     if (!code) code = list_read(&l->prefix, "--prefix", opt->prefix, true, 1, most);
     if (!code) code = list_read(&l->batch, "--batch", opt->batch, true, 1, 256);
     if (!code)
@@ -508,9 +511,13 @@ static int read_lists(block_lists *l, block_options *opt)
     if (!code) code = dtypes_read(&l->dtype, opt->dtype);
     if (!code) code = threads_read(&l->threads, &opt->common);
     if (code) return code;
-    const double active = opt->sparse.active > 0 ? opt->sparse.active : 5;
+    for (size_t i = 0; i < l->policies.n; i++)
+        names[i] = policy_names[l->policies.values[i]];
+    code = sparse_flags_check(&opt->sparse, names, l->policies.n);
+    if (code != ARGS_GO_ON) return code;
+    const double active = number_of(&opt->sparse, SPARSE_ACTIVE, 5);
     l->n_active = (size_t)(active < 1 ? ceil(active * opt->block_length) : active);
-    if (opt->sparse.active <= 0 && l->n_active > (size_t)opt->block_length)
+    if (!opt->sparse.knob[SPARSE_ACTIVE] && l->n_active > (size_t)opt->block_length)
         l->n_active = (size_t)opt->block_length;
     return check_lists(l, opt);
 }

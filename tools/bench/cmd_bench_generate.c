@@ -33,11 +33,9 @@ typedef struct {
     const char *shape, *ctx, *steps, *policies, *dtype;
     const char *backend; /* NULL = cpu */
     const char *density_text;
-    sparse_flags sparse_text; /* skip, select, fidelity and block of it */
+    sparse_flags sparse; /* skip, select, fidelity and block of it */
     int n_layers, n_generated, block_length;
-    /* read from the texts */
-    lac_sparse_options sparse;
-    double density; /* 0 = not imposed */
+    double density; /* read from the text; 0 = not imposed */
 } generate_options;
 
 #define AT(field) offsetof(generate_options, field)
@@ -59,15 +57,15 @@ static const args_flag flags[] = {
     { ARGS_GROUP, .help = "Policy" },
     { ARGS_TEXT, "sparse", 0, "LIST", AT(policies), 0, 0, NULL,
       "off, window, streaming, sparsed, fidelity (default sparsed)" },
-    { ARGS_TEXT, "skip", 0, "SHARE", AT(sparse_text.skip), 0, 0, NULL,
+    { ARGS_TEXT, "skip", 0, "SHARE", AT(sparse.knob[SPARSE_SKIP]), 0, 0, NULL,
       "share of the steps that stay dense, from 0 to below 1 (default 0.2)" },
-    { ARGS_TEXT, "select", 0, "SHARE", AT(sparse_text.select), 0, 0, NULL,
+    { ARGS_TEXT, "select", 0, "SHARE", AT(sparse.knob[SPARSE_SELECT]), 0, 0, NULL,
       "share of the keys that is kept, above 0 and at most 1 (default 0.3)" },
-    { ARGS_TEXT, "fidelity", 0, "SHARE", AT(sparse_text.fidelity), 0, 0, NULL,
+    { ARGS_TEXT, "fidelity", 0, "SHARE", AT(sparse.knob[SPARSE_FIDELITY]), 0, 0, NULL,
       "--sparse fidelity: mass that is kept, above 0 and at most 1 (default 0.95)" },
     { ARGS_TEXT, "density", 0, "SHARE", AT(density_text), 0, 0, NULL,
       "--sparse fidelity: density to run at, as measured on a trained model" },
-    { ARGS_TEXT, "sparse-block", 0, "N", AT(sparse_text.block), 0, 0, NULL,
+    { ARGS_TEXT, "sparse-block", 0, "N", AT(sparse.knob[SPARSE_BLOCK]), 0, 0, NULL,
       "queries and keys of a block: 16, 32, 64, 128 (default 128, below 4096 positions 32)" },
     { ARGS_GROUP, .help = "Measuring" },
     BENCH_FLAG(ARGS_TEXT, "threads", 't', "LIST", threads, 0, 0,
@@ -186,10 +184,12 @@ static double step_ms(generate_run *r, int kind)
 
 static int n_dense_of(const generate_run *r, int n_steps)
 {
-    laci_sparse how = r->session->chosen.sparse;
+    laci_sparse how = r->session->chosen.settings.sparse;
     if (r->policy == OFF) return n_steps;
     if (!measures(r->policy)) return 0;
-    how.skip = r->opt->sparse.skip < 0 ? 0 : r->opt->sparse.skip > 0 ? r->opt->sparse.skip : 0.2;
+    how.skip = 0.2;
+    if (r->opt->sparse.knob[SPARSE_SKIP])
+        (void)args_read_float(r->opt->sparse.knob[SPARSE_SKIP], 0, 1, &how.skip);
     const int n = laci_sparse_n_dense(&how, n_steps);
     return n < n_steps ? n : n_steps;
 }
@@ -198,7 +198,7 @@ static int n_dense_of(const generate_run *r, int n_steps)
 static bench_row row_begin(const generate_run *r)
 {
     const laci_config *c = &r->model->config;
-    const laci_sparse *how = &r->session->chosen.sparse;
+    const laci_sparse *how = &r->session->chosen.settings.sparse;
     const bool imposed = r->policy == FIDELITY && r->opt->density > 0;
     bench_row row = row_of("generate");
     row_count(&row, "ctx", r->ctx);
@@ -248,14 +248,20 @@ static void report(generate_run *r, const number_list *steps, rows_out *out)
 
 /* ------------------------------------------------------------------ sessions */
 
-static lac_status open_session(generate_run *r, int policy, const lac_sparse_options *sparse,
-                               lac_session **out, int *code, lac_error *err)
+static lac_status open_session(generate_run *r, int policy, lac_session **out, int *code,
+                               lac_error *err)
 {
     const bool imposed = policy == FIDELITY && r->opt->density > 0;
+    sparse_flags own = r->opt->sparse;
+    char request[SPARSE_TEXT], density[32];
+    own.knob[SPARSE_SKIP] = "0.5"; /* of the four steps of the generation that is measured */
+    if (policy != FIDELITY || imposed) own.knob[SPARSE_FIDELITY] = NULL;
+    snprintf(density, sizeof density, "%.17g", r->opt->density);
+    if (imposed) own.knob[SPARSE_SELECT] = density;
+    (void)sparse_flags_request(&own, imposed ? "sparsed" : policy_names[policy], request);
     const lac_session_options how = { .n_ctx = (int)r->ctx,
                                       .n_threads = r->n_threads,
-                                      .sparse = imposed ? "sparsed" : policy_names[policy],
-                                      .sparse_options = sparse };
+                                      .sparse = request };
     lac_memory_plan plan;
     lac_status st = lac_session_plan_memory(r->model, &how, &plan, err);
     if (st) return st;
@@ -267,18 +273,12 @@ static lac_status open_session(generate_run *r, int policy, const lac_sparse_opt
 
 static lac_status open_sessions(generate_run *r, int *code, lac_error *err)
 {
-    const generate_options *opt = r->opt;
-    const bool imposed = r->policy == FIDELITY && opt->density > 0;
-    lac_sparse_options sparse = opt->sparse;
-    sparse.skip = 0.5; /* of the four steps of the generation that is measured */
-    if (r->policy != FIDELITY || imposed) sparse.fidelity = 0;
-    if (imposed) sparse.select = opt->density;
-    lac_status st = open_session(r, r->policy, &sparse, &r->session, code, err);
+    lac_status st = open_session(r, r->policy, &r->session, code, err);
     if (st || *code) return st;
     r->dense = r->session;
     if (r->policy != WINDOW && r->policy != STREAMING) return LAC_OK;
     r->dense = NULL;
-    return open_session(r, OFF, &sparse, &r->dense, code, err);
+    return open_session(r, OFF, &r->dense, code, err);
 }
 
 static int run_policy(generate_run *r, const number_list *steps, rows_out *out)
@@ -309,8 +309,6 @@ typedef struct {
 
 static int read_numbers(generate_options *opt)
 {
-    int code = sparse_flags_read(&opt->sparse_text, &opt->sparse);
-    if (code != ARGS_GO_ON) return code;
     if (opt->density_text &&
         (!args_read_float(opt->density_text, 0, 1, &opt->density) || opt->density <= 0))
         return console_fail(EXIT_USAGE, "--density: '%s' is not a share above 0 and at most 1",
@@ -334,16 +332,20 @@ static int read_lists(generate_lists *l, const generate_options *opt)
 /* A flag that no policy of the list would read is a mistake. */
 static int check_flags(const generate_lists *l, const generate_options *opt)
 {
+    const char *names[MAX_LIST];
     bool has_fidelity = false;
-    for (size_t i = 0; i < l->policies.n; i++)
+    for (size_t i = 0; i < l->policies.n; i++) {
         has_fidelity |= l->policies.values[i] == FIDELITY;
+        names[i] = policy_names[l->policies.values[i]];
+    }
     if (!has_fidelity && opt->density > 0)
         return console_fail(EXIT_USAGE, "--density: only --sparse fidelity reads it");
-    if (!has_fidelity && opt->sparse.fidelity > 0)
+    if (!has_fidelity && opt->sparse.knob[SPARSE_FIDELITY])
         return console_fail(EXIT_USAGE, "--fidelity: only --sparse fidelity reads it");
-    if (opt->density > 0 && opt->sparse.fidelity > 0)
+    if (opt->density > 0 && opt->sparse.knob[SPARSE_FIDELITY])
         return console_fail(EXIT_USAGE, "--density and --fidelity: one of them");
-    return EXIT_OK;
+    const int code = sparse_flags_check(&opt->sparse, names, l->policies.n);
+    return code == ARGS_GO_ON ? EXIT_OK : code;
 }
 
 static int make_model(lac_model **out, const generate_lists *l, const generate_options *opt)

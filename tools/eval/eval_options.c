@@ -112,25 +112,36 @@ static int read_tasks(const char *list, eval_options *o)
     return code;
 }
 
-/* "off" comes first whatever the list says: everything is compared with it. */
-static int read_policies(const char *list, eval_options *o)
+/* "off" comes first whatever the list says: everything is compared with it. Each name stands in the
+ * records as it was typed; what the library is given has the knobs of the flags too. */
+static int read_policies(const sparse_flags *flags, eval_options *o)
 {
-    char item[EVAL_NAME_MAX];
-    o->policies[o->n_policies++] = "off";
+    sparse_flags own = *flags;
+    const char *list = flags->policy;
+    snprintf(o->policy_names[0], EVAL_POLICY_MAX, "off");
+    o->n_policies = 1;
     for (const char *at = list; *at || at == list;) {
-        if (!next_item(&at, item, sizeof item))
+        char item[EVAL_POLICY_MAX];
+        if (!sparse_list_next(&at, item, sizeof item))
             return console_fail(EXIT_USAGE, "--sparse: '%s' is not a list of policies", list);
         bool taken = !strcmp(item, "dense");
         for (size_t i = 0; i < o->n_policies; i++)
-            taken |= !strcmp(o->policies[i], item);
+            taken |= !strcmp(o->policy_names[i], item);
         if (taken) continue;
         if (o->n_policies == EVAL_MAX_POLICIES)
             return console_fail(EXIT_USAGE, "--sparse: more than %d policies", EVAL_MAX_POLICIES);
-        char *name = o->policy_names[o->n_policies];
-        snprintf(name, EVAL_NAME_MAX, "%s", item);
-        o->policies[o->n_policies++] = name;
+        own.lists_fidelity |= !strcmp(item, "fidelity");
+        snprintf(o->policy_names[o->n_policies++], EVAL_POLICY_MAX, "%s", item);
     }
-    return ARGS_GO_ON;
+    for (size_t i = 0; i < o->n_policies; i++)
+        o->policies[i] = o->policy_names[i];
+    int code = sparse_flags_check(flags, o->policies, o->n_policies);
+    for (size_t i = 0; i < o->n_policies && code == ARGS_GO_ON; i++) {
+        code = sparse_flags_request(&own, o->policies[i], o->requests[i]);
+        o->sparse[i] = o->requests[i];
+    }
+    sparse_flags_describe(flags, o->knobs, sizeof o->knobs);
+    return code;
 }
 
 /* ------------------------------------------------------------------ checks */
@@ -166,8 +177,7 @@ static int check_words(const words *w, eval_options *o)
     if (code == ARGS_GO_ON) code = check_template(w->chat_template, o);
     if (code == ARGS_GO_ON) code = read_tasks(w->tasks, o);
     if (code == ARGS_GO_ON) code = read_numbers("--ctx", w->ctx, 1, MAX_CTX, o->ctx, &o->n_ctx);
-    if (code == ARGS_GO_ON) code = read_policies(w->sparse.policy, o);
-    if (code == ARGS_GO_ON) code = sparse_flags_read(&w->sparse, &o->sparse);
+    if (code == ARGS_GO_ON) code = read_policies(&w->sparse, o);
     o->depths[0] = EVAL_STRATIFIED;
     o->n_depths = 1;
     if (code == ARGS_GO_ON && w->depth)

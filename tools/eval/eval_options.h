@@ -4,6 +4,7 @@
 #define LACUNA_TOOLS_EVAL_OPTIONS_H
 
 #include "eval/eval_report.h"
+#include "run/sparse_options.h"
 #include "shell/args.h"
 
 enum { EVAL_MAX_TASKS = 32, EVAL_MAX_LIST = 32, EVAL_MAX_POLICIES = 16 };
@@ -22,11 +23,13 @@ typedef struct {
     const char *haystack, *data, *export_path; /* NULL = not given */
     /* runs */
     const char *policies[EVAL_MAX_POLICIES]; /* the first one is dense; point into this struct */
-    char policy_names[EVAL_MAX_POLICIES][EVAL_NAME_MAX];
+    char policy_names[EVAL_MAX_POLICIES][EVAL_POLICY_MAX];
     size_t n_policies;
-    lac_sparse_options sparse;     /* of every policy that knows them */
-    lac_generate_options generate; /* steps, block length, seed */
-    int gen_tokens;                /* 0 = the task's own */
+    char requests[EVAL_MAX_POLICIES][SPARSE_TEXT]; /* the same with the knobs of the flags */
+    const char *sparse[EVAL_MAX_POLICIES];         /* pointers to these */
+    char knobs[SPARSE_TEXT];                       /* the flags of knobs, for records */
+    lac_generate_options generate;                 /* steps, block length, seed */
+    int gen_tokens;                                /* 0 = the task's own */
     /* output */
     const char *out, *svg;
     bool resume, quiet;

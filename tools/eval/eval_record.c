@@ -192,10 +192,10 @@ static int check_settings(const place *at, const laci_jval *v, const eval_settin
     return EXIT_OK;
 }
 
-static bool copy_name(char out[EVAL_NAME_MAX], const char *text)
+static bool copy_name(char *out, size_t size, const char *text)
 {
-    const size_t n = text ? strlen(text) : EVAL_NAME_MAX;
-    if (n >= EVAL_NAME_MAX) return false;
+    const size_t n = text ? strlen(text) : size;
+    if (n >= size) return false;
     memcpy(out, text, n + 1);
     return true;
 }
@@ -204,8 +204,8 @@ static bool read_record(const laci_jval *v, eval_record *out)
 {
     double *figures = (double *)&out->figures;
     int64_t ctx, index, depth;
-    if (!copy_name(out->task, laci_json_string(laci_json_get(v, "task"))) ||
-        !copy_name(out->policy, laci_json_string(laci_json_get(v, "policy"))) ||
+    if (!copy_name(out->task, sizeof out->task, laci_json_string(laci_json_get(v, "task"))) ||
+        !copy_name(out->policy, sizeof out->policy, laci_json_string(laci_json_get(v, "policy"))) ||
         !laci_json_integer(laci_json_get(v, "ctx"), &ctx) ||
         !laci_json_integer(laci_json_get(v, "index"), &index) ||
         !laci_json_integer(laci_json_get(v, "depth"), &depth) || ctx < 1 || ctx > INT32_MAX ||

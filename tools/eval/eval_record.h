@@ -6,10 +6,10 @@
 
 #include "eval/eval_run.h"
 
-enum { EVAL_NAME_MAX = 48 };
+enum { EVAL_NAME_MAX = 48, EVAL_POLICY_MAX = 160 };
 
 typedef struct {
-    char task[EVAL_NAME_MAX], policy[EVAL_NAME_MAX];
+    char task[EVAL_NAME_MAX], policy[EVAL_POLICY_MAX];
     int ctx, index;
     int depth; /* percent asked for, or EVAL_STRATIFIED */
     eval_figures figures;

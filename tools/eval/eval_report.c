@@ -186,7 +186,9 @@ static void write_csv(const eval_table *table, FILE *out)
                 fprintf(out, ",%s", columns[k].key);
             fputs(",depth\n", out);
         }
-        fprintf(out, "%s,%d,%s,%d", row->task, row->ctx, row->policy, row->samples);
+        const char *quote = strchr(row->policy, ',') ? "\"" : "";
+        fprintf(out, "%s,%d,%s%s%s,%d", row->task, row->ctx, quote, row->policy, quote,
+                row->samples);
         for (size_t k = 0; k < N_COLUMNS; k++)
             if (isnan(columns[k].value))
                 fputc(',', out);
@@ -199,7 +201,7 @@ static void write_csv(const eval_table *table, FILE *out)
     }
 }
 
-enum { N_SHOWN = 17, FIRST_CACHE = 14, END_CACHE = 16, CELL = 48 };
+enum { N_SHOWN = 17, FIRST_CACHE = 14, END_CACHE = 16, CELL = EVAL_POLICY_MAX };
 
 /* The cells of one line of a table; row NULL = the head. */
 static void cells_of(const eval_row *row, char cells[N_SHOWN][CELL])

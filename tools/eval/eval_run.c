@@ -379,17 +379,11 @@ void eval_run_sample(eval_run *r, const eval_task *task, const eval_sample *samp
     (void)lac_generate_resolve(r->opt.model, (size_t)n_response, &r->generate, &err);
 }
 
-lac_session_options eval_run_room(const eval_run_options *opt, size_t p, lac_sparse_options *sparse)
+lac_session_options eval_run_room(const eval_run_options *opt, size_t p)
 {
-    bool has_fidelity = false;
-    for (size_t i = 0; i < opt->n_policies; i++)
-        has_fidelity |= !strcmp(opt->policies[i], "fidelity");
-    *sparse = opt->sparse;
-    if (has_fidelity && strcmp(opt->policies[p], "fidelity") != 0) sparse->fidelity = 0;
     return (lac_session_options){ .n_ctx = opt->n_ctx,
                                   .n_threads = opt->n_threads,
-                                  .sparse = opt->policies[p],
-                                  .sparse_options = sparse };
+                                  .sparse = opt->sparse[p] };
 }
 
 int eval_run_open(eval_run **out, const eval_run_options *opt)
@@ -404,8 +398,7 @@ int eval_run_open(eval_run **out, const eval_run_options *opt)
     r->opt = *opt;
     lac_status st = lac_model_get_info(opt->model, &r->info, &err);
     for (size_t p = 0; p < opt->n_policies && !st; p++) {
-        lac_sparse_options sparse;
-        const lac_session_options room = eval_run_room(opt, p, &sparse);
+        const lac_session_options room = eval_run_room(opt, p);
         st = lac_session_create(&r->sessions[p], opt->model, &room, &err);
     }
     if (!st) {

@@ -30,15 +30,13 @@ typedef struct {
     lac_generate_options generate; /* steps, block length, seed; the rest is filled in per sample */
     const char *const *policies;   /* [n_policies]; the first one is dense */
     size_t n_policies;
-    lac_sparse_options sparse; /* of every policy that knows them */
+    const char *const *sparse; /* [n_policies] the same with their knobs, as sessions take them */
 } eval_run_options;
 
 typedef struct eval_run eval_run;
 
-/* Options of the session of policy `p`. Pointers live as long as `opt`, and `sparse`, which holds
- * what the policy is given: --fidelity goes to the policy of that name alone where it is run. */
-lac_session_options eval_run_room(const eval_run_options *opt, size_t p,
-                                  lac_sparse_options *sparse);
+/* Options of the session of policy `p`. Pointers live as long as `opt`. */
+lac_session_options eval_run_room(const eval_run_options *opt, size_t p);
 
 /* Opens a session for each policy. EXIT_OK or an exit code after a message. */
 int eval_run_open(eval_run **out, const eval_run_options *opt);

@@ -150,8 +150,9 @@ static int check_words(const words *w, run_options *out)
     else if (strcmp(w->shift, "auto") != 0)
         return console_fail(EXIT_USAGE, "--shift: '%s' is not one of on, off, auto", w->shift);
     int code = read_quirks(w->quirks, &out->generate.quirks);
-    out->sparse = w->sparse.policy;
-    if (code == ARGS_GO_ON) code = sparse_flags_read(&w->sparse, &out->sparse_options);
+    const char *policy = w->sparse.policy ? w->sparse.policy : "auto";
+    if (code == ARGS_GO_ON) code = sparse_flags_check(&w->sparse, &policy, 1);
+    if (code == ARGS_GO_ON) code = sparse_flags_request(&w->sparse, policy, out->sparse);
     return code == ARGS_GO_ON ? check_template(w->chat_template, out) : code;
 }
 

@@ -8,11 +8,11 @@
 
 typedef struct {
     /* model */
-    const char *model, *sparse;
+    const char *model;
+    char sparse[SPARSE_TEXT]; /* policy and knobs */
     lac_dtype dtype;
     int n_ctx, n_threads; /* 0 = default */
     uint64_t max_memory;  /* bytes; 0 = what this machine has */
-    lac_sparse_options sparse_options;
     backend_flags where;
     /* prompt */
     const char *prompt, *file, *system, *canvas; /* NULL = not given */

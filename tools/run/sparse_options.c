@@ -1,173 +1,129 @@
 /* sparse_options.c: see sparse_options.h. */
 #include "run/sparse_options.h"
 
-#include "shell/console.h"
-#include <stdlib.h>
+#include <stdio.h>
 #include <string.h>
 
-/* A share in (0, 1], or with `below_one` in [0, 1). *out receives a literal zero as -1, which is
- * how lac_sparse_options spells it. */
-static int read_share(const char *flag, const char *text, bool below_one, const char *range,
-                      double *out)
-{
-    double value;
-    if (!text) return ARGS_GO_ON;
-    if (!args_read_float(text, 0, 1, &value) || (below_one ? value >= 1 : value <= 0))
-        return console_fail(EXIT_USAGE, "%s: '%s' is not %s", flag, text, range);
-    *out = value > 0 ? value : -1;
-    return ARGS_GO_ON;
-}
+#include "shell/console.h"
 
-static int read_block(const char *text, int *out)
-{
-    int64_t n;
-    if (!text) return ARGS_GO_ON;
-    if (!args_read_int(text, 16, 128, &n) || (n & (n - 1)))
-        return console_fail(EXIT_USAGE, "--sparse-block: '%s' is not 16, 32, 64 or 128", text);
-    *out = (int)n;
-    return ARGS_GO_ON;
-}
-
-/* A number of which a literal zero is spelled -1 in lac_sparse_options. */
-static int read_count(const char *flag, const char *text, int max, int *out)
-{
-    int64_t n;
-    if (!text) return ARGS_GO_ON;
-    if (!args_read_int(text, 0, max, &n))
-        return console_fail(EXIT_USAGE, "%s: '%s' is not a whole number from 0 to %d", flag, text,
-                            max);
-    *out = n ? (int)n : -1;
-    return ARGS_GO_ON;
-}
-
-/* One of up to three words; the k-th stands for the value first + k. */
 typedef struct {
-    const char *flag, *text;
-    int first;
-    const char *words[3];
-} choice;
+    const char *flag, *knob;
+} knob_flag;
 
-static int read_choice(const choice *c, int *out)
+#define ENTRY(a, b, id, flag, knob, value) { flag, knob },
+static const knob_flag knob_flags[SPARSE_N_FLAGS] = { SPARSE_KNOB_FLAGS(ENTRY, , ) };
+#undef ENTRY
+
+/* The i-th flag of a knob; the one after the last is --measure. False where it was not given. */
+static bool given(const sparse_flags *f, size_t i, knob_flag *out, const char **value)
 {
-    if (!c->text) return ARGS_GO_ON;
-    for (int i = 0; i < 3 && c->words[i]; i++) {
-        if (strcmp(c->text, c->words[i]) != 0) continue;
-        *out = c->first + i;
-        return ARGS_GO_ON;
+    *out = i < SPARSE_N_FLAGS ? knob_flags[i] : (knob_flag){ "measure", "measure" };
+    *value = i < SPARSE_N_FLAGS ? f->knob[i] : f->measure ? "on" : NULL;
+    return *value != NULL;
+}
+
+/* Whether one of the policies called `name`, on any kind of model, has the knob. */
+static bool has_knob(const char *name, size_t n_name, const char *knob)
+{
+    lac_policy_info info;
+    lac_knob_info k;
+    const bool is_auto = n_name == 4 && !memcmp(name, "auto", 4);
+    const bool is_off = n_name == 3 && !memcmp(name, "off", 3);
+    for (int p = 0; !lac_policy_get_info(p, &info, NULL); p++) {
+        const char *own = is_off ? "dense" : NULL;
+        bool is_it = own ? !strcmp(info.name, own)
+                         : strlen(info.name) == n_name && !memcmp(info.name, name, n_name);
+        if (is_auto) is_it = !strcmp(info.name, "sparsed") || !strcmp(info.name, "losa");
+        for (int i = 0; is_it && !lac_policy_get_knob(p, i, &k, NULL); i++)
+            if (!strcmp(k.name, knob)) return true;
     }
-    return console_fail(EXIT_USAGE, "%s: '%s' is not one of %s, %s%s%s", c->flag, c->text,
-                        c->words[0], c->words[1], c->words[2] ? ", " : "",
-                        c->words[2] ? c->words[2] : "");
+    return false;
 }
 
-/* Words in the order of the public enumerations. */
-static int read_choices(const sparse_flags *f, lac_sparse_options *out)
+/* --fidelity is meant for the policy of that name where a list holds it. */
+static bool applies(const char *policy, const char *knob, bool lists_fidelity)
 {
-    const choice choices[] = {
-        { "--sparsed-mode", f->mode, 0, { "default", "paper", "reference" } },
-        { "--sparsed-schedule", f->schedule, 1, { "paper", "reference" } },
-        { "--sparsed-isolated", f->isolated, 1, { "paper", "reference", "none" } },
-        { "--sparsed-keep", f->keep, 1, { "ceil", "reference" } },
-        { "--sparsed-boundary", f->boundary, 1, { "keep", "aligned", "reference" } },
-        { "--sparsed-score", f->score, 1, { "sqrt_d", "sqrt_h" } },
-        { "--sparsed-ragged", f->ragged, 1, { "fair", "diluted" } },
-        { "--sparsed-reset", f->reset, 1, { "generation", "block", "step" } },
-        { "--plan-group", f->plan_group, 1, { "head", "kv" } },
-        { "--switch", f->switch_mode, 1, { "fixed", "auto" } },
-        { "--refresh", f->refresh, 1, { "off", "auto" } },
-        { "--drift", f->moves_by, 1, { "query", "hidden" } },
-        { "--first-step", f->first_step, 1, { "dense", "sparse" } },
-        { "--page-bounds", f->bounds, 1, { "exact", "int8" } },
-    };
-    int values[sizeof choices / sizeof *choices] = { 0 };
+    const size_t n = strcspn(policy, ":");
+    const bool is_fidelity = n == 8 && !memcmp(policy, "fidelity", 8);
+    if (!strcmp(knob, "fidelity") && lists_fidelity && !is_fidelity) return false;
+    return has_knob(policy, n, knob);
+}
+
+static int check_flag(const knob_flag *flag, const char *value, const char *const *policies,
+                      size_t n_policies)
+{
+    char request[SPARSE_TEXT];
+    lac_error err = { .message = "" };
+    size_t p = 0;
+    while (p + 1 < n_policies && !has_knob(policies[p], strcspn(policies[p], ":"), flag->knob))
+        p++;
+    if (strchr(value, ','))
+        return console_fail(EXIT_USAGE, "--%s: '%s' is one value", flag->flag, value);
+    const int n = snprintf(request, sizeof request, "%.*s:%s=%s", (int)strcspn(policies[p], ":"),
+                           policies[p], flag->knob, value);
+    if (n < 0 || (size_t)n >= sizeof request)
+        return console_fail(EXIT_USAGE, "--%s: '%.40s...' is too long", flag->flag, value);
+    if (!lac_policy_check(request, &err)) return ARGS_GO_ON;
+    /* the flag stands for what the library calls the knob of a policy */
+    const char *what = strncmp(err.message, "knob ", 5) ? NULL : strstr(err.message, ": ");
+    return console_fail(EXIT_USAGE, "--%s: %s", flag->flag, what ? what + 2 : err.message);
+}
+
+int sparse_flags_check(const sparse_flags *f, const char *const *policies, size_t n_policies)
+{
+    knob_flag flag;
+    const char *value;
+    lac_error err = { .message = "" };
     int code = ARGS_GO_ON;
-    for (size_t i = 0; i < sizeof choices / sizeof *choices && code == ARGS_GO_ON; i++)
-        code = read_choice(&choices[i], &values[i]);
-    out->mode = (lac_sparsed_mode)values[0];
-    out->schedule = (lac_sparse_schedule)values[1];
-    out->isolated = (lac_sparse_isolated)values[2];
-    out->keep = (lac_sparse_keep)values[3];
-    out->boundary = (lac_sparse_boundary)values[4];
-    out->score = (lac_sparse_score)values[5];
-    out->ragged = (lac_sparse_ragged)values[6];
-    out->reset = (lac_sparse_reset)values[7];
-    out->plan_group = (lac_plan_group)values[8];
-    out->switch_mode = (lac_switch_mode)values[9];
-    out->refresh_mode = (lac_refresh_mode)values[10];
-    out->drift = (lac_drift)values[11];
-    out->first_step = (lac_first_step)values[12];
-    out->page_bounds = (lac_page_bounds)values[13];
+    for (size_t p = 0; p < n_policies; p++)
+        if (lac_policy_check(policies[p], &err))
+            return console_fail(EXIT_USAGE, "--sparse: %s", err.message);
+    for (size_t i = 0; i <= SPARSE_N_FLAGS && code == ARGS_GO_ON; i++)
+        if (given(f, i, &flag, &value)) code = check_flag(&flag, value, policies, n_policies);
     return code;
 }
 
-/* A whole number from 1, or a share above 0 and below 1. */
-static int read_amount(const char *flag, const char *text, double *out)
+int sparse_flags_request(const sparse_flags *f, const char *policy, char out[SPARSE_TEXT])
 {
-    double value;
-    if (!text) return ARGS_GO_ON;
-    if (!args_read_float(text, 0, SPARSE_MAX_KEYS, &value) || value <= 0 ||
-        (value >= 1 && value != (double)(int)value))
-        return console_fail(EXIT_USAGE,
-                            "%s: '%s' is not a whole number from 1 to %d or a share above 0 and "
-                            "below 1",
-                            flag, text, SPARSE_MAX_KEYS);
-    *out = value;
-    return ARGS_GO_ON;
+    knob_flag flag;
+    const char *value;
+    if (!policy) policy = "auto";
+    size_t n = (size_t)snprintf(out, SPARSE_TEXT, "%s", policy);
+    bool has_knobs = strchr(policy, ':') != NULL;
+    for (size_t i = 0; i <= SPARSE_N_FLAGS && n < SPARSE_TEXT; i++) {
+        if (!given(f, i, &flag, &value) || !applies(policy, flag.knob, f->lists_fidelity)) continue;
+        n += (size_t)snprintf(out + n, SPARSE_TEXT - n, "%c%s=%s", has_knobs ? ',' : ':', flag.knob,
+                              value);
+        has_knobs = true;
+    }
+    if (n < SPARSE_TEXT) return ARGS_GO_ON;
+    return console_fail(EXIT_USAGE, "--sparse: more than %d bytes of policy and knobs",
+                        SPARSE_TEXT - 1);
 }
 
-/* Numbers of policies behind a key cache. */
-static int read_cache_flags(const sparse_flags *f, lac_sparse_options *out)
+void sparse_flags_describe(const sparse_flags *f, char *out, size_t size)
 {
-    int64_t page = 0;
-    double drift = 0;
-    int code = read_amount("--budget", f->budget, &out->budget);
-    if (code == ARGS_GO_ON) code = read_amount("--active", f->active, &out->active);
-    if (code != ARGS_GO_ON) return code;
-    if (f->page && (!args_read_int(f->page, 16, 64, &page) || (page & (page - 1))))
-        return console_fail(EXIT_USAGE, "--page: '%s' is not 16, 32 or 64", f->page);
-    if (f->drift && !args_read_float(f->drift, 0, 1e6, &drift))
-        return console_fail(EXIT_USAGE, "--refresh-drift: '%s' is not a number from 0 to 1e6",
-                            f->drift);
-    if (f->min_change && !args_read_float(f->min_change, 0, 1e6, &out->min_change))
-        return console_fail(EXIT_USAGE, "--min-change: '%s' is not a number from 0 to 1e6",
-                            f->min_change);
-    if (f->min_change && !(out->min_change > 0)) out->min_change = -1;
-    const choice selector = { "--selector", f->selector, 1, { "pages", "columns", "blocks" } };
-    int found = 0;
-    code = read_choice(&selector, &found);
-    const struct {
-        const char *flag, *text;
-        int max, *out;
-    } counts[] = {
-        { "--sparse-first-layers", f->first_layers, 1024, &out->first_layers },
-        { "--min-prefix", f->min_prefix, SPARSE_MAX_KEYS, &out->min_prefix },
-        { "--refresh-steps", f->refresh_steps, SPARSE_MAX_KEYS, &out->refresh_steps },
-        { "--refresh-tokens", f->refresh_tokens, SPARSE_MAX_KEYS, &out->refresh_tokens },
-    };
-    for (size_t i = 0; i < sizeof counts / sizeof *counts && code == ARGS_GO_ON; i++)
-        code = read_count(counts[i].flag, counts[i].text, counts[i].max, counts[i].out);
-    out->page = (int)page;
-    out->refresh_drift = drift;
-    out->selector = (lac_selector)found;
-    return code;
+    knob_flag flag;
+    const char *value;
+    size_t n = 0;
+    (void)snprintf(out, size, "default");
+    for (size_t i = 0; i <= SPARSE_N_FLAGS && n < size; i++)
+        if (given(f, i, &flag, &value))
+            n += (size_t)snprintf(out + n, size - n, "%s%s=%s", n ? "," : "", flag.knob, value);
 }
 
-int sparse_flags_read(const sparse_flags *flags, lac_sparse_options *out)
+bool sparse_list_next(const char **at, char *out, size_t size)
 {
-    static const char above_zero[] = "a share above 0 and at most 1";
-    lac_sparse_options o = { .window = flags->window,
-                             .refreshes = flags->refreshes,
-                             .select_every = flags->select_every,
-                             .measure = flags->measure };
-    int code = read_share("--skip", flags->skip, true, "a share from 0 to below 1", &o.skip);
-    if (code == ARGS_GO_ON)
-        code = read_share("--select", flags->select, false, above_zero, &o.select);
-    if (code == ARGS_GO_ON)
-        code = read_share("--fidelity", flags->fidelity, false, above_zero, &o.fidelity);
-    if (code == ARGS_GO_ON) code = read_block(flags->block, &o.block);
-    if (code == ARGS_GO_ON) code = read_count("--sink", flags->sink, SPARSE_MAX_KEYS, &o.sink);
-    if (code == ARGS_GO_ON) code = read_choices(flags, &o);
-    if (code == ARGS_GO_ON) code = read_cache_flags(flags, &o);
-    *out = o;
-    return code;
+    size_t n = strcspn(*at, ",");
+    while ((*at)[n] == ',') {
+        const char *next = *at + n + 1;
+        const size_t length = strcspn(next, ",");
+        if (!memchr(next, '=', length) || memchr(next, ':', length)) break;
+        n += 1 + length;
+    }
+    if (!n || n >= size) return false;
+    memcpy(out, *at, n);
+    out[n] = 0;
+    *at += n + ((*at)[n] == ',');
+    return true;
 }
