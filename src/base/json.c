@@ -511,12 +511,12 @@ const laci_jval *laci_json_first(const laci_jval *v)
 
 const laci_jval *laci_json_next(const laci_jval *v)
 {
-    return v->next;
+    return v ? v->next : NULL;
 }
 
 const char *laci_json_key(const laci_jval *v)
 {
-    return v->string;
+    return v ? v->string : NULL;
 }
 
 size_t laci_json_count(const laci_jval *v)
@@ -537,12 +537,12 @@ const laci_jval *laci_json_get(const laci_jval *v, const char *key)
 
 const char *laci_json_string(const laci_jval *v)
 {
-    return v->valuestring;
+    return cJSON_IsString(v) ? v->valuestring : NULL;
 }
 
 double laci_json_number(const laci_jval *v)
 {
-    return v->valuedouble;
+    return cJSON_IsNumber(v) ? v->valuedouble : NAN;
 }
 
 bool laci_json_bool(const laci_jval *v)

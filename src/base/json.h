@@ -35,7 +35,7 @@ bool laci_json_is_number(const laci_jval *v);
 bool laci_json_is_bool(const laci_jval *v);
 bool laci_json_is_null(const laci_jval *v);
 
-/* Iteration over an array or object in file order; key of an object's member. */
+/* Iteration over an array or object in file order; key of an object's member. NULL gives NULL. */
 const laci_jval *laci_json_first(const laci_jval *v);
 const laci_jval *laci_json_next(const laci_jval *v);
 const char *laci_json_key(const laci_jval *v);
@@ -44,7 +44,8 @@ size_t laci_json_count(const laci_jval *v);
 /* Member of a small object, NULL when absent or when `v` is no object. */
 const laci_jval *laci_json_get(const laci_jval *v, const char *key);
 
-/* Raw values; valid only for the right kind. */
+/* Raw values. What is of another kind, or NULL because it is absent, gives NULL, NAN and false, so
+ * that the answer of laci_json_get may be handed on. */
 const char *laci_json_string(const laci_jval *v);
 double laci_json_number(const laci_jval *v);
 bool laci_json_bool(const laci_jval *v);

@@ -267,6 +267,32 @@ static void members_are_typed(void **state)
     laci_json_free(doc);
 }
 
+/* What laci_json_get did not find, and what is of another kind, is no value rather than a fault. */
+static void nothing_and_other_kinds_have_no_value(void **state)
+{
+    (void)state;
+    const char text[] = "{\"i\":3,\"b\":true,\"s\":\"x\",\"n\":null,\"a\":[],\"o\":{}}";
+    static const char *const keys[] = { "absent", "i", "b", "s", "n", "a", "o" };
+    laci_json *doc;
+    lac_error err;
+    int64_t whole = 7;
+    assert_ok(parse(text, strlen(text), NULL, &doc, &err));
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+        const laci_jval *v = laci_json_get(laci_json_root(doc), keys[i]);
+        if ((laci_json_string(v) != NULL) != (*keys[i] == 's')) fail_msg("string of %s", keys[i]);
+        if (isnan(laci_json_number(v)) != (*keys[i] != 'i')) fail_msg("number of %s", keys[i]);
+        if (laci_json_bool(v) != (*keys[i] == 'b')) fail_msg("bool of %s", keys[i]);
+        if (laci_json_integer(v, &whole) != (*keys[i] == 'i')) fail_msg("integer of %s", keys[i]);
+        assert_int_equal(laci_json_count(v), 0);
+        assert_null(laci_json_first(v));
+        assert_null(laci_json_get(v, "x"));
+    }
+    assert_int_equal(whole, 3);
+    assert_null(laci_json_next(NULL));
+    assert_null(laci_json_key(NULL));
+    laci_json_free(doc);
+}
+
 /* Many keys and an 8 MB string: a quadratic check would be far over the test's time limit. */
 static void wide_objects_are_fast(void **state)
 {
@@ -309,6 +335,7 @@ int main(void)
         cmocka_unit_test(limits_hold),
         cmocka_unit_test(no_memory_is_reported),
         cmocka_unit_test(members_are_typed),
+        cmocka_unit_test(nothing_and_other_kinds_have_no_value),
         cmocka_unit_test(wide_objects_are_fast),
         cmocka_unit_test(files_are_read),
     };

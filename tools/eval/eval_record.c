@@ -4,6 +4,8 @@
 #include "eval/eval_record.h"
 
 #include <errno.h>
+#include <float.h>
+#include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,6 +21,13 @@ const char *const eval_figure_names[EVAL_N_FIGURES] = {
     "score",      "exact",       "agree",   "kl",          "kl_worst",           "top1",
     "kept_mass",  "needle_kept", "density", "ms_per_step", "tokens_per_forward", "union_inflation",
     "bytes_read",
+};
+
+/* The largest value of each figure; none is below 0. Sums of rounded shares end just above 1. */
+#define SHARE 1.01
+static const double largest_figures[EVAL_N_FIGURES] = {
+    SHARE, SHARE, SHARE,   DBL_MAX, DBL_MAX, SHARE,   SHARE,
+    SHARE, SHARE, DBL_MAX, DBL_MAX, DBL_MAX, DBL_MAX,
 };
 
 static int fail_path(const char *what, const char *path)
@@ -179,17 +188,40 @@ typedef struct {
     size_t number; /* from 1 */
 } place;
 
+static bool is_setting(const char *name, const eval_setting *settings, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (!strcmp(name, settings[i].flag)) return true;
+    return !strcmp(name, "type");
+}
+
+/* Both ways: records of an older version may say less, those of a newer one more. */
 static int check_settings(const place *at, const laci_jval *v, const eval_setting *settings,
                           size_t n)
 {
     for (size_t i = 0; i < n; i++) {
         const char *there = laci_json_string(laci_json_get(v, settings[i].flag));
-        if (!there || strcmp(there, settings[i].value) != 0)
+        if (!there)
+            return console_fail(EXIT_USAGE,
+                                "--resume: %s does not say which --%s it was made with, as an "
+                                "older version writes it; this run has %s",
+                                at->path, settings[i].flag, settings[i].value);
+        if (strcmp(there, settings[i].value) != 0)
             return console_fail(EXIT_USAGE, "--resume: %s was made with --%s %s, this run has %s",
-                                at->path, settings[i].flag, there ? there : "(none)",
-                                settings[i].value);
+                                at->path, settings[i].flag, there, settings[i].value);
     }
+    for (const laci_jval *m = laci_json_first(v); m; m = laci_json_next(m))
+        if (!is_setting(laci_json_key(m), settings, n))
+            return console_fail(EXIT_USAGE,
+                                "--resume: %s was made with a setting '%s' that this version does "
+                                "not know",
+                                at->path, laci_json_key(m));
     return EXIT_OK;
+}
+
+static int fail_line(const place *at, const char *what)
+{
+    return console_fail(EXIT_RUN, "--resume: line %zu of %s %s", at->number, at->path, what);
 }
 
 static bool copy_name(char *out, size_t size, const char *text)
@@ -200,25 +232,52 @@ static bool copy_name(char *out, size_t size, const char *text)
     return true;
 }
 
-static bool read_record(const laci_jval *v, eval_record *out)
+static int read_count(const place *at, const laci_jval *v, const char *key, int min, int max,
+                      int *out)
+{
+    int64_t value;
+    if (!laci_json_integer(laci_json_get(v, key), &value))
+        return console_fail(EXIT_RUN, "--resume: line %zu of %s has no whole number \"%s\"",
+                            at->number, at->path, key);
+    if (value < min || value > max)
+        return console_fail(EXIT_RUN,
+                            "--resume: line %zu of %s: \"%s\" is %" PRId64 ", allowed are %d to %d",
+                            at->number, at->path, key, value, min, max);
+    *out = (int)value;
+    return EXIT_OK;
+}
+
+/* What is absent or null is not known: figures came with the versions. */
+static int read_figure(const place *at, const laci_jval *v, size_t i, double *out)
+{
+    const char *key = eval_figure_names[i];
+    const laci_jval *figure = laci_json_get(v, key);
+    *out = NAN;
+    if (!figure || laci_json_is_null(figure)) return EXIT_OK;
+    if (!laci_json_is_number(figure))
+        return console_fail(EXIT_RUN, "--resume: line %zu of %s: \"%s\" is no number", at->number,
+                            at->path, key);
+    const double value = laci_json_number(figure);
+    if (!(value >= 0 && value <= largest_figures[i]))
+        return console_fail(EXIT_RUN, "--resume: line %zu of %s: \"%s\" is %g, allowed are 0 to %g",
+                            at->number, at->path, key, value, largest_figures[i]);
+    *out = value;
+    return EXIT_OK;
+}
+
+static int read_record(const place *at, const laci_jval *v, eval_record *out)
 {
     double *figures = (double *)&out->figures;
-    int64_t ctx, index, depth;
-    if (!copy_name(out->task, sizeof out->task, laci_json_string(laci_json_get(v, "task"))) ||
-        !copy_name(out->policy, sizeof out->policy, laci_json_string(laci_json_get(v, "policy"))) ||
-        !laci_json_integer(laci_json_get(v, "ctx"), &ctx) ||
-        !laci_json_integer(laci_json_get(v, "index"), &index) ||
-        !laci_json_integer(laci_json_get(v, "depth"), &depth) || ctx < 1 || ctx > INT32_MAX ||
-        index < 0 || index > INT32_MAX || depth < EVAL_STRATIFIED || depth > 100)
-        return false;
-    out->ctx = (int)ctx;
-    out->index = (int)index;
-    out->depth = (int)depth;
-    for (size_t i = 0; i < EVAL_N_FIGURES; i++) {
-        const laci_jval *figure = laci_json_get(v, eval_figure_names[i]);
-        figures[i] = laci_json_is_number(figure) ? laci_json_number(figure) : NAN;
-    }
-    return true;
+    if (!copy_name(out->task, sizeof out->task, laci_json_string(laci_json_get(v, "task"))))
+        return fail_line(at, "names no task");
+    if (!copy_name(out->policy, sizeof out->policy, laci_json_string(laci_json_get(v, "policy"))))
+        return fail_line(at, "names no policy");
+    int code = read_count(at, v, "ctx", 1, INT32_MAX, &out->ctx);
+    if (!code) code = read_count(at, v, "index", 0, INT32_MAX, &out->index);
+    if (!code) code = read_count(at, v, "depth", EVAL_STRATIFIED, 100, &out->depth);
+    for (size_t i = 0; i < EVAL_N_FIGURES && !code; i++)
+        code = read_figure(at, v, i, &figures[i]);
+    return code;
 }
 
 static int read_line(eval_records *r, const place *at, const char *text, size_t n,
@@ -235,15 +294,12 @@ static int read_line(eval_records *r, const place *at, const char *text, size_t 
     const char *type = laci_json_string(laci_json_get(v, "type"));
     const char *expected = at->number == 1 ? "settings" : "sample";
     if (!type || strcmp(type, expected) != 0)
-        code = console_fail(EXIT_RUN, "--resume: line %zu of %s is no line of %s", at->number,
-                            at->path, at->number == 1 ? "settings" : "a sample");
+        code = fail_line(at, at->number == 1 ? "is no line of settings" : "is no line of a sample");
     else if (at->number == 1)
         code = check_settings(at, v, settings, n_settings);
-    else if (!read_record(v, &record))
-        code = console_fail(EXIT_RUN, "--resume: line %zu of %s lacks a number or a name",
-                            at->number, at->path);
-    else if (!eval_records_find(r, &record))
-        code = push(r, &record);
+    else
+        code = read_record(at, v, &record);
+    if (!code && at->number > 1 && !eval_records_find(r, &record)) code = push(r, &record);
     laci_json_free(doc);
     return code;
 }

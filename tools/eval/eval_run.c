@@ -304,8 +304,8 @@ static void judge(const eval_run *r, const lac_result *result, const eval_text *
     f->density = result->density;
     f->kept_mass = result->kept_mass;
     f->needle_kept = needle_share(r);
-    f->ms_per_step =
-        result->steps ? 1e3 * (result->seconds - r->seconds_outside) / result->steps : NAN;
+    const double seconds = fmax(0, result->seconds - r->seconds_outside); /* two clocks' rounding */
+    f->ms_per_step = result->steps ? 1e3 * seconds / result->steps : NAN;
     f->tokens_per_forward = result->forwards ? (double)n_fixed / result->forwards : NAN;
     if (r->info.mask != LAC_MASK_BLOCK_CAUSAL) return;
     f->union_inflation = result->union_inflation;
