@@ -12,17 +12,27 @@
 
 #include "base/error.h"
 
-/* Opens a regular file for reading and takes its size. */
+static const char *kind_of(mode_t mode)
+{
+    if (S_ISDIR(mode)) return "a folder";
+    if (S_ISFIFO(mode)) return "a pipe";
+    if (S_ISSOCK(mode)) return "a socket";
+    return "a device";
+}
+
+/* Opens a regular file for reading and takes its size. A pipe is not waited for: it is refused, and
+ * so is what has no size. */
 static lac_status open_regular(int *fd, size_t *size, const char *path, lac_error *err)
 {
-    const int handle = open(path, O_RDONLY | O_CLOEXEC);
+    const int handle = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
     if (handle < 0) return laci_fail(err, LAC_EIO, 0, "cannot open %s: %s", path, strerror(errno));
     struct stat info;
     lac_status st = LAC_OK;
     if (fstat(handle, &info)) {
         st = laci_fail(err, LAC_EIO, 0, "cannot read %s: %s", path, strerror(errno));
     } else if (!S_ISREG(info.st_mode)) {
-        st = laci_fail(err, LAC_EIO, 0, "%s is not a regular file", path);
+        st =
+            laci_fail(err, LAC_EIO, 0, "%s is %s, not a regular file", path, kind_of(info.st_mode));
     }
     if (st) {
         close(handle);
