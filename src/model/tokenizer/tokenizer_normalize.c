@@ -12,6 +12,8 @@
 enum {
     FIRST_UNSTABLE = 0x300, /* all below are composed and never combine backwards */
     MAX_DECOMPOSED = 8,     /* code points of one character; 4 in Unicode so far */
+    MAX_GROWTH = 16,        /* times a text may grow, */
+    MIN_BOUND = 1 << 20,    /* and bytes besides */
     SHORT_RUN = 32          /* marks up to which insertion beats counting */
 };
 
@@ -198,15 +200,27 @@ static lac_status apply(const laci_normalizer *step, laci_normalize_work *work, 
     return st ? st : laci_bytes_append(out, text, n, err);
 }
 
+/* Published normalizers grow a text by less than four. Steps that multiply it, one after the other,
+ * would make gigabytes of a letter. */
+static lac_status check_growth(size_t n_given, size_t n, lac_error *err)
+{
+    if (n / MAX_GROWTH <= n_given + MIN_BOUND / MAX_GROWTH) return LAC_OK;
+    return laci_fail(err, LAC_EFORMAT, 0,
+                     "tokenizer: its normalizers make %zu bytes of a text of %zu, allowed are %zu",
+                     n, n_given, n_given * MAX_GROWTH + MIN_BOUND);
+}
+
 lac_status laci_normalize(const laci_normalizer *steps, int n_steps, laci_normalize_work *work,
                           const char *text, size_t n, const char **out, size_t *n_out,
                           lac_error *err)
 {
+    const size_t n_given = n;
     for (int i = 0; i < n_steps && n; i++) {
         laci_bytes *next = &work->text[text == work->text[0].data]; /* not the one being read */
         next->n = 0;
         bool is_same;
         lac_status st = apply(&steps[i], work, text, n, next, &is_same, err);
+        if (!st && !is_same) st = check_growth(n_given, next->n, err);
         if (st) return st;
         if (is_same) continue;
         text = next->data;
