@@ -409,7 +409,6 @@ static void draw_panels(const picture *p, double x, double y)
 {
     const masks *m = p->scene->m;
     const masks_stats *s = p->scene->stats;
-    const int n_heads = (int)masks_n_heads(m);
     char first[32], last[32];
     const double second = x + SIDE + 60;
     snprintf(first, sizeof first, "step %d", m->frames[s->frame[0]].step);
@@ -418,8 +417,8 @@ static void draw_panels(const picture *p, double x, double y)
                               first, last, "");
     left = draw_heads(p, x, left, s->density, "density of each head");
     draw_distance(p, x, left);
-    snprintf(last, sizeof last, "head %d", n_heads - 1);
-    double right = draw_matrix(p, second, y, n_heads, s->head_likeness,
+    snprintf(last, sizeof last, "head %d", (s->n_paired - 1) * s->paired_stride);
+    double right = draw_matrix(p, second, y, s->n_paired, s->head_likeness,
                                "likeness of heads (Jaccard)", "head 0", last, "layer by layer");
     if (p->scene->has_mass) {
         char title[64];

@@ -68,10 +68,10 @@ void masks_write_csv(const masks_scene *scene, FILE *out)
         for (int b = 0; b < s->n_steps; b++)
             put_row(out, "retained_mass", m->frames[s->frame[a]].step, m->frames[s->frame[b]].step,
                     (double)s->retained[a * s->n_steps + b]);
-    for (int a = 0; a < n_heads; a++)
-        for (int b = 0; b < n_heads; b++)
-            put_row(out, "head_likeness", a, b,
-                    (double)s->head_likeness[(size_t)a * (size_t)n_heads + (size_t)b]);
+    for (int a = 0; a < s->n_paired; a++)
+        for (int b = 0; b < s->n_paired; b++)
+            put_row(out, "head_likeness", a * s->paired_stride, b * s->paired_stride,
+                    (double)s->head_likeness[a * s->n_paired + b]);
     const struct {
         const char *what;
         const float *values;

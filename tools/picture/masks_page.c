@@ -142,7 +142,9 @@ static void put_stats(json_out *j, const masks *m, const masks_stats *s)
     json_end_array(j);
     put_list(j, "step_likeness", s->step_likeness, n * n);
     put_list(j, "retained", s->retained, n * n);
-    put_list(j, "head_likeness", s->head_likeness, n_heads * n_heads);
+    json_key(j, "paired_stride");
+    json_int(j, s->paired_stride);
+    put_list(j, "head_likeness", s->head_likeness, (size_t)s->n_paired * (size_t)s->n_paired);
     put_list(j, "held", s->held, n_heads);
     put_list(j, "mass_at", s->mass_at, (size_t)m->grid);
     put_list(j, "read_at", s->read_at, (size_t)m->grid);

@@ -125,7 +125,8 @@ static bool tells_heads_apart(const masks *m, const masks_frame *f)
 /* Over the steps that tell heads apart (all, where none does): few, where there are many heads. */
 static void compare_heads(masks_stats *s, const masks *m)
 {
-    const size_t n_heads = masks_n_heads(m), n_cells = masks_n_cells(m);
+    const size_t n_heads = (size_t)s->n_paired, stride = (size_t)s->paired_stride;
+    const size_t n_cells = masks_n_cells(m);
     const size_t work = n_heads * n_heads * n_cells, most = work ? (size_t)4000000000 / work : 0;
     int steps[MASKS_MAX_COMPARED] = { 0 }, n_all = 0;
     for (int i = 0; i < s->n_steps; i++)
@@ -140,7 +141,8 @@ static void compare_heads(masks_stats *s, const masks *m)
             double sum = 0;
             for (int i = 0; i < n; i++) {
                 const int at = steps[n > 1 ? i * (n_all - 1) / (n - 1) : n_all - 1];
-                sum += masks_jaccard(pattern_of(s, m, at, a), pattern_of(s, m, at, b), n_cells);
+                sum += masks_jaccard(pattern_of(s, m, at, a * stride),
+                                     pattern_of(s, m, at, b * stride), n_cells);
             }
             s->head_likeness[a * n_heads + b] = s->head_likeness[b * n_heads + a] =
                 (float)(sum / n);
@@ -249,7 +251,7 @@ static bool take_memory(masks_stats *s, const masks *m)
     s->frame = calloc(n, sizeof *s->frame);
     s->step_likeness = calloc(n * n, sizeof(float));
     s->retained = calloc(n * n, sizeof(float));
-    s->head_likeness = calloc(n_heads * n_heads, sizeof(float));
+    s->head_likeness = calloc((size_t)s->n_paired * (size_t)s->n_paired, sizeof(float));
     s->own_likeness = calloc(n_heads, sizeof(float));
     s->density = calloc(n_heads, sizeof(float));
     s->kept_mass = calloc(n_heads, sizeof(float));
@@ -267,6 +269,9 @@ lac_status masks_stats_make(masks_stats *out, const masks *m, double select, lac
     masks_stats s = { .select = select,
                       .n_steps =
                           m->n_frames < MASKS_MAX_COMPARED ? m->n_frames : MASKS_MAX_COMPARED };
+    const int n_heads = (int)masks_n_heads(m);
+    s.paired_stride = (n_heads + MASKS_MAX_PAIRED - 1) / MASKS_MAX_PAIRED;
+    s.n_paired = (n_heads + s.paired_stride - 1) / s.paired_stride;
     if (!take_memory(&s, m)) {
         masks_stats_free(&s);
         return laci_fail_memory(err, "statistics of masks", masks_n_heads(m) * masks_n_cells(m));

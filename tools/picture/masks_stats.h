@@ -8,7 +8,10 @@
 
 #include "picture/masks.h"
 
-enum { MASKS_MAX_COMPARED = 64 }; /* steps, or heads of the mean matrix, that are compared */
+enum {
+    MASKS_MAX_COMPARED = 64, /* steps that are compared */
+    MASKS_MAX_PAIRED = 512,  /* heads that are: pairs grow with their square */
+};
 
 /* Everything a picture, a page or a table shows. Matrices are [n, n]; NAN = not known. */
 typedef struct {
@@ -18,7 +21,8 @@ typedef struct {
     float *step_likeness; /* [n_steps, n_steps] mean over heads of the Jaccard index */
     float *retained; /* [n_steps, n_steps] mass that the pattern of row's step holds in column's
                         step, mean over measured heads */
-    float *head_likeness; /* [heads, heads] Jaccard index, mean over the compared steps */
+    int n_paired, paired_stride; /* heads that are compared with each other: 0, stride, ... */
+    float *head_likeness; /* [n_paired, n_paired] Jaccard index, mean over the compared steps */
     float *own_likeness;  /* [heads] Jaccard index of neighbouring compared steps, mean */
     float *density;       /* [heads] mean over steps */
     float *kept_mass;     /* [heads] mean over steps that know it */
