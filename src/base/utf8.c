@@ -65,6 +65,16 @@ size_t laci_utf8_check(const char *text, size_t n)
     return at;
 }
 
+bool laci_is_c1(const char *text, size_t n)
+{
+    return n >= 2 && text[0] == '\xc2' && (unsigned char)text[1] < 0xa0;
+}
+
+size_t laci_utf8_bom(const char *text, size_t n)
+{
+    return n >= 3 && !memcmp(text, "\xef\xbb\xbf", 3) ? 3 : 0;
+}
+
 size_t laci_utf8_put(uint32_t code, char out[4])
 {
     if (code < 0x80) {

@@ -12,6 +12,13 @@ size_t laci_utf8_next(const char *text, size_t n, uint32_t *code);
 /* Offset of the first ill-formed byte, n when all is well. */
 size_t laci_utf8_check(const char *text, size_t n);
 
+/* Whether a control character of the second set, U+0080 to U+009F, begins at text[0..n): a terminal
+ * may take U+009B for an escape. */
+bool laci_is_c1(const char *text, size_t n);
+
+/* Bytes of the byte order mark that editors put in front of a text: 3, or 0 without one. */
+size_t laci_utf8_bom(const char *text, size_t n);
+
 /* Writes `code` (a Unicode scalar value) to out[0..4), returns the length. */
 size_t laci_utf8_put(uint32_t code, char out[4]);
 

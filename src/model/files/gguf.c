@@ -151,7 +151,8 @@ static lac_status take_name(cursor *c, const char *what, size_t limit, const cha
                          begin, *n, limit);
     bool is_plain = laci_utf8_check(*out, *n) == *n;
     for (size_t i = 0; i < *n; i++)
-        if ((unsigned char)(*out)[i] < 0x20 || (*out)[i] == 0x7f) is_plain = false;
+        if ((unsigned char)(*out)[i] < 0x20 || (*out)[i] == 0x7f || laci_is_c1(*out + i, *n - i))
+            is_plain = false;
     if (is_plain) return LAC_OK;
     return laci_fail(c->err, LAC_EFORMAT, begin,
                      "%s: %s at offset %zu is not printable UTF-8 (NUL and controls are refused)",

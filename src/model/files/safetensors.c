@@ -57,7 +57,7 @@ static lac_status check_name(const header *h, const char *name)
         return laci_fail(h->err, LAC_EFORMAT, 0,
                          "%s: tensor name of %zu bytes, allowed are 1 to %d", h->name, n, MAX_NAME);
     for (size_t i = 0; i < n; i++)
-        if ((unsigned char)name[i] < 0x20 || name[i] == 0x7f)
+        if ((unsigned char)name[i] < 0x20 || name[i] == 0x7f || laci_is_c1(name + i, n - i))
             return laci_fail(h->err, LAC_EFORMAT, 0,
                              "%s: tensor name with control character 0x%02x at position %zu",
                              h->name, (unsigned)(unsigned char)name[i], i);

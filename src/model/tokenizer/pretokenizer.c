@@ -141,7 +141,8 @@ lac_status laci_pretokenizer_add_regex(laci_pretokenizer *pre, const char *patte
         if (!st) pre->n_steps++;
         return st;
     }
-    return laci_fail(err, LAC_EUNSUPPORTED, 0, "unknown pre-tokenizer pattern \"%.200s\"", pattern);
+    return laci_fail(err, LAC_EUNSUPPORTED, 0, "unknown pre-tokenizer pattern \"%s\"",
+                     laci_quote(pattern, strlen(pattern)).text);
 }
 
 lac_status laci_pretokenizer_add_string(laci_pretokenizer *pre, const char *string,
