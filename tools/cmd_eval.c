@@ -2,7 +2,6 @@
  * every policy, dense first; rows are counted when all are done. Whatever can be refused is refused
  * with the model's card alone. */
 #define _POSIX_C_SOURCE 200809L
-#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,6 +17,7 @@
 #include "shell/console.h"
 #include "shell/interrupt.h"
 #include "shell/machine.h"
+#include "shell/out_file.h"
 
 /* Zeroed is valid; eval_end frees what there is. */
 typedef struct {
@@ -146,15 +146,10 @@ static int check_lengths(const eval_state *s)
     return EXIT_OK;
 }
 
-static int export_samples(eval_state *s)
+static int write_samples(eval_state *s, FILE *out)
 {
-    const bool to_stdout = !strcmp(s->opt.export_path, "-");
-    errno = 0;
-    FILE *out = to_stdout ? stdout : fopen(s->opt.export_path, "wb");
     const eval_sample *sample;
-    int code =
-        out ? EXIT_OK
-            : console_fail(EXIT_RUN, "cannot write %s: %s", s->opt.export_path, strerror(errno));
+    int code = EXIT_OK;
     for (size_t i = 0; i < s->n_jobs && !code; i++) {
         const job j = job_at(s, i);
         code = take_sample(s, s->card, &j, &sample);
@@ -166,12 +161,22 @@ static int export_samples(eval_state *s)
         if (!code && !eval_data_write(out, j.task, &j.request, sample, &s->canvas))
             code = console_fail(EXIT_MEMORY, "out of memory for a sample");
     }
-    if (to_stdout) return code ? code : console_flush_stdout();
-    const bool lost = out && (ferror(out) != 0);
-    if (out && (fclose(out) || lost) && !code)
-        code = console_fail(EXIT_RUN, "cannot write %s: %s", s->opt.export_path,
-                            errno ? strerror(errno) : "write error");
     return code;
+}
+
+static int export_samples(eval_state *s)
+{
+    out_file out = { .file = NULL };
+    int code;
+    if (!strcmp(s->opt.export_path, "-")) {
+        code = write_samples(s, stdout);
+        return code ? code : console_flush_stdout();
+    }
+    code = out_file_open(&out, s->opt.export_path, "samples");
+    if (code) return code;
+    code = write_samples(s, out.file);
+    const int closed = out_file_close(&out, !code, true);
+    return code ? code : closed;
 }
 
 /* ------------------------------------------------------------------ setting out */
@@ -221,16 +226,6 @@ static void settings_of(const eval_state *s, eval_setting out[N_SETTINGS])
     snprintf(out[7].value, size, "%.80s, %016" PRIx64, name ? base_name(name) : "built-in", hash);
 }
 
-/* Says that a file cannot be written before the run, not behind it. */
-static int check_writable(const char *path)
-{
-    if (!path) return EXIT_OK;
-    errno = 0;
-    FILE *file = fopen(path, "ab");
-    if (file) return fclose(file), EXIT_OK;
-    return console_fail(EXIT_RUN, "cannot write %s: %s", path, strerror(errno));
-}
-
 static eval_run_options run_options_of(const eval_state *s)
 {
     return (eval_run_options){ .model = s->model,
@@ -264,15 +259,26 @@ static int check_memory(const eval_state *s)
                         run.n_policies, s->n_ctx, (double)need / 1048576, (double)limit / 1048576);
 }
 
+/* What may be hidden in: text. A NUL byte would end it for the chat templates. */
+static int read_haystack(eval_state *s)
+{
+    input_text *const hay = &s->haystack;
+    const int code = input_read_text(hay, s->opt.haystack);
+    if (code) return code;
+    if (!hay->n) return console_fail(EXIT_USAGE, "--haystack: %s is empty", s->opt.haystack);
+    const char *nul = memchr(hay->data, 0, hay->n);
+    if (!nul) return EXIT_OK;
+    return console_fail(EXIT_USAGE, "--haystack: %s is no text: byte %td of %zu is NUL",
+                        s->opt.haystack, nul - hay->data, hay->n);
+}
+
 static int prepare(eval_state *s)
 {
     const lac_model_options card = { .dtype = s->opt.dtype,
                                      .n_threads = s->opt.n_threads,
                                      .card_only = true };
     lac_error err = { .message = "" };
-    int code = s->opt.haystack ? input_read(&s->haystack, s->opt.haystack) : EXIT_OK;
-    if (!code && s->opt.haystack && !s->haystack.n)
-        code = console_fail(EXIT_USAGE, "--haystack: %s is empty", s->opt.haystack);
+    int code = s->opt.haystack ? read_haystack(s) : EXIT_OK;
     if (!code && s->opt.data) code = eval_data_read(&s->data, s->opt.data);
     if (!code) code = console_open_model(&s->card, s->opt.model, &card);
     if (code) return code;
@@ -289,7 +295,7 @@ static int open_run(eval_state *s)
     eval_setting settings[N_SETTINGS];
     const lac_model_options how = { .dtype = s->opt.dtype, .n_threads = s->opt.n_threads };
     settings_of(s, settings);
-    int code = check_writable(s->opt.svg);
+    int code = s->opt.svg ? out_file_check(s->opt.svg, "chart") : EXIT_OK;
     if (!code) code = console_open_model(&s->model, s->opt.model, &how);
     if (code) return code;
     const eval_run_options run = run_options_of(s);

@@ -7,7 +7,9 @@
 #include "shell/args.h"
 #include "shell/backend_flags.h"
 #include "shell/console.h"
+#include "shell/interrupt.h"
 #include "shell/json_out.h"
+#include "shell/out_file.h"
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
@@ -202,6 +204,11 @@ static int check_masks(const inspect_options *opt, double *select)
     if (!opt->output)
         return console_fail(EXIT_USAGE, "--masks needs -o FILE.html, .svg, .png or .csv");
     if (!masks_check_name(opt->output)) return EXIT_USAGE;
+    const named_file output = { "--output", opt->output, false };
+    const named_file inputs[] = { { "--masks", opt->masks, false },
+                                  { "--against", opt->against, false } };
+    const int code = out_file_compare(&output, 1, inputs, 2);
+    if (code) return code;
     const char *dot = strrchr(opt->output, '.');
     if (opt->against && (strcmp(dot, ".csv") != 0 || opt->step >= 0))
         return console_fail(EXIT_USAGE, "--against writes a table over all steps: -o FILE.csv, "
@@ -227,6 +234,7 @@ static int inspect_masks(const inspect_options *opt, double select)
     masks m = { 0 }, other = { 0 };
     cache_view cache = { 0 }, other_cache = { 0 };
     char title[256];
+    interrupt_install();
     int code = masks_check_path(opt->output);
     if (code) return code;
     code = read_trace(opt->masks, &m, &cache, &how);

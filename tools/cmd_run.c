@@ -523,16 +523,15 @@ static int generate(run_state *s)
     canvas_view_close(s->view);
     s->view = NULL;
     report_progress_end(&s->progress);
-    if (st && st != LAC_ECANCELLED) {
-        code = console_fail_status(st, &err);
-    } else {
-        code = finish(s, &result);
-    }
+    const bool has_result = !st || st == LAC_ECANCELLED;
+    code = has_result ? finish(s, &result) : console_fail_status(st, &err);
     interrupt_cooperate(false);
-    const int traced = trace_close(s->trace, code == EXIT_OK || code == EXIT_RUN);
+    const int traced = trace_close(s->trace, has_result && (!code || code == EXIT_RUN));
     s->trace = NULL;
     if (!code) code = traced;
-    return !code && st == LAC_ECANCELLED ? 128 + interrupt_signal() : code;
+    /* After a hangup the terminal takes no text either: the signal is what happened. */
+    const bool is_stopped = st == LAC_ECANCELLED && (!code || code == EXIT_RUN);
+    return is_stopped ? 128 + interrupt_signal() : code;
 }
 
 static void run_end(run_state *s)

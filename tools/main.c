@@ -4,6 +4,7 @@
 #include "commands.h"
 #include "shell/args.h"
 #include "shell/console.h"
+#include "shell/interrupt.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -39,7 +40,7 @@ static int print_help(void)
            "  lacuna --version         version and what this build can use\n\n"
            "exit status\n"
            "  0 done   1 failed at run time   2 usage   3 unsupported or damaged model\n"
-           "  4 does not fit in memory   130, 143 stopped by Ctrl-C or SIGTERM\n\n"
+           "  4 does not fit in memory   129, 130, 143 stopped by SIGHUP, Ctrl-C, SIGTERM\n\n"
            "example\n"
            "  lacuna run -m models/nano-f -p \"Once upon a time\" -n 64 --visual\n");
     return console_flush_stdout();
@@ -89,6 +90,7 @@ static void wait_politely(char **argv)
 
 int main(int argc, char **argv)
 {
+    interrupt_begin();
     if (argc < 2) return console_fail(EXIT_USAGE, "no command; see lacuna --help");
     const char *name = argv[1];
     const bool asks_help = strcmp(name, "help") == 0 && argc > 2;

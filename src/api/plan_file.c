@@ -8,14 +8,13 @@
  * ceil(key blocks / 8) bytes, bit j of byte i saying that key block 8 i + j is read; then for each
  * pattern the mass it kept, a 32-bit float. Bits cannot name a block that is not there, but for
  * those that fill the last byte, and the size follows from the header: little is left to lie. */
-#include <errno.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "api/saved_plan.h"
 #include "base/dtype.h"
 #include "base/error.h"
 #include "base/file.h"
+#include "base/new_file.h"
 
 enum { HEADER = 48, VERSION = 1, CHECKSUM_AT = 40, N_NUMBERS = 8 };
 
@@ -96,37 +95,19 @@ lac_status lac_plan_write(const lac_plan *p, void *data, size_t n_bytes, lac_err
     return LAC_OK;
 }
 
-static lac_status write_file(const char *path, const void *data, size_t n, lac_error *err)
-{
-    FILE *file = fopen(path, "wb");
-    if (!file) return laci_fail(err, LAC_EIO, 0, "cannot create %s: %s", path, strerror(errno));
-    const bool written = fwrite(data, 1, n, file) == n;
-    if (fclose(file) == 0 && written) return LAC_OK;
-    (void)remove(path);
-    return laci_fail(err, LAC_EIO, 0, "cannot write %zu bytes to %s", n, path);
-}
-
 lac_status lac_plan_save(const lac_plan *p, const char *path, lac_error *err)
 {
     if (!p || !path) return laci_fail(err, LAC_EINVAL, 0, "plan or path missing");
-    const size_t n = lac_plan_bytes(p), n_path = strlen(path);
+    const size_t n = lac_plan_bytes(p);
+    laci_new_file file = { .is_open = false };
     unsigned char *data = laci_alloc(&p->mem, n);
-    char *part = laci_alloc(&p->mem, n_path + sizeof ".tmp");
-    lac_status st = LAC_OK;
-    if (!data || !part) st = laci_fail_memory(err, "a plan file", n);
-    if (!st) st = lac_plan_write(p, data, n, err);
-    if (!st) {
-        memcpy(part, path, n_path);
-        memcpy(part + n_path, ".tmp", sizeof ".tmp");
-        st = write_file(part, data, n, err);
-        if (!st && rename(part, path) != 0) {
-            st = laci_fail(err, LAC_EIO, 0, "cannot rename %s to %s: %s", part, path,
-                           strerror(errno));
-            (void)remove(part);
-        }
-    }
+    lac_status st =
+        data ? lac_plan_write(p, data, n, err) : laci_fail_memory(err, "a plan file", n);
+    if (!st) st = laci_new_file_open(&file, path, &p->mem, err);
+    if (!st) st = laci_new_file_write(&file, data, n, err);
+    if (!st) st = laci_new_file_commit(&file, err);
+    laci_new_file_drop(&file);
     laci_release(&p->mem, data);
-    laci_release(&p->mem, part);
     return st;
 }
 

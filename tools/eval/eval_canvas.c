@@ -170,12 +170,26 @@ static int try_size(const attempt *a, size_t size, bool *fits)
         return console_fail(EXIT_MEMORY, "out of memory for a sample of %d tokens",
                             a->request->ctx);
     if (!a->sample->answer.n)
-        return console_fail(EXIT_RUN, "%s: the haystack has no words that could be cut out of it",
+        return console_fail(EXIT_USAGE, "%s: the haystack has no words that could be cut out of it",
                             a->task->name);
     int code = eval_canvas_response(&n_response, a->how, a->task, a->sample);
     if (!code) code = eval_canvas_encode(a->canvas, a->how, a->sample, n_response);
     *fits = a->canvas->n <= (size_t)a->request->ctx;
     return code;
+}
+
+/* A text that would have to be repeated is too short; how often tells how much. What adds no tokens
+ * however often it is repeated would be tried for ever. */
+static int check_growth(const attempt *a, size_t size)
+{
+    const eval_haystack *hay = &a->request->haystack;
+    if (!a->task->uses_text || hay->may_repeat || size / 64 <= (size_t)a->request->ctx ||
+        size / 2 <= hay->n)
+        return EXIT_OK;
+    return console_fail(EXIT_USAGE,
+                        "--haystack: the text has %zu bytes, and %s at --ctx %d takes more than "
+                        "%zu of them",
+                        hay->n, a->task->name, a->request->ctx, size / 2);
 }
 
 static int check_haystack(const attempt *a, size_t size)
@@ -200,8 +214,9 @@ int eval_canvas_fit(eval_canvas *out, eval_sample *sample, const eval_encoding *
                             "tokens",
                             request->ctx, task->name, out->n);
     while (!code && fits) { /* `least` fits; until `most` does not */
-        code = try_size(&a, most, &fits);
-        if (fits) {
+        code = check_growth(&a, most);
+        if (!code) code = try_size(&a, most, &fits);
+        if (!code && fits) {
             least = most;
             most *= 2;
         }

@@ -1,12 +1,11 @@
 /* eval_chart.c: the chart of --svg: a panel per task, score over length on a logarithmic axis, a
  * line per policy in the order of the table. Plain SVG text; colours are told apart without red
  * against green, and each policy has its own mark. */
-#include <errno.h>
 #include <math.h>
 #include <string.h>
 
 #include "eval/eval_report.h"
-#include "shell/console.h"
+#include "shell/out_file.h"
 
 enum {
     PANEL_W = 260,
@@ -165,12 +164,10 @@ int eval_chart_write(const eval_table *table, const char *path)
         c.low = fmin(c.low, log2(table->rows[i].ctx));
         c.high = fmax(c.high, log2(table->rows[i].ctx));
     }
-    errno = 0;
-    c.out = fopen(path, "wb");
-    if (c.out) put_chart(&c);
-    const bool lost = !c.out || ferror(c.out);
-    if (c.out && (fclose(c.out) || lost)) c.out = NULL;
-    if (c.out) return EXIT_OK;
-    return console_fail(EXIT_RUN, "cannot write %s: %s", path,
-                        errno ? strerror(errno) : "write error");
+    out_file out = { .file = NULL };
+    const int code = out_file_open(&out, path, "chart");
+    if (code) return code;
+    c.out = out.file;
+    put_chart(&c);
+    return out_file_close(&out, true, true);
 }

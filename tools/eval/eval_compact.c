@@ -230,11 +230,16 @@ static void make_span(const eval_task *task, const eval_request *r, size_t size,
         begin = at;
     }
     if (!end) return; /* no words of that length: refused as a sample without an answer */
+    size_t from = begin - AROUND, past = end + AROUND; /* not inside a character */
+    while (from < begin && (text[from] & 0xc0) == 0x80)
+        from++;
+    while (past > end && (text[past] & 0xc0) == 0x80)
+        past--;
     char before[AROUND + 1], cut[MAX_CUT + 1], after[AROUND + 1];
-    snprintf(before, sizeof before, "%.*s", AROUND, text + begin - AROUND);
+    snprintf(before, sizeof before, "%.*s", (int)(begin - from), text + from);
     snprintf(cut, sizeof cut, "%.*s", (int)(end - begin), text + begin);
-    snprintf(after, sizeof after, "%.*s", AROUND, text + end);
-    out->needles[out->n_needles++] = (eval_span){ begin - AROUND, end + AROUND };
+    snprintf(after, sizeof after, "%.*s", (int)(past - end), text + end);
+    out->needles[out->n_needles++] = (eval_span){ from, past };
     out->depth = (double)begin / (double)n;
     eval_sample_question(out, "%s", before);
     eval_text_put(&out->suffix, after);

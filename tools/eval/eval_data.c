@@ -1,5 +1,4 @@
 /* eval_data.c: see eval_data.h. */
-#define _POSIX_C_SOURCE 200809L /* getline */
 #include "eval/eval_data.h"
 
 #include <errno.h>
@@ -10,8 +9,9 @@
 #include "base/json.h"
 #include "shell/console.h"
 #include "shell/json_out.h"
+#include "shell/lines.h"
 
-enum { DEFAULT_RESPONSE = 128, MAX_SAMPLES = 100000, MAX_LENGTH = 1 << 24 };
+enum { DEFAULT_RESPONSE = 128, MAX_SAMPLES = 100000, MAX_LENGTH = 1 << 24, MAX_LINE = 1 << 24 };
 
 /* ------------------------------------------------------------------ reading */
 
@@ -71,6 +71,13 @@ static const char *read_datum(const laci_jval *v, eval_datum *d)
     return read_refs(laci_json_get(v, "outputs"), &d->sample);
 }
 
+static bool is_blank(const char *text, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (!strchr(" \t\r", text[i]) || !text[i]) return false;
+    return true;
+}
+
 static int push(eval_data *data, size_t *capacity, const eval_datum *d)
 {
     if (!data->all || data->n == *capacity) {
@@ -98,29 +105,38 @@ static int read_line(eval_data *data, size_t *capacity, const char *path, size_t
     return code;
 }
 
+static int read_lines(eval_data *data, const char *path, FILE *file)
+{
+    line_reader lines = { .file = file, .limit = MAX_LINE };
+    lac_error err = { .message = "" };
+    size_t capacity = 0;
+    int code = EXIT_OK;
+    while (!code) {
+        bool end = false;
+        if (line_next(&lines, &end, &err))
+            code = console_fail(err.code == LAC_ENOMEM ? EXIT_MEMORY : EXIT_USAGE,
+                                "--data: %s of %s", err.message, path);
+        if (code || end) break;
+        if (is_blank(lines.text, lines.n)) continue;
+        if (data->n == MAX_SAMPLES)
+            code = fail_line(path, lines.number, "more than 100000 samples");
+        else
+            code = read_line(data, &capacity, path, lines.number, lines.text, lines.n);
+    }
+    line_free(&lines);
+    return code;
+}
+
 int eval_data_read(eval_data *out, const char *path)
 {
     eval_data data = { .n = 0 };
-    size_t capacity = 0, size = 0, number = 0;
-    char *line = NULL;
-    ssize_t n;
+    const bool is_stdin = !strcmp(path, "-");
     errno = 0;
-    FILE *file = fopen(path, "rb");
-    int code = file ? EXIT_OK
-                    : console_fail(EXIT_USAGE, "--data: cannot read %s: %s", path, strerror(errno));
-    while (!code && (n = getline(&line, &size, file)) > 0) {
-        number++;
-        if (strspn(line, " \t\r\n") == (size_t)n) continue;
-        if (data.n == MAX_SAMPLES)
-            code = fail_line(path, number, "more than 100000 samples");
-        else
-            code = read_line(&data, &capacity, path, number, line, (size_t)n);
-    }
-    if (!code && ferror(file))
-        code = console_fail(EXIT_RUN, "--data: cannot read %s: %s", path, strerror(errno));
+    FILE *file = is_stdin ? stdin : fopen(path, "rb");
+    if (!file) return console_fail(EXIT_USAGE, "--data: cannot read %s: %s", path, strerror(errno));
+    int code = read_lines(&data, path, file);
+    if (!is_stdin) fclose(file);
     if (!code && !data.n) code = console_fail(EXIT_USAGE, "--data: %s holds no samples", path);
-    free(line);
-    if (file) fclose(file);
     if (code) {
         eval_data_free(&data);
         return code;

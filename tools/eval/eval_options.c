@@ -7,6 +7,7 @@
 #include "run/run_options.h"
 #include "run/sparse_options.h"
 #include "shell/console.h"
+#include "shell/out_file.h"
 
 enum { MAX_CTX = 1 << 24, MAX_THREADS = 1024, MAX_SAMPLES = 100000 };
 
@@ -185,6 +186,17 @@ static int check_words(const words *w, eval_options *o)
     return code;
 }
 
+static int check_files(const eval_options *o)
+{
+    const named_file outputs[] = { { "--out", o->out, false },
+                                   { "--svg", o->svg, false },
+                                   { "--export", o->export_path, true } };
+    const named_file inputs[] = { { "--model", o->model, false },
+                                  { "--data", o->data, true },
+                                  { "--haystack", o->haystack, true } };
+    return out_file_compare(outputs, 3, inputs, 3);
+}
+
 static int check_request(eval_options *o)
 {
     if (!o->model)
@@ -195,6 +207,8 @@ static int check_request(eval_options *o)
         return console_fail(EXIT_USAGE, "--data and --export: a file of samples goes in or out");
     if (o->data && o->haystack)
         return console_fail(EXIT_USAGE, "--data and --haystack: the samples are made already");
+    const int code = check_files(o);
+    if (code) return code;
     return ARGS_GO_ON;
 }
 

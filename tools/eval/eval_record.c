@@ -1,21 +1,27 @@
 /* eval_record.c: see eval_record.h. Each line is written with one call and flushed, so that a run
  * that is killed loses at most the line under way. */
-#define _POSIX_C_SOURCE 200809L
+#define _DEFAULT_SOURCE /* flock */
 #include "eval/eval_record.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <float.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/json.h"
 #include "base/rng.h"
 #include "shell/console.h"
 #include "shell/json_out.h"
+#include "shell/lines.h"
+
+enum { MAX_LINE = 1 << 24 };
 
 const char *const eval_figure_names[EVAL_N_FIGURES] = {
     "score",      "exact",       "agree",   "kl",          "kl_worst",           "top1",
@@ -306,42 +312,67 @@ static int read_line(eval_records *r, const place *at, const char *text, size_t 
 
 /* Reads all whole lines; *n_whole receives their bytes. */
 static int read_lines(eval_records *r, FILE *file, const eval_setting *settings, size_t n_settings,
-                      long *n_whole)
+                      size_t *n_whole)
 {
-    char *line = NULL;
-    size_t capacity = 0;
-    ssize_t n;
-    place at = { r->path, 0 };
+    line_reader lines = { .file = file, .limit = MAX_LINE };
+    lac_error err = { .message = "" };
     int code = EXIT_OK;
-    *n_whole = 0;
-    while (!code && (n = getline(&line, &capacity, file)) > 0) {
-        if (line[n - 1] != '\n') {
+    while (!code) {
+        bool end = false;
+        if (line_next(&lines, &end, &err))
+            code = console_fail(err.code == LAC_ENOMEM ? EXIT_MEMORY : EXIT_RUN,
+                                "--resume: %s of %s", err.message, r->path);
+        if (code || end) break;
+        if (lines.is_torn) {
             console_warn("%s: the last line is torn; the sample is run again", r->path);
             break;
         }
-        at.number++;
-        code = read_line(r, &at, line, (size_t)n - 1, settings, n_settings);
-        *n_whole += n;
+        const place at = { r->path, lines.number };
+        code = read_line(r, &at, lines.text, lines.n, settings, n_settings);
     }
-    free(line);
+    *n_whole = lines.n_whole;
+    line_free(&lines);
     return code;
 }
 
 static int resume_file(eval_records *r, const eval_setting *settings, size_t n_settings)
 {
-    FILE *file = fopen(r->path, "r+b");
-    long n_whole = 0;
-    if (!file) return fail_path("read", r->path);
-    const int code = read_lines(r, file, settings, n_settings, &n_whole);
-    if (code) {
-        fclose(file);
-        return code;
-    }
+    size_t n_whole = 0;
+    const int code = read_lines(r, r->file, settings, n_settings, &n_whole);
+    if (code) return code;
     errno = 0;
-    r->file = file;
-    if (fflush(file) || ftruncate(fileno(file), n_whole) || fseek(file, n_whole, SEEK_SET))
+    if (fflush(r->file) || ftruncate(fileno(r->file), (off_t)n_whole) ||
+        fseeko(r->file, (off_t)n_whole, SEEK_SET))
         return fail_path("write", r->path);
     return n_whole ? EXIT_OK : write_settings(r, settings, n_settings);
+}
+
+/* One program writes a file at a time. The lock goes with the descriptor, whatever ends the
+ * program; where a file system knows no locks, the file is written without one. */
+static int lock_file(int fd, const char *path)
+{
+    struct stat info;
+    if (fstat(fd, &info)) return fail_path("read", path);
+    if (!S_ISREG(info.st_mode))
+        return console_fail(EXIT_USAGE, "--out: %s is not a regular file", path);
+    if (!flock(fd, LOCK_EX | LOCK_NB) || errno != EWOULDBLOCK) return EXIT_OK;
+    return console_fail(EXIT_RUN,
+                        "--out: another program is writing %s; wait for it, or write to "
+                        "another file and join them",
+                        path);
+}
+
+/* An older file to go on with, or a new one; never both. A pipe is not waited for. */
+static int open_locked(eval_records *r, bool exists)
+{
+    const int flags = exists ? O_RDWR : O_RDWR | O_CREAT | O_EXCL;
+    const int fd = open(r->path, flags | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, 0666);
+    if (fd < 0) return fail_path(exists ? "read" : "write", r->path);
+    const int code = lock_file(fd, r->path);
+    if (!code) r->file = fdopen(fd, "r+b");
+    if (r->file) return EXIT_OK;
+    close(fd);
+    return code ? code : fail_path("read", r->path);
 }
 
 int eval_records_open(eval_records *out, const char *path, bool resume,
@@ -351,10 +382,12 @@ int eval_records_open(eval_records *out, const char *path, bool resume,
     if (!path) return EXIT_OK;
     errno = 0;
     const bool exists = access(path, F_OK) == 0;
-    if (exists && resume) return resume_file(out, settings, n_settings);
-    if (exists) return console_fail(EXIT_USAGE, "--out: %s exists; --resume goes on with it", path);
-    out->file = fopen(path, "wb");
-    return out->file ? write_settings(out, settings, n_settings) : fail_path("write", path);
+    if (exists && !resume)
+        return console_fail(EXIT_USAGE, "--out: %s exists; --resume goes on with it", path);
+    const int code = open_locked(out, exists);
+    if (code) return code;
+    return exists ? resume_file(out, settings, n_settings)
+                  : write_settings(out, settings, n_settings);
 }
 
 int eval_records_close(eval_records *r)

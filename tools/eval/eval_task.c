@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <string.h>
 
+enum { LONGEST_WORD = 256 }; /* bytes; longer is no word */
+
 size_t eval_n_tasks(void)
 {
     return eval_n_compact_tasks + eval_n_ruler_tasks;
@@ -130,12 +132,72 @@ static char hay_byte(const eval_haystack *hay, size_t at)
     return hay->data[at % hay->n];
 }
 
+/* Whether `at` lies in a run without white space that is longer than words are: in a script that
+ * sets no blanks, or in no language at all. Such a run is cut between characters. */
+static bool is_in_long_run(const eval_haystack *hay, size_t at)
+{
+    size_t n = 0;
+    for (size_t i = at; i > 0 && n < LONGEST_WORD && !is_blank(hay_byte(hay, i - 1)); i--)
+        n++;
+    for (size_t i = at; n < LONGEST_WORD && !is_blank(hay_byte(hay, i)); i++)
+        n++;
+    return n == LONGEST_WORD;
+}
+
+/* `at`, or the few bytes before it, not below `least`, where a character of UTF-8 begins. */
+static size_t character_before(const eval_haystack *hay, size_t begin, size_t least, size_t at)
+{
+    for (size_t i = at; i > least && at - i < 4; i--)
+        if ((hay_byte(hay, begin + i) & 0xc0) != 0x80) return i;
+    return at;
+}
+
+/* The end of the last whole word at or before `at`. */
+static size_t word_before(const eval_haystack *hay, size_t begin, size_t at)
+{
+    if (is_in_long_run(hay, begin + at)) return character_before(hay, begin, 0, at);
+    while (at && !is_blank(hay_byte(hay, begin + at - 1)))
+        at--;
+    return at;
+}
+
+/* The start of the first whole word, at most `most`. */
+static size_t first_word(const eval_haystack *hay, size_t begin, size_t most)
+{
+    size_t at = 0;
+    if (!begin) return 0;
+    if (is_in_long_run(hay, begin)) {
+        while (at < most && at < 4 && (hay_byte(hay, begin + at) & 0xc0) == 0x80)
+            at++;
+        return at;
+    }
+    while (at < most && !is_blank(hay_byte(hay, begin + at - 1)))
+        at++;
+    return at;
+}
+
+/* Whether an ideographic full stop, exclamation or question mark ends in front of `at`. */
+static bool is_behind_wide_stop(const eval_haystack *hay, size_t at)
+{
+    static const char stops[][4] = { "\xe3\x80\x82", "\xef\xbc\x81", "\xef\xbc\x9f" };
+    for (size_t i = 0; at >= 3 && i < sizeof stops / sizeof *stops; i++)
+        if (hay_byte(hay, at - 3) == stops[i][0] && hay_byte(hay, at - 2) == stops[i][1] &&
+            hay_byte(hay, at - 1) == stops[i][2])
+            return true;
+    return false;
+}
+
 /* The first place at or before `at`, not below `least`, that stands behind white space, or with
- * `sentence` behind the end of a sentence: . ? or !, a closing quote perhaps, white space. */
+ * `sentence` behind the end of a sentence: . ? or !, a closing quote perhaps, white space; or a
+ * wide stop. Where there is no white space for long, between two characters. */
 static size_t place_before(const eval_haystack *hay, size_t begin, size_t least, size_t at,
                            bool sentence)
 {
+    const size_t aim = at;
+    const bool in_run = is_in_long_run(hay, begin + aim);
+    if (in_run && !sentence) return character_before(hay, begin, least, aim);
     for (; at > least; at--) {
+        if (sentence && is_behind_wide_stop(hay, begin + at)) return at;
         if (!is_blank(hay_byte(hay, begin + at - 1))) continue;
         if (!sentence) return at;
         size_t i = at - 1;
@@ -144,7 +206,13 @@ static size_t place_before(const eval_haystack *hay, size_t begin, size_t least,
         if (i > least && strchr("\"')", hay_byte(hay, begin + i - 1))) i--;
         if (i > least && strchr(".?!", hay_byte(hay, begin + i - 1))) return at;
     }
-    return least;
+    return in_run ? character_before(hay, begin, least, aim) : least;
+}
+
+/* A needle stands apart also where the text has no blank in front of it. */
+static void part_from_text(eval_text *text, const char *blank)
+{
+    if (text->n && !is_blank(text->data[text->n - 1])) eval_text_put(text, blank);
 }
 
 void eval_sample_text(eval_sample *sample, const eval_request *request, eval_rng *rng, size_t size,
@@ -155,12 +223,9 @@ void eval_sample_text(eval_sample *sample, const eval_request *request, eval_rng
     const size_t span = hay->may_repeat || size > hay->n ? hay->n : hay->n - size;
     size_t begin = (size_t)(u * (double)span);
     const bool sentence = places == EVAL_AT_SENTENCES;
-    size_t n_words = size; /* up to the last whole word */
-    while (n_words && !is_blank(hay_byte(hay, begin + n_words - 1)))
-        n_words--;
-    size_t first = 0; /* from the first whole word */
-    while (begin && first < n_words && !is_blank(hay_byte(hay, begin + first - 1)))
-        first++;
+    const size_t n_words = word_before(hay, begin, size);
+    const size_t first = first_word(hay, begin, n_words);
+    const char *blank = sentence ? " " : "\n";
     size_t at = first;
     sort_needles(needles, n);
     for (size_t i = 0; i <= n; i++) {
@@ -171,7 +236,9 @@ void eval_sample_text(eval_sample *sample, const eval_request *request, eval_rng
             const char c = hay_byte(hay, begin + at);
             eval_text_add(&sample->prompt, &c, 1);
         }
-        if (i < n) add_needle(sample, &needles[i], sentence ? " " : "\n", depth);
+        if (i == n) break;
+        part_from_text(&sample->prompt, blank);
+        add_needle(sample, &needles[i], blank, depth);
     }
     if (sample->prompt.n && is_blank(sample->prompt.data[sample->prompt.n - 1])) sample->prompt.n--;
     eval_text_put(&sample->prompt, "\n");

@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "base/json.h"
+#include "shell/lines.h"
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
@@ -25,11 +26,7 @@ typedef struct {
 } stored_plan;
 
 typedef struct {
-    const char *path;
-    FILE *file;
-    char *line;
-    size_t n_line, capacity;
-    size_t number;      /* of the line, from 1 */
+    line_reader lines;
     masks *out;         /* sizes; the record, unless the run was block-wise */
     cache_view *cache;  /* block > 0: the record of a block-wise run */
     stored_plan *plans; /* [n_layers] */
@@ -39,35 +36,6 @@ typedef struct {
     bool has_summary;
     char what[96]; /* "line 17" */
 } reader;
-
-/* ------------------------------------------------------------------ lines */
-
-/* Next line without its end; *end when there is none. */
-static lac_status next_line(reader *r, bool *end, lac_error *err)
-{
-    r->n_line = 0;
-    for (;;) {
-        if (r->capacity == r->n_line) {
-            const size_t larger = r->capacity ? 2 * r->capacity : 1 << 16;
-            if (larger > MAX_LINE)
-                return laci_fail(err, LAC_EFORMAT, 0, "line %zu: longer than %d bytes",
-                                 r->number + 1, MAX_LINE);
-            char *line = realloc(r->line, larger);
-            if (!line) return laci_fail_memory(err, "a line of the trace", larger);
-            r->line = line;
-            r->capacity = larger;
-        }
-        const int c = getc(r->file);
-        if (c == EOF || c == '\n') break;
-        r->line[r->n_line++] = (char)c;
-    }
-    *end = r->n_line == 0 && feof(r->file);
-    if (ferror(r->file))
-        return laci_fail(err, LAC_EIO, 0, "cannot read: %s", strerror(errno ? errno : EIO));
-    r->number++;
-    snprintf(r->what, sizeof r->what, "line %zu", r->number);
-    return LAC_OK;
-}
 
 /* ------------------------------------------------------------------ digits */
 
@@ -222,11 +190,12 @@ static lac_status read_kept_mass(const reader *r, const laci_jval *line, bool *k
     size_t n = 0;
     if (laci_json_is_array(list) && laci_json_count(list) == (size_t)r->out->n_heads)
         for (const laci_jval *v = laci_json_first(list); v; v = laci_json_next(v)) {
-            if (!laci_json_is_number(v) && !laci_json_is_null(v)) break;
-            r->kept[n++] = laci_json_is_null(v) ? NAN : (float)laci_json_number(v);
+            const double share = laci_json_is_null(v) ? 0 : laci_json_number(v);
+            if (!(share >= 0 && share <= 1.01)) break; /* rounding ends just above 1 */
+            r->kept[n++] = laci_json_is_null(v) ? NAN : (float)share;
         }
     if (n != (size_t)r->out->n_heads)
-        return laci_fail(err, LAC_EFORMAT, 0, "%s: \"kept_mass\" is not a list of %d numbers",
+        return laci_fail(err, LAC_EFORMAT, 0, "%s: \"kept_mass\" is not a list of %d shares",
                          r->what, r->out->n_heads);
     return LAC_OK;
 }
@@ -384,15 +353,16 @@ static lac_status read_line(reader *r, trace_facts *facts, lac_error *err)
     const laci_json_limits limits = { .max_bytes = MAX_LINE };
     laci_json *doc = NULL;
     const lac_allocator mem = laci_allocator_or_default(NULL);
-    lac_status st = laci_json_parse(&doc, r->line, r->n_line, r->what, &limits, &mem, err);
+    snprintf(r->what, sizeof r->what, "line %zu", r->lines.number);
+    lac_status st = laci_json_parse(&doc, r->lines.text, r->lines.n, r->what, &limits, &mem, err);
     if (st) return st;
     const laci_jval *line = laci_json_root(doc);
     const char *type = "";
     st = laci_json_is_object(line) ? laci_json_get_string(line, "type", true, &type, r->what, err)
                                    : laci_fail(err, LAC_EFORMAT, 0, "%s: not an object", r->what);
-    if (!st && (r->number == 1) != !strcmp(type, "header"))
+    if (!st && (r->lines.number == 1) != !strcmp(type, "header"))
         st = laci_fail(err, LAC_EFORMAT, 0, "%s: a trace begins with one header", r->what);
-    if (!st && r->number == 1)
+    if (!st && r->lines.number == 1)
         st = read_header(r, line, facts, err);
     else if (!st && !strcmp(type, "plan"))
         st = read_plan_line(r, line, err);
@@ -407,14 +377,14 @@ static lac_status read_all(reader *r, trace_facts *facts, lac_error *err)
 {
     for (;;) {
         bool end = false;
-        lac_status st = next_line(r, &end, err);
+        lac_status st = line_next(&r->lines, &end, err);
         if (!st && end) break;
         if (!st) st = read_line(r, facts, err);
         if (st) return st;
     }
     if (!r->has_summary)
         return laci_fail(err, LAC_EFORMAT, 0, "ends after line %zu without a summary",
-                         r->number - 1);
+                         r->lines.number - 1);
     if (r->cache->block ? !r->cache->n_steps : !r->out->n_frames)
         return laci_fail(err, LAC_EFORMAT, 0,
                          "holds no plans; record it with --trace FILE --trace-masks");
@@ -427,20 +397,21 @@ lac_status trace_masks_read(const char *path, masks *out, cache_view *cache, tra
     masks m = { 0 };
     cache_view c = { 0 };
     trace_facts f = { .steps = 0 };
-    reader r = { .path = path, .out = &m, .cache = &c };
+    reader r = { .lines = { .limit = MAX_LINE }, .out = &m, .cache = &c };
     errno = 0;
-    r.file = fopen(path, "rb");
-    if (!r.file) return laci_fail(err, LAC_EIO, 0, "cannot read %s: %s", path, strerror(errno));
+    FILE *file = fopen(path, "rb");
+    if (!file) return laci_fail(err, LAC_EIO, 0, "cannot read %s: %s", path, strerror(errno));
+    r.lines.file = file;
     lac_status st = read_all(&r, &f, err);
     if (st) laci_fail_prefix(err, st, path);
-    fclose(r.file);
+    fclose(file);
     for (int i = 0; r.plans && i < m.n_layers; i++)
         free_plan(&r.plans[i]);
     free(r.plans);
     free(r.kept);
     free(r.active);
     free(r.mass);
-    free(r.line);
+    line_free(&r.lines);
     if (st) {
         masks_free(&m);
         cache_view_free(&c);

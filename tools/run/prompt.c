@@ -57,6 +57,16 @@ int input_read(input_text *out, const char *path)
     return code;
 }
 
+int input_read_text(input_text *out, const char *path)
+{
+    const int code = input_read(out, path);
+    const size_t n = code ? 0 : laci_utf8_bom(out->data, out->n);
+    if (!n) return code;
+    out->n -= n;
+    memmove(out->data, out->data + n, out->n + 1);
+    return code;
+}
+
 void input_free(input_text *text)
 {
     free(text->data);
@@ -128,9 +138,9 @@ static int count_holes(prompt_texts *texts, const run_options *opt)
 int prompt_read(prompt_texts *out, const run_options *opt)
 {
     int code = EXIT_OK;
-    if (opt->file) code = input_read(&out->document, opt->file);
+    if (opt->file) code = input_read_text(&out->document, opt->file);
     if (!code && opt->prompt) code = append_line(&out->document, opt->prompt);
-    if (!code && opt->canvas) code = input_read(&out->canvas, opt->canvas);
+    if (!code && opt->canvas) code = input_read_text(&out->canvas, opt->canvas);
     if (!code && opt->canvas) code = count_holes(out, opt);
     return code;
 }

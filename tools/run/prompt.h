@@ -12,6 +12,8 @@ typedef struct {
 
 /* Reads a file, or standard input when path is "-". EXIT_OK, or an exit code after a message. */
 int input_read(input_text *out, const char *path);
+/* The same, for a text: without the byte order mark that some editors put in front. */
+int input_read_text(input_text *out, const char *path);
 void input_free(input_text *text);
 
 /* Texts of one request, read before the model is opened. */

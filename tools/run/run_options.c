@@ -4,6 +4,7 @@
 
 #include "picture/masks_out.h"
 #include "shell/console.h"
+#include "shell/out_file.h"
 #include <float.h>
 #include <stdio.h>
 #include <string.h>
@@ -161,6 +162,15 @@ static bool is_stdin(const char *path)
     return path && strcmp(path, "-") == 0;
 }
 
+static int check_files(const run_options *o)
+{
+    const named_file outputs[] = { { "--trace", o->trace, false }, { "--masks", o->masks, false } };
+    const named_file inputs[] = { { "--model", o->model, false },
+                                  { "--file", o->file, true },
+                                  { "--canvas", o->canvas, true } };
+    return out_file_compare(outputs, 2, inputs, 3);
+}
+
 static int check_request(const words *w, run_options *out)
 {
     if (!out->model)
@@ -177,6 +187,8 @@ static int check_request(const words *w, run_options *out)
     if (out->trace_masks && !out->trace)
         return console_fail(EXIT_USAGE, "--trace-masks needs --trace FILE");
     if (out->masks && !masks_check_name(out->masks)) return EXIT_USAGE;
+    const int code = check_files(out);
+    if (code) return code;
     out->generate.n_tokens = w->n_predict > 0 ? w->n_predict : 0;
     if (w->n_predict > 0 && !out->canvas && out->generate.steps > w->n_predict)
         return console_fail(EXIT_USAGE, "--steps %d is more than the %d tokens to generate (-n)",

@@ -3,27 +3,12 @@
 #include "shell/out_file.h"
 
 #include "shell/console.h"
+#include "shell/interrupt.h"
 #include <errno.h>
-#include <stdlib.h>
+#include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-static bool is_special_file(const char *path)
-{
-    struct stat info;
-    return stat(path, &info) == 0 && !S_ISREG(info.st_mode) && !S_ISDIR(info.st_mode);
-}
-
-static char *part_name(const char *path)
-{
-    const size_t n = strlen(path);
-    char *part = malloc(n + 5);
-    if (!part) return NULL;
-    memcpy(part, path, n);
-    memcpy(part + n, ".tmp", 5);
-    return part;
-}
 
 static int fail_path(const char *what, const char *path)
 {
@@ -31,34 +16,69 @@ static int fail_path(const char *what, const char *path)
                         errno ? strerror(errno) : "write error");
 }
 
+static int fail_open(lac_status st, const char *path, const char *what)
+{
+    if (st == LAC_ENOMEM) return console_fail(EXIT_MEMORY, "out of memory for the %s", what);
+    return fail_path(what, path);
+}
+
+/* The file and its entry among what a signal removes. */
+static lac_status open_guarded(laci_new_file *out, const char *path)
+{
+    interrupt_hold();
+    const lac_status st = laci_new_file_open(out, path, NULL, NULL);
+    const int reason = errno;
+    if (!st) interrupt_guard(out->part);
+    interrupt_release();
+    errno = reason;
+    return st;
+}
+
+static lac_status close_guarded(laci_new_file *file, bool keep)
+{
+    lac_status st = LAC_OK;
+    interrupt_hold();
+    interrupt_forget(file->part);
+    errno = 0;
+    if (keep)
+        st = laci_new_file_commit(file, NULL);
+    else
+        laci_new_file_drop(file);
+    const int reason = errno;
+    interrupt_release();
+    errno = reason;
+    return st;
+}
+
+/* Pipes and devices are asked, not opened: a pipe's reader may come later. */
 int out_file_check(const char *path, const char *what)
 {
     struct stat info;
-    if (stat(path, &info) == 0 && S_ISDIR(info.st_mode)) {
-        errno = EISDIR;
-        return fail_path(what, path);
-    }
-    if (is_special_file(path)) return access(path, W_OK) == 0 ? EXIT_OK : fail_path(what, path);
-    if (access(path, F_OK) == 0 && access(path, W_OK) != 0) return fail_path(what, path);
-    out_file out = { .file = NULL };
-    const int code = out_file_open(&out, path, what);
-    return code ? code : out_file_close(&out, false, true);
+    if (!stat(path, &info) && !S_ISREG(info.st_mode) && !S_ISDIR(info.st_mode))
+        return access(path, W_OK) == 0 ? EXIT_OK : fail_path(what, path);
+    laci_new_file file;
+    const lac_status st = open_guarded(&file, path);
+    if (st) return fail_open(st, path, what);
+    (void)close_guarded(&file, false);
+    return EXIT_OK;
 }
 
 int out_file_open(out_file *out, const char *path, const char *what)
 {
     out_file o = { .what = what, .path = path };
-    const bool in_place = is_special_file(path);
-    if (!in_place && !(o.part = part_name(path)))
-        return console_fail(EXIT_MEMORY, "out of memory for the %s", what);
-    errno = 0;
-    o.file = fopen(in_place ? path : o.part, "wb");
-    if (!o.file) {
-        free(o.part);
-        return fail_path(what, path);
+    const lac_status st = open_guarded(&o.target, path);
+    if (st) return fail_open(st, path, what);
+    const int fd = fcntl(o.target.fd, F_DUPFD_CLOEXEC, 3);
+    o.file = fd < 0 ? NULL : fdopen(fd, "wb");
+    if (o.file) {
+        *out = o;
+        return EXIT_OK;
     }
-    *out = o;
-    return EXIT_OK;
+    const int reason = errno;
+    if (fd >= 0) (void)close(fd);
+    (void)close_guarded(&o.target, false);
+    errno = reason;
+    return fail_path(what, path);
 }
 
 int out_file_close(out_file *out, bool keep, bool sound)
@@ -67,17 +87,15 @@ int out_file_close(out_file *out, bool keep, bool sound)
     errno = 0;
     if (ferror(out->file)) sound = false;
     if (fflush(out->file) != 0) sound = false;
-    const int flush_errno = errno;
+    int reason = errno;
     if (fclose(out->file) != 0) sound = false;
-    if (flush_errno) errno = flush_errno;
-    int code = EXIT_OK;
-    if (keep && !sound) code = fail_path(out->what, out->path);
-    if (out->part && keep && sound && rename(out->part, out->path) != 0) {
-        code = fail_path(out->what, out->path);
+    if (!reason) reason = errno;
+    if (close_guarded(&out->target, keep && sound)) {
         sound = false;
+        reason = errno;
     }
-    if (out->part && !(keep && sound)) unlink(out->part);
-    free(out->part);
+    errno = reason;
+    const int code = keep && !sound ? fail_path(out->what, out->path) : EXIT_OK;
     *out = (out_file){ .what = NULL };
     return code;
 }
