@@ -5,9 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#ifdef __linux__
 #include <sys/mman.h>
-#endif
+#include <sys/resource.h>
 
 enum { LARGE_PAGE = 2 << 20, WORTH_LARGE_PAGES = 4 * LARGE_PAGE };
 
@@ -123,4 +122,25 @@ void laci_release_aligned(const lac_allocator *mem, void *ptr)
     void *raw;
     memcpy(&raw, (char *)ptr - sizeof(void *), sizeof raw);
     laci_release(mem, raw);
+}
+
+/* Of a new thread; the limit of the first one's stack, or 8 MiB. */
+static size_t stack_bytes(void)
+{
+    enum { USUAL = 8 << 20 };
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_STACK, &limit) || limit.rlim_cur == RLIM_INFINITY) return USUAL;
+    return (size_t)limit.rlim_cur + (1 << 16); /* its guard, and what else it needs */
+}
+
+bool laci_has_room(size_t size, size_t n_threads)
+{
+    size_t stacks, all;
+    if (!laci_mul_size(n_threads, stack_bytes(), &stacks) || !laci_add_size(size, stacks, &all))
+        return false;
+    void *room =
+        mmap(NULL, all, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (room == MAP_FAILED) return false;
+    (void)munmap(room, all); /* no page of it was touched */
+    return true;
 }

@@ -22,6 +22,11 @@ void *laci_resize_array(const lac_allocator *mem, void *ptr, size_t n, size_t si
 void laci_release(const lac_allocator *mem, void *ptr);
 char *laci_copy_string(const lac_allocator *mem, const char *text, size_t n);
 
+/* Whether the system would give this process `size` more bytes of addresses now, and stacks for
+ * n_threads more threads. Libraries that we call, and the one that starts threads, end the process
+ * where it would not; who asks before them can report it instead. */
+bool laci_has_room(size_t size, size_t n_threads);
+
 /* 64-byte aligned memory for tensors; uninitialised. Free with laci_release_aligned(). */
 enum { LACI_ALIGN = 64 };
 void *laci_alloc_aligned(const lac_allocator *mem, size_t size);

@@ -11,6 +11,9 @@
 #include "base/error.h"
 #include "kernels/isa.h"
 
+/* Addresses that must be left when a session is made: what the libraries take inside a pass. */
+enum { RUN_ROOM = 8 << 20 };
+
 /* ------------------------------------------------------------------ memory and weights */
 
 static void cpu_close(laci_backend *be)
@@ -339,10 +342,12 @@ static lac_status cpu_reserve(laci_backend *be, laci_scratch_size size, lac_erro
     const size_t threads = size.per_thread * (size_t)be->n_threads;
     char *scratch = laci_alloc_aligned(&be->mem, threads);
     char *shared = laci_alloc_aligned(&be->mem, size.shared);
-    if (!scratch || !shared) {
+    const bool has_room = laci_has_room(RUN_ROOM, (size_t)be->n_threads);
+    if (!scratch || !shared || !has_room) {
         laci_release_aligned(&be->mem, scratch);
         laci_release_aligned(&be->mem, shared);
-        return laci_fail_memory(err, "scratch", threads + size.shared);
+        return laci_fail_memory(err, scratch && shared ? "threads and their work" : "scratch",
+                                threads + size.shared);
     }
     laci_release_aligned(&be->mem, cpu->scratch);
     laci_release_aligned(&be->mem, cpu->shared);

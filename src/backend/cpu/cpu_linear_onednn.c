@@ -25,6 +25,8 @@ enum {
     COLS = 512,   /* columns of a panel at most; a multiple of 64 */
     DEPTH = 1024, /* inputs of a panel at most */
     N_VARIANTS = LACI_LINEAR_ROWS / LACI_ROW_PAD,
+    CODE_ROOM = 16 << 20, /* addresses the library takes at most to compile a primitive, 256 KiB for
+                             each of its kernels; where it gets none, it writes to address 0 */
 };
 
 /* Compiled products of [rows, n_in] by one panel [n_in, n_cols], rows = 16, 32, ... */
@@ -123,6 +125,7 @@ static dnnl_status_t compile(shape *s, int i, bool choose_layout, dnnl_engine_t 
     dnnl_primitive_attr_t attr = NULL;
     dnnl_primitive_desc_t pd = NULL;
     dnnl_matmul_desc_t desc;
+    if (!laci_has_room(CODE_ROOM, 0)) return dnnl_out_of_memory;
     dnnl_status_t st = dnnl_memory_desc_init_by_tag(&s->x[i], 2, x_dims, type_of(s->act), dnnl_ab);
     if (!st) st = dnnl_memory_desc_init_by_tag(&s->y[i], 2, y_dims, dnnl_f32, dnnl_ab);
     if (!st && choose_layout)
@@ -178,7 +181,9 @@ static lac_status shape_get(const shape **out, laci_cpu_shapes *shapes, const sh
     const dnnl_status_t st = compile_all(s, shapes->engine);
     if (st) {
         free_shape(s, mem);
-        return laci_fail(err, st == dnnl_out_of_memory ? LAC_ENOMEM : LAC_EINTERNAL, 0,
+        if (st == dnnl_out_of_memory)
+            return laci_fail_memory(err, "the code of a matrix product", CODE_ROOM);
+        return laci_fail(err, LAC_EINTERNAL, 0,
                          "oneDNN cannot compile a %zu x %zu product (status %d)", want->n_in,
                          want->n_cols, (int)st);
     }
@@ -226,6 +231,10 @@ static lac_status shapes_new(laci_cpu_shapes **out, const lac_allocator *mem, la
 {
     laci_cpu_shapes *shapes = laci_alloc_zero(mem, sizeof *shapes);
     if (!shapes) return laci_fail_memory(err, "oneDNN", sizeof *shapes);
+    if (!laci_has_room(CODE_ROOM, 0)) { /* the probe below would take that for another processor */
+        laci_release(mem, shapes);
+        return laci_fail_memory(err, "the code of a matrix product", CODE_ROOM);
+    }
     narrow_library();
     dnnl_status_t st = dnnl_engine_create(&shapes->engine, dnnl_cpu, 0);
     if (!st) st = dnnl_stream_create(&shapes->stream, shapes->engine, dnnl_stream_default_flags);
@@ -267,6 +276,8 @@ static lac_status pack_panel(laci_linear *linear, panel *p, float *rows, const l
     dnnl_primitive_t reorder = NULL;
     p->packed = laci_alloc_aligned(mem, size);
     if (!p->packed) return laci_fail_memory(err, "packed weights", size);
+    if (!laci_has_room(CODE_ROOM, (size_t)omp_get_max_threads()))
+        return laci_fail_memory(err, "threads and code that pack weights", CODE_ROOM);
     dnnl_status_t st = dnnl_memory_desc_init_by_strides(&plain, 2, dims, dnnl_f32, strides);
     if (!st) st = dnnl_memory_create(&source, &plain, engine, rows);
     if (!st) st = dnnl_memory_create(&p->memory, &s->weights, engine, p->packed);
