@@ -235,6 +235,34 @@ static void masses_of_steps_are_compared(void **state)
     masks_free(&m);
 }
 
+/* Pairs of heads grow with their square: of very many, evenly chosen ones are compared. */
+static void only_so_many_heads_are_compared(void **state)
+{
+    (void)state;
+    masks m;
+    masks_stats s;
+    assert_ok(masks_open(&m, MASKS_MAX_HEADS / 2, 2, 1, NULL));
+    for (int layer = 0; layer < m.n_layers; layer++) {
+        fill(&p, 0, layer, 64, 16, 16, 2, layer % 8 ? all : first_or_last);
+        assert_ok(masks_add(&m, &p.view, NULL));
+    }
+    assert_ok(masks_stats_make(&s, &m, 0.3, NULL));
+    assert_int_equal(s.n_paired, MASKS_MAX_PAIRED);
+    assert_int_equal(s.paired_stride, MASKS_MAX_HEADS / MASKS_MAX_PAIRED);
+    assert_float_equal(s.head_likeness[1], 1, 0); /* heads 0 and 16: layers 0 and 8 */
+    assert_float_equal(s.head_likeness[s.n_paired * s.n_paired - 1], 1, 0);
+    masks_stats_free(&s);
+    masks_free(&m);
+    assert_ok(masks_open(&m, 3, 171, 1, NULL)); /* one more than are compared */
+    fill(&p, 0, 0, 64, 16, 16, 1, all);
+    assert_ok(masks_add(&m, &p.view, NULL));
+    assert_ok(masks_stats_make(&s, &m, 0.3, NULL));
+    assert_int_equal(s.paired_stride, 2);
+    assert_int_equal(s.n_paired, 257);
+    masks_stats_free(&s);
+    masks_free(&m);
+}
+
 /* ------------------------------------------------------------------ refusals */
 
 static void what_does_not_fit_is_refused(void **state)
@@ -287,6 +315,7 @@ int main(void)
         cmocka_unit_test(the_best_cells_of_a_row),
         cmocka_unit_test(plans_of_steps_and_heads_are_compared),
         cmocka_unit_test(masses_of_steps_are_compared),
+        cmocka_unit_test(only_so_many_heads_are_compared),
         cmocka_unit_test(what_does_not_fit_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
