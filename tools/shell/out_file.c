@@ -85,8 +85,10 @@ int out_file_close(out_file *out, bool keep, bool sound)
 {
     if (!out->file) return EXIT_OK;
     errno = 0;
-    if (ferror(out->file)) sound = false;
-    if (fflush(out->file) != 0) sound = false;
+    const bool has_failed = ferror(out->file) != 0;
+    if (has_failed || fflush(out->file) != 0) sound = false;
+    /* The stream has forgotten why; the next byte fails for the same reason, most likely. */
+    if (has_failed) (void)laci_new_file_write(&out->target, "\n", 1, NULL);
     int reason = errno;
     if (fclose(out->file) != 0) sound = false;
     if (!reason) reason = errno;
