@@ -249,10 +249,11 @@ static const args_flag flags[] = {
     { ARGS_TEXT, "depth", 0, "LIST", AT(w.depth), 0, 0, NULL,
       "where the asked needle stands, in percent of the haystack (default: ten bins in turn)" },
     { ARGS_TEXT, "haystack", 0, "FILE", AT(o.haystack), 0, 0, NULL,
-      "hide the needles in this text (default: a novel of 1905 that comes with the program)" },
+      "hide the needles in this text, - = standard input (default: a novel of 1905 that comes with "
+      "the program)" },
     { ARGS_TEXT, "data", 0, "FILE", AT(o.data), 0, 0, NULL,
-      "read samples instead of making them: a line of JSON each, with input, outputs and perhaps "
-      "answer_prefix, index, task, ctx, as RULER writes them" },
+      "read samples instead of making them, - = standard input: a line of JSON each, with input, "
+      "outputs and perhaps answer_prefix, index, task, ctx, as RULER writes them" },
     { ARGS_TEXT, "export", 0, "FILE", AT(o.export_path), 0, 0, NULL,
       "write the samples so, and run nothing" },
     { ARGS_SEED, "seed", 's', "N", AT(o.generate.seed), 0, 0, NULL,

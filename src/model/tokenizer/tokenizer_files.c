@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/utf8.h"
 #include "model/tokenizer/tokenizer_parts.h"
 
 enum {
@@ -143,6 +144,9 @@ static lac_status add_merges(laci_tokenizer *tok, const char *text, size_t n, la
 {
     const char *line;
     size_t n_line, n_merges = 0, at = 0;
+    const size_t mark = laci_utf8_bom(text, n);
+    text += mark;
+    n -= mark;
     while (next_merge(text, n, &at, &line, &n_line))
         n_merges++;
     lac_status st = laci_bpe_init(&tok->bpe, n_merges, &tok->mem, err);
