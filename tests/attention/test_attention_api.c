@@ -4,6 +4,8 @@
 #include "test.h"
 
 #include <math.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "attention/plan.h"
 #include "base/rng.h"
@@ -469,7 +471,16 @@ static void test_round_trip(void **state)
     assert_true(fd >= 0);
     lac_plan *plan = some_plan(), *loaded = NULL;
     lac_plan_info a, b;
+    char planted[96];
+    struct stat info;
+    snprintf(planted, sizeof planted, "%s.tmp", path);
+    assert_int_equal(symlink("/nowhere/at/all", planted), 0); /* a name of somebody else's */
     assert_ok(lac_plan_save(plan, path, NULL));
+    assert_int_equal(lstat(planted, &info), 0);
+    assert_true(S_ISLNK(info.st_mode));
+    assert_int_equal(stat(path, &info), 0);
+    assert_int_equal(info.st_mode & 07777, 0600); /* as mkstemp made it */
+    (void)remove(planted);
     assert_ok(lac_plan_load(&loaded, path, NULL, NULL));
     assert_ok(lac_plan_get_info(plan, &a, NULL));
     assert_ok(lac_plan_get_info(loaded, &b, NULL));

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <stddef.h>
 #include <string.h>
@@ -11,25 +12,39 @@
 
 enum { MAX_GUARDED = 8 }; /* more than a run writes at once */
 
-static const int signals[] = { SIGINT, SIGTERM, SIGHUP };
-enum { N_SIGNALS = sizeof signals / sizeof *signals };
+/* The first N_ASKING ask for an end; the others only clear up before theirs. */
+static const int signals[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGXCPU };
+enum { N_SIGNALS = sizeof signals / sizeof *signals, N_ASKING = 3 };
+
+/* A copy of a path: the handler may run on a thread of its own while the owner lets go of his. */
+typedef struct {
+    volatile sig_atomic_t is_set;
+    char path[PATH_MAX];
+} guard;
 
 static volatile sig_atomic_t caught;
 static volatile sig_atomic_t cooperating;
 static const char *volatile restore_bytes;
-static const char *volatile guarded[MAX_GUARDED];
+static guard guarded[MAX_GUARDED];
 static sigset_t held; /* the mask before interrupt_hold() */
+
+static bool asks(int number)
+{
+    for (int i = 0; i < N_ASKING; i++)
+        if (signals[i] == number) return true;
+    return false;
+}
 
 static void on_signal(int number)
 {
-    if (cooperating && !caught) {
+    if (cooperating && !caught && asks(number)) {
         caught = number;
         return;
     }
     const char *bytes = restore_bytes;
     if (bytes) (void)!write(STDERR_FILENO, bytes, strlen(bytes));
     for (int i = 0; i < MAX_GUARDED; i++)
-        if (guarded[i]) (void)unlink(guarded[i]);
+        if (guarded[i].is_set) (void)unlink(guarded[i].path);
     signal(number, SIG_DFL);
     raise(number); /* delivered when the handler returns; the parent sees a death by signal */
 }
@@ -58,9 +73,10 @@ void interrupt_install(void)
     for (int i = 0; i < N_SIGNALS; i++)
         sigaddset(&action.sa_mask, signals[i]);
     for (int i = 0; i < N_SIGNALS; i++) {
-        const bool is_kept = signals[i] == SIGHUP && !sigaction(SIGHUP, NULL, &before) &&
-                             before.sa_handler == SIG_IGN;
-        if (!is_kept) sigaction(signals[i], &action, NULL);
+        const bool is_wanted = signals[i] == SIGINT || signals[i] == SIGTERM;
+        const bool was_ignored =
+            !sigaction(signals[i], NULL, &before) && before.sa_handler == SIG_IGN;
+        if (is_wanted || !was_ignored) sigaction(signals[i], &action, NULL);
     }
     /* A pipe whose reader left must not take an unfinished trace with it, nor a file that may not
      * grow the text. */
@@ -99,9 +115,10 @@ void interrupt_release(void)
 
 void interrupt_guard(const char *path)
 {
-    for (int i = 0; path && i < MAX_GUARDED; i++) {
-        if (guarded[i]) continue;
-        guarded[i] = path;
+    for (int i = 0; path && strlen(path) < PATH_MAX && i < MAX_GUARDED; i++) {
+        if (guarded[i].is_set) continue;
+        memcpy(guarded[i].path, path, strlen(path) + 1);
+        guarded[i].is_set = 1;
         return;
     }
 }
@@ -109,5 +126,5 @@ void interrupt_guard(const char *path)
 void interrupt_forget(const char *path)
 {
     for (int i = 0; path && i < MAX_GUARDED; i++)
-        if (guarded[i] == path) guarded[i] = NULL;
+        if (guarded[i].is_set && !strcmp(guarded[i].path, path)) guarded[i].is_set = 0;
 }

@@ -10,8 +10,8 @@
  * no file of ours gets their numbers. */
 void interrupt_begin(void);
 
-/* For commands that write files: catches the three, and makes write errors of a pipe that nobody
- * reads and of the limit of a file's size. */
+/* For commands that write files: catches these, and what else ends a program, and makes write
+ * errors of a pipe that nobody reads and of the limit of a file's size. */
 void interrupt_install(void);
 
 /* While on, the first signal only sets what interrupt_signal() returns. */
@@ -24,9 +24,8 @@ int interrupt_signal(void);
  * NULL for none. Static string. */
 void interrupt_set_restore(const char *bytes);
 
-/* A file that is removed when a signal ends the program. Between hold and release no signal is
- * delivered, so that a file cannot be there without being known here. The path is borrowed until it
- * is forgotten; NULL is nothing. */
+/* A file that is removed when a signal ends the program. Between hold and release this thread takes
+ * none, so that a file is hardly ever there without being known here. NULL is no file. */
 void interrupt_hold(void);
 void interrupt_release(void);
 void interrupt_guard(const char *path);
