@@ -169,8 +169,19 @@ lac_status laci_nfc(laci_normalize_work *work, const char *text, size_t n, laci_
 
 /* ------------------------------------------------------------------ the other steps */
 
-static lac_status replace(const laci_normalizer *step, const char *text, size_t n, laci_bytes *out,
-                          lac_error *err)
+/* Published normalizers grow a text by less than four. Steps that multiply it, one after the other,
+ * would make gigabytes of a letter. */
+static lac_status check_growth(const laci_normalize_work *work, size_t n, lac_error *err)
+{
+    const size_t most = work->n_given * MAX_GROWTH + MIN_BOUND;
+    if (n <= most) return LAC_OK;
+    return laci_fail(err, LAC_EFORMAT, 0,
+                     "tokenizer: its normalizers make more than %zu bytes of a text of %zu", most,
+                     work->n_given);
+}
+
+static lac_status replace(const laci_normalizer *step, const laci_normalize_work *work,
+                          const char *text, size_t n, laci_bytes *out, lac_error *err)
 {
     size_t copied = 0;
     for (size_t at = 0; n - at >= step->n_from; at++) {
@@ -180,6 +191,7 @@ static lac_status replace(const laci_normalizer *step, const char *text, size_t 
         if (memcmp(hit, step->from, step->n_from) != 0) continue;
         lac_status st = laci_bytes_append(out, text + copied, at - copied, err);
         if (!st) st = laci_bytes_append(out, step->to, step->n_to, err);
+        if (!st) st = check_growth(work, out->n, err);
         if (st) return st;
         copied = at + step->n_from;
         at = copied - 1;
@@ -193,34 +205,24 @@ static lac_status apply(const laci_normalizer *step, laci_normalize_work *work, 
 {
     *is_same = false;
     if (step->kind == LACI_NORMALIZE_NFC) return laci_nfc(work, text, n, out, is_same, err);
-    if (step->kind == LACI_NORMALIZE_REPLACE) return replace(step, text, n, out, err);
+    if (step->kind == LACI_NORMALIZE_REPLACE) return replace(step, work, text, n, out, err);
     *is_same = step->kind == LACI_NORMALIZE_PREFIX_SPACE && text[0] == ' ';
     if (*is_same) return LAC_OK;
     lac_status st = laci_bytes_append(out, step->to, step->n_to, err);
     return st ? st : laci_bytes_append(out, text, n, err);
 }
 
-/* Published normalizers grow a text by less than four. Steps that multiply it, one after the other,
- * would make gigabytes of a letter. */
-static lac_status check_growth(size_t n_given, size_t n, lac_error *err)
-{
-    if (n / MAX_GROWTH <= n_given + MIN_BOUND / MAX_GROWTH) return LAC_OK;
-    return laci_fail(err, LAC_EFORMAT, 0,
-                     "tokenizer: its normalizers make %zu bytes of a text of %zu, allowed are %zu",
-                     n, n_given, n_given * MAX_GROWTH + MIN_BOUND);
-}
-
 lac_status laci_normalize(const laci_normalizer *steps, int n_steps, laci_normalize_work *work,
                           const char *text, size_t n, const char **out, size_t *n_out,
                           lac_error *err)
 {
-    const size_t n_given = n;
+    work->n_given = n;
     for (int i = 0; i < n_steps && n; i++) {
         laci_bytes *next = &work->text[text == work->text[0].data]; /* not the one being read */
         next->n = 0;
         bool is_same;
         lac_status st = apply(&steps[i], work, text, n, next, &is_same, err);
-        if (!st && !is_same) st = check_growth(n_given, next->n, err);
+        if (!st && !is_same) st = check_growth(work, next->n, err);
         if (st) return st;
         if (is_same) continue;
         text = next->data;

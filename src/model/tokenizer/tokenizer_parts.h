@@ -91,6 +91,7 @@ typedef struct {
     lac_allocator mem;
     int32_t *codes; /* [n_codes_max] code points of a stretch being composed */
     size_t n_codes_max;
+    size_t n_given; /* bytes before the first step */
 } laci_normalize_work;
 
 /* Applies `steps` in order. *out points into `text` or into `work`. Errors: ENOMEM, EINVAL. */
