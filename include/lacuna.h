@@ -278,8 +278,13 @@ LAC_API const char *lac_session_sparse_reason(const lac_session *session);
 
 /* ------------------------------------------------------------------ generation */
 
-/* A canvas position to be filled. */
+/* A canvas position to be filled. The model's mask token means the same wherever ids go in, as in
+ * the published samplers: lac_generate and lac_batch_add fill it. */
 enum { LAC_HOLE = -1 };
+
+/* Largest values of the real-valued options below. */
+enum { LAC_MAX_TEMPERATURE = 100, LAC_MAX_CFG_SCALE = 100, LAC_MAX_ENTROPY_BOUND = 1000 };
+#define LAC_MAX_EPS 0.5
 
 /* How a step decides which positions to fix, and with which token. */
 typedef enum {
@@ -378,15 +383,15 @@ typedef struct {
     int block_length;        /* holes decided together; 0 = family default (LLaDA 32, Dream all). A
                                 block-causal model has its own and accepts no other */
     lac_algorithm algorithm; /* 0 = family default */
-    float temperature;       /* >= 0; 0 = greedy */
+    float temperature;       /* 0 = greedy, at most LAC_MAX_TEMPERATURE, as alg_temp is */
     int top_k;               /* 0 = off */
     float top_p;             /* 0 = off, else in (0, 1] */
     float threshold;         /* > 0: fix every position at least this confident, and never fewer
                                 than the schedule asks, so that steps bounds the loop; with a step
                                 per token this is 2505.22618 */
     float alg_temp;          /* Dream: > 0 draws positions from softmax(confidence / alg_temp) */
-    float eps;               /* Dream: end of the schedule, 0 = 1e-3 */
-    float cfg_scale;         /* classifier-free guidance, 0 = off */
+    float eps;               /* Dream: end of the schedule, at most LAC_MAX_EPS; 0 = 1e-3 */
+    float cfg_scale;         /* classifier-free guidance, at most LAC_MAX_CFG_SCALE; 0 = off */
     uint64_t seed;           /* same seed, same output, at any number of threads */
     bool ignore_eos;         /* do not stop at end tokens */
     bool forbid_eos;         /* never choose an end token (published: logits_eos_inf) */
@@ -437,7 +442,7 @@ typedef struct {
 
 /* Fills the holes of a canvas.
  *
- *   ids      [n_ids] prompt, and LAC_HOLE at positions to fill; copied
+ *   ids      [n_ids] prompt, and LAC_HOLE or the mask token at positions to fill; copied
  *   opt      NULL = defaults; opt->n_tokens more holes are appended
  *   result   receives the outcome; also on ECANCELLED
  *
@@ -517,7 +522,7 @@ LAC_API lac_status lac_batch_remove(lac_batch *batch, int sequence, lac_error *e
 /* ------------------------------------------------------------------ parts of generation */
 
 /* Fills in what zero fields mean for this model, as lac_generate will. `n_holes` is the number of
- * holes in the ids. Useful to print what will run. Errors: EINVAL. */
+ * holes in the ids, mask tokens counted. Useful to print what will run. Errors: EINVAL. */
 LAC_API lac_status lac_generate_resolve(const lac_model *model, size_t n_holes,
                                         lac_generate_options *opt, lac_error *err);
 

@@ -194,6 +194,10 @@ static int inspect(inspect_options *opt)
 /* Options of --masks without it, or of the model's card with it, are mistakes. */
 static int check_masks(const inspect_options *opt, double *select)
 {
+    *select = 0;
+    if (opt->select && (!args_read_float(opt->select, 0, 1, select) || *select <= 0))
+        return console_fail(EXIT_USAGE, "--select: '%s' is not a share above 0 and at most 1",
+                            opt->select);
     if (!opt->masks)
         return opt->output || opt->select || opt->against || opt->step >= 0
                    ? console_fail(EXIT_USAGE,
@@ -213,10 +217,6 @@ static int check_masks(const inspect_options *opt, double *select)
     if (opt->against && (strcmp(dot, ".csv") != 0 || opt->step >= 0))
         return console_fail(EXIT_USAGE, "--against writes a table over all steps: -o FILE.csv, "
                                         "and no --step");
-    *select = 0;
-    if (opt->select && (!args_read_float(opt->select, 0, 1, select) || *select <= 0))
-        return console_fail(EXIT_USAGE, "--select: '%s' is not a share above 0 and at most 1",
-                            opt->select);
     return EXIT_OK;
 }
 

@@ -52,13 +52,13 @@ static lac_status check_reals(const lac_generate_options *opt, lac_error *err)
         const char *name;
         float value, min, max;
     } reals[] = {
-        { "temperature", opt->temperature, 0, 100 },
+        { "temperature", opt->temperature, 0, LAC_MAX_TEMPERATURE },
         { "top_p", opt->top_p, 0, 1 },
         { "threshold", opt->threshold, 0, 1 },
-        { "alg_temp", opt->alg_temp, 0, 100 },
-        { "eps", opt->eps, 0, 0.5f },
-        { "cfg_scale", opt->cfg_scale, 0, 100 },
-        { "entropy_bound", opt->entropy_bound, 0, 1000 },
+        { "alg_temp", opt->alg_temp, 0, LAC_MAX_TEMPERATURE },
+        { "eps", opt->eps, 0, (float)LAC_MAX_EPS },
+        { "cfg_scale", opt->cfg_scale, 0, LAC_MAX_CFG_SCALE },
+        { "entropy_bound", opt->entropy_bound, 0, LAC_MAX_ENTROPY_BOUND },
     };
     for (size_t i = 0; i < sizeof reals / sizeof reals[0]; i++)
         if (!(reals[i].value >= reals[i].min && reals[i].value <= reals[i].max))

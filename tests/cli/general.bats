@@ -26,14 +26,36 @@ load helpers
     done
 }
 
-@test "help of run names every flag" {
+@test "help of run is one screen, help-all names every flag" {
     lacuna run --help
+    expect_ok
+    [ "$(wc -l <"$SCRATCH/out")" -le 45 ] || show "more than a screen"
+    for flag in model prompt file canvas n-predict steps block-length algorithm temp seed sparse \
+        threads visual json quiet help-all; do
+        [[ $OUT == *"--$flag "* ]] || show "no --$flag"
+    done
+    common=$(grep -c '^ *\(-., \)\?--' "$SCRATCH/out")
+    lacuna run --help-all
+    expect_ok
+    [ "$(wc -L <"$SCRATCH/out")" -le 100 ] || show "a line is too long"
+    for group in Model Prompt Decoding Attention Output; do
+        grep -qx "$group" "$SCRATCH/out" || show "no group $group"
+    done
     for flag in model prompt file system-prompt canvas hole n-predict steps block-length algorithm \
         temp top-k top-p threshold alg-temp eps cfg-scale seed ignore-eos forbid-eos late-eos shift \
         quirks sparse ctx-size threads dtype chat-template parse-special visual trace json verbose \
         quiet no-color; do
         [[ $OUT == *"--$flag"* ]] || show "no --$flag"
     done
+    [ "$(grep -c '^ *\(-., \)\?--' "$SCRATCH/out")" -gt "$common" ] || show "no more than --help"
+}
+
+@test "a command with few flags shows all of them by either word" {
+    lacuna inspect --help
+    by_word=$OUT
+    lacuna inspect --help-all
+    expect_ok
+    [ "$OUT" = "$by_word" ] || show "--help-all differs"
 }
 
 @test "version is three numbers and one line about the build" {
@@ -78,6 +100,111 @@ load helpers
     expect_error 2 "takes no value"
     lacuna run -m "$MODEL" -p x stray
     expect_error 2 "'stray'"
+}
+
+@test "one dash and several letters is a long name, a letter with its number, or switches" {
+    lacuna run -m "$MODEL" -p x -n4 -vq --json
+    expect_ok
+    [ "$(json_value steps)" -eq 4 ] || show "expected 4 steps"
+    for word in -foo -pHello -no-such -nx -qn -mfolder -tx2; do
+        lacuna run -m "$MODEL" -p x "$word"
+        expect_error 2 "'$word'"
+    done
+}
+
+@test "flags of llama.cpp that mean nothing here are dropped, each with a line" {
+    lacuna run -m "$MODEL" -p "The lamp" -n 4 -q --json
+    ids=$(json_value ids)
+    lacuna run -m "$MODEL" -b 2048 -p "The lamp" -ub 512 -n 4 -fa on --no-mmap --mlock --color \
+        --no-warmup --simple-io -st --jinja -tb 4 -ctk f16 --numa=distribute -fa -q --json \
+        --no-display-prompt --diffusion-add-gumbel-noise 0 --no-perf -ngl 0
+    expect_ok
+    [ "$(json_value ids)" = "$ids" ] || show "other ids than $ids"
+    [ "$(grep -c 'has no effect' "$SCRATCH/err")" -eq 17 ] || show "expected 17 lines"
+    for flag in -b -ub -fa --no-mmap --mlock --color --no-warmup --simple-io -st --jinja -tb -ctk \
+        --numa --no-display-prompt --diffusion-add-gumbel-noise --no-perf; do
+        [[ $ERR == *": $flag has no effect: "* ]] || show "nothing said to $flag"
+    done
+}
+
+@test "flags of llama.cpp that would change the run are refused as they were typed" {
+    lacuna run -hf some/model -p x
+    expect_error 2 "-hf:" "-m"
+    lacuna run -m "$MODEL" -p x -no-cnv
+    expect_error 2 "-no-cnv:" "--chat-template none"
+    for flag in -cnv --min-p --grammar --lora -hff --repeat-penalty -e -i -sp; do
+        lacuna run -m "$MODEL" -p x "$flag" 1
+        expect_error 2 "$flag:"
+    done
+    lacuna run -m "$MODEL" -p x --ubatch-size
+    expect_error 2 "--ubatch-size needs a value"
+    lacuna run -m "$MODEL" -p x --jinja=1
+    expect_error 2 "--jinja takes no value"
+    lacuna inspect -m "$MODEL" -ub 512
+    expect_error 2 "'-ub'"
+}
+
+@test "the command line of llama.cpp's diffusion example runs" {
+    for model in llada-gguf/model-f32.gguf dream-gguf/model-f16.gguf; do
+        schedule="--diffusion-block-length 16"
+        [[ $model == llada* ]] || schedule="--diffusion-eps 0.001"
+        # shellcheck disable=SC2086 # words on purpose
+        lacuna run -m "$LACUNA_TEST_ROOT/tests/golden/$model" -p Hello -n 32 -ub 512 -ngl 0 -c 0 \
+            --diffusion-steps 32 --diffusion-algorithm 4 --diffusion-alg-temp 0 $schedule \
+            --diffusion-cfg-scale 0 --diffusion-add-gumbel-noise 0 --temp 0.2 --top-k 40 --top-p 0.9 \
+            --seed 42 --diffusion-visual --json
+        expect_ok
+        [ "$(json_value steps)" -ge 1 ] || show "no steps"
+    done
+}
+
+# Every flag that takes a number, as the help has it.
+numeric_flags() {
+    "$LACUNA" "$1" --help-all | sed -n 's/^ *\(-., \)\?--\([a-z-]*\) \(N\|T\|P\|K\|H\|E\|S\|MS\|SHARE\)\( .*\)\?$/\2/p'
+}
+
+@test "no numeric flag of any command takes what is no number, or any number" {
+    for command in run eval inspect; do
+        flags=$(numeric_flags "$command")
+        [ "$(wc -w <<<"$flags")" -ge 3 ] || show "no numeric flags: $flags"
+        for flag in $flags; do
+            for value in x 1e30 -1e30 ''; do
+                lacuna "$command" "--$flag" "$value"
+                expect_error 2 "--$flag: '$value'"
+            done
+        done
+    done
+}
+
+# accepted FLAG VALUE: refused for want of memory alone, after everything else was checked.
+accepted() {
+    lacuna run -m "$MODEL" -p x -n 4 --max-memory 1 "$1" "$2"
+    [ "$STATUS" -eq 4 ] || show "$1 $2 is not accepted"
+}
+
+@test "each number has one range: its ends are accepted, what lies outside is refused by the flag" {
+    while read -r flag below least most above; do
+        accepted "$flag" "$least"
+        accepted "$flag" "$most"
+        for value in "$below" "$above"; do
+            lacuna run -m "$MODEL" -p x -n 4 --max-memory 1 "$flag" "$value"
+            expect_error 2 "$flag: '$value'"
+        done
+    done <<'END'
+--temp -0.001 0 100 100.001
+--alg-temp -0.001 0 100 100.001
+--cfg-scale -0.001 0 100 100.001
+--eps -0.001 0 0.5 0.501
+--entropy-bound -0.001 0 1000 1000.1
+--top-p -0.001 0 1 1.001
+--threshold -0.001 0 1 1.001
+--top-k -1 0 16777216 16777217
+--block-length 0 1 16777216 16777217
+--ctx-size -1 0 16384 16777217
+--visual-delay -1 0 60000 60001
+--threads 0 1 1024 1025
+--gpu-layers -1 0 0 1048577
+END
 }
 
 @test "numbers are read strictly, naming flag and value" {

@@ -160,12 +160,7 @@ static int check_template(const char *name, eval_options *o)
     o->chat_template = strcmp(name, "auto") == 0 ? NULL : name;
     if (!o->chat_template || !strcmp(name, "none")) return ARGS_GO_ON;
     const char *names = lac_chat_template_names();
-    for (const char *at = names; *at;) {
-        const size_t n = strcspn(at, ", ");
-        if (n == strlen(name) && !strncmp(at, name, n)) return ARGS_GO_ON;
-        at += n;
-        at += strspn(at, ", ");
-    }
+    if (args_is_listed(names, name, strlen(name))) return ARGS_GO_ON;
     return console_fail(EXIT_USAGE, "--chat-template: '%s' is not one of auto, none, %s", name,
                         names);
 }
@@ -290,9 +285,12 @@ static const args_flag flags[] = {
 int eval_options_parse(eval_options *out, args_store *store, int argc, char **argv)
 {
     static const args_command command = {
-        "lacuna eval", "-m MODEL [--tasks LIST] [--ctx LIST] [--sparse LIST] [options]",
-        about,         example,
-        flags,         sizeof flags / sizeof *flags,
+        .name = "lacuna eval",
+        .usage = "-m MODEL [--tasks LIST] [--ctx LIST] [--sparse LIST] [options]",
+        .about = about,
+        .example = example,
+        .flags = flags,
+        .n_flags = sizeof flags / sizeof *flags,
     };
     parsed p = { .o = { .samples = 20 },
                  .w = { .dtype = "auto",

@@ -3,6 +3,7 @@
 #include "run/run_options.h"
 
 #include "picture/masks_out.h"
+#include "run/llama_flags.h"
 #include "shell/console.h"
 #include "shell/out_file.h"
 #include <float.h>
@@ -105,25 +106,12 @@ static int read_quirks(const char *list, unsigned *out)
     return ARGS_GO_ON;
 }
 
-/* True when `name` is an item of the comma-separated `list`. */
-static bool is_listed(const char *list, const char *name)
-{
-    const size_t n_name = strlen(name);
-    while (*list) {
-        list += strspn(list, ", ");
-        const size_t n = strcspn(list, ", ");
-        if (n == n_name && strncmp(list, name, n) == 0) return true;
-        list += n;
-    }
-    return false;
-}
-
 static int check_template(const char *name, run_options *out)
 {
     out->chat_template = strcmp(name, "auto") == 0 ? NULL : name;
     if (!out->chat_template || strcmp(name, "none") == 0) return ARGS_GO_ON;
     const char *names = lac_chat_template_names();
-    if (!is_listed(names, name))
+    if (!args_is_listed(names, name, strlen(name)))
         return console_fail(EXIT_USAGE, "--chat-template: '%s' is not one of auto, none, %s", name,
                             names);
     if (out->parse_special)
@@ -179,7 +167,8 @@ static int check_request(const words *w, run_options *out)
         return console_fail(EXIT_USAGE, "nothing to do: give -p TEXT, -f FILE or --canvas FILE");
     if (is_stdin(out->file) && is_stdin(out->canvas))
         return console_fail(EXIT_USAGE, "--file - and --canvas - cannot both read standard input");
-    if (w->n_predict == 0 && !out->canvas)
+    out->adds_nothing = w->n_predict == 0;
+    if (out->adds_nothing && !out->canvas && !out->parse_special)
         return console_fail(EXIT_USAGE, "-n 0 leaves nothing to generate without --canvas");
     if (out->hole && !out->canvas) return console_fail(EXIT_USAGE, "--hole needs --canvas");
     if (out->hole && !*out->hole)
@@ -190,7 +179,8 @@ static int check_request(const words *w, run_options *out)
     const int code = check_files(out);
     if (code) return code;
     out->generate.n_tokens = w->n_predict > 0 ? w->n_predict : 0;
-    if (w->n_predict > 0 && !out->canvas && out->generate.steps > w->n_predict)
+    if (w->n_predict > 0 && !out->canvas && !out->parse_special &&
+        out->generate.steps > w->n_predict)
         return console_fail(EXIT_USAGE, "--steps %d is more than the %d tokens to generate (-n)",
                             out->generate.steps, w->n_predict);
     return ARGS_GO_ON;
@@ -204,6 +194,10 @@ static const char example[] =
     "  lacuna run -m models/nano-f -f notes.txt -p \"What is garden? \" -n 8 --visual\n"
     "  echo \"The cat [MASK*4] on the mat.\" | lacuna run -m models/nano-f --canvas -";
 
+static const char common[] = "model,prompt,file,canvas,system-prompt,n-predict,steps,block-length,"
+                             "algorithm,temp,top-p,threshold,seed,sparse,ctx-size,threads,backend,"
+                             "visual,masks,json,quiet";
+
 /* The table keeps its own layout: one flag per entry. */
 /* clang-format off */
 #define AT(field) offsetof(parsed, field)
@@ -211,8 +205,8 @@ static const args_flag flags[] = {
     { ARGS_GROUP, .help = "Model" },
     { ARGS_TEXT, "model", 'm', "PATH", AT(o.model), 0, 0, NULL,
       "folder with config.json and safetensors, or a GGUF file" },
-    { ARGS_INT, "ctx-size", 'c', "N", AT(o.n_ctx), 1, MAX_TOKENS, NULL,
-      "positions to make room for (default: what prompt and holes need)" },
+    { ARGS_INT, "ctx-size", 'c', "N", AT(o.n_ctx), 0, MAX_TOKENS, NULL,
+      "positions to make room for (default, and 0: what is needed)" },
     { ARGS_INT, "threads", 't', "N", AT(o.n_threads), 1, MAX_THREADS, NULL,
       "threads (default: all cores this process may use)" },
     { ARGS_TEXT, "dtype", 0, "TYPE", AT(w.dtype), 0, 0, NULL,
@@ -223,13 +217,14 @@ static const args_flag flags[] = {
     { ARGS_GROUP, .help = "Prompt" },
     { ARGS_TEXT, "prompt", 'p', "TEXT", AT(o.prompt), 0, 0, NULL, "what to ask or continue" },
     { ARGS_TEXT, "file", 'f', "FILE", AT(o.file), 0, 0, NULL,
-      "document in front of the prompt, a line break between; - = standard input" },
+      "document in front of the prompt; - = standard input" },
     { ARGS_TEXT, "system-prompt", 0, "TEXT", AT(o.system), 0, 0, "sys",
       "instructions in front of everything (default none)" },
     { ARGS_TEXT, "chat-template", 0, "NAME", AT(w.chat_template), 0, 0, NULL,
       "auto = the model's own, none = the bare text, or a name (default auto)" },
     { ARGS_SWITCH, "parse-special", 0, NULL, AT(o.parse_special), 0, 0, NULL,
-      "recognise special tokens spelled in the text; implies --chat-template none" },
+      "recognise special tokens spelled in the text, the mask token as a hole; implies "
+      "--chat-template none" },
     { ARGS_TEXT, "canvas", 0, "FILE", AT(o.canvas), 0, 0, NULL,
       "fill the holes of this text: [MASK] is one hole, [MASK*8] eight; - = standard input; a "
       "prompt, if given, stands in front" },
@@ -238,7 +233,7 @@ static const args_flag flags[] = {
     { ARGS_GROUP, .help = "Decoding" },
     { ARGS_INT, "n-predict", 'n', "N", AT(w.n_predict), 0, MAX_TOKENS,
       "predict,max-tokens,max-new-tokens,gen-length",
-      "tokens to generate after the prompt, exact (default 128; with --canvas none)" },
+      "tokens to generate, exact (default 128, none in a text with holes)" },
     { ARGS_INT, "steps", 0, "N", AT(o.generate.steps), 1, MAX_TOKENS,
       "diffusion-steps,denoising-steps,max-denoising-steps",
       "denoising steps over all blocks (default: one per token)" },
@@ -250,22 +245,23 @@ static const args_flag flags[] = {
       "which positions a step fixes: low_confidence, random, origin, maskgit_plus, "
       "topk_margin, entropy, sequential, entropy_bounded; confidence and 0..4 as in "
       "llama.cpp (default: the model family's)" },
-    { ARGS_FLOAT, "entropy-bound", 0, "H", AT(o.generate.entropy_bound), 0, 1000, NULL,
-      "entropy_bounded: most nats a step fixes together (default 0.35)" },
-    { ARGS_FLOAT, "temp", 0, "T", AT(o.generate.temperature), 0, 1e6, "temperature",
+    { ARGS_FLOAT, "entropy-bound", 0, "H", AT(o.generate.entropy_bound), 0, LAC_MAX_ENTROPY_BOUND,
+      NULL,
+      "entropy_bounded: most nats a step fixes together (default, and 0: 0.35)" },
+    { ARGS_FLOAT, "temp", 0, "T", AT(o.generate.temperature), 0, LAC_MAX_TEMPERATURE, "temperature",
       "sampling temperature, 0 = greedy (default 0)" },
     { ARGS_INT, "top-k", 0, "K", AT(o.generate.top_k), 0, MAX_TOKENS, NULL,
       "sample from the K likeliest tokens, 0 = all (default 0)" },
     { ARGS_FLOAT, "top-p", 0, "P", AT(o.generate.top_p), 0, 1, NULL,
-      "sample from the likeliest tokens of total probability P, 0 = off (default 0)" },
+      "sample from the likeliest tokens of total probability P (0 = off)" },
     { ARGS_FLOAT, "threshold", 0, "P", AT(o.generate.threshold), 0, 1,
       "confidence-threshold,dllm-confidence-threshold",
       "fix every position at least this confident, 0 = off (default 0)" },
-    { ARGS_FLOAT, "alg-temp", 0, "T", AT(o.generate.alg_temp), 0, 1e6, "diffusion-alg-temp",
+    { ARGS_FLOAT, "alg-temp", 0, "T", AT(o.generate.alg_temp), 0, LAC_MAX_TEMPERATURE, "diffusion-alg-temp",
       "Dream: draw the positions to fix at this temperature, 0 = off (default 0)" },
-    { ARGS_FLOAT, "eps", 0, "E", AT(o.generate.eps), FLT_MIN, 1, "diffusion-eps",
-      "Dream: end of the schedule (default 0.001)" },
-    { ARGS_FLOAT, "cfg-scale", 0, "S", AT(o.generate.cfg_scale), 0, 1e6, "diffusion-cfg-scale",
+    { ARGS_FLOAT, "eps", 0, "E", AT(o.generate.eps), 0, LAC_MAX_EPS, "diffusion-eps",
+      "Dream: end of the schedule (default, and 0: 0.001)" },
+    { ARGS_FLOAT, "cfg-scale", 0, "S", AT(o.generate.cfg_scale), 0, LAC_MAX_CFG_SCALE, "diffusion-cfg-scale",
       "classifier-free guidance, 0 = off (default 0)" },
     { ARGS_SEED, "seed", 's', "N", AT(o.generate.seed), 0, 0, NULL,
       "seed of all random choices, or random (default 0)" },
@@ -283,7 +279,7 @@ static const args_flag flags[] = {
     SPARSE_FLAGS(AT, w.sparse),
     { ARGS_GROUP, .help = "Output" },
     { ARGS_SWITCH, "visual", 0, NULL, AT(o.visual), 0, 0, "diffusion-visual",
-      "show the canvas while it resolves; short lines where there is no terminal" },
+      "show the canvas while it resolves (lines where no terminal is)" },
     { ARGS_INT, "visual-delay", 0, "MS", AT(o.visual_delay), 0, 60000, NULL,
       "show each step at least this long (default 0)" },
     { ARGS_TEXT, "trace", 0, "FILE", AT(o.trace), 0, 0, NULL,
@@ -306,10 +302,16 @@ static const args_flag flags[] = {
 
 int run_options_parse(run_options *out, args_store *store, int argc, char **argv)
 {
-    static const args_command command = {
-        "lacuna run", "-m MODEL (-p TEXT | -f FILE | --canvas FILE) [options]",
-        about,        example,
-        flags,        sizeof flags / sizeof *flags,
+    const args_command command = {
+        .name = "lacuna run",
+        .usage = "-m MODEL (-p TEXT | -f FILE | --canvas FILE) [options]",
+        .about = about,
+        .example = example,
+        .flags = flags,
+        .n_flags = sizeof flags / sizeof *flags,
+        .common = common,
+        .foreign = llama_flags,
+        .n_foreign = n_llama_flags,
     };
     parsed p = { .o = { .where = BACKEND_FLAGS_DEFAULTS },
                  .w = { .algorithm = "auto",
@@ -320,8 +322,8 @@ int run_options_parse(run_options *out, args_store *store, int argc, char **argv
                         .n_predict = -1 } };
     int code = args_parse(store, &command, &p, argc, argv);
     if (code == ARGS_GO_ON) code = check_words(&p.w, &p.o);
-    if (code == ARGS_GO_ON) code = check_request(&p.w, &p.o);
     if (code == ARGS_GO_ON) code = backend_flags_read(&p.o.where);
+    if (code == ARGS_GO_ON) code = check_request(&p.w, &p.o);
     *out = p.o;
     return code;
 }

@@ -18,7 +18,7 @@ typedef struct {
     const char *prompt, *file, *system, *canvas; /* NULL = not given */
     const char *hole;                            /* NULL = [MASK] and [MASK*N] */
     const char *chat_template;                   /* NULL = the model's own */
-    bool parse_special;
+    bool parse_special, adds_nothing;            /* adds_nothing: -n 0 */
     /* decoding; on_step and user are left to the command */
     lac_generate_options generate;
     bool algorithm_is_confidence; /* "confidence": resolved by family once the model is known */

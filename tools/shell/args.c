@@ -1,6 +1,7 @@
-/* args.c: builds popt's table from ours, collects one text per flag, then converts. Converting
- * after collecting keeps popt's own, laxer number parsing out, and lets a flag silence a bad
- * environment variable. */
+/* args.c: builds popt's table from ours, looks through the words for flags of other programs and
+ * for one-dash words that popt would cut into letters, collects one text per flag, then converts.
+ * Converting after collecting keeps popt's own, laxer number parsing out, and lets a flag silence a
+ * bad environment variable. */
 #define _POSIX_C_SOURCE 200809L
 #include "shell/args.h"
 
@@ -12,7 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { MAX_NAMES = 256, MAX_NAME_TEXT = 8192, HELP_COLUMN = 30, HELP_WIDTH = 96 };
+enum { MAX_NAMES = 256, MAX_NAME_TEXT = 8192 };
 
 /* Everything one parse needs; lives on the stack of args_parse. */
 typedef struct {
@@ -26,10 +27,12 @@ typedef struct {
     size_t n_text;
     const char
         *given[MAX_NAMES]; /* by flag: text of the last use, "" for a switch, NULL = absent */
-    bool help;
+    const char **words; /* of the command line, without flags of other programs; NULL at the end */
+    int n_words;
+    bool help, help_all;
 } parse;
 
-enum { HELP_VALUE = 10000 };
+enum { HELP_VALUE = 10000, HELP_ALL_VALUE };
 
 static void add_option(parse *p, const char *name, char letter, bool takes_text, int value)
 {
@@ -80,6 +83,26 @@ static void build_options(parse *p)
         }
     }
     add_option(p, "help", 'h', false, HELP_VALUE);
+    add_option(p, "help-all", 0, false, HELP_ALL_VALUE);
+}
+
+static bool takes_text(const struct poptOption *option)
+{
+    return (option->argInfo & POPT_ARG_MASK) == POPT_ARG_STRING;
+}
+
+static const struct poptOption *find_letter(const parse *p, char letter)
+{
+    for (size_t i = 0; i < p->n_options; i++)
+        if (letter && p->options[i].shortName == letter) return &p->options[i];
+    return NULL;
+}
+
+static const struct poptOption *find_name(const parse *p, const char *name, size_t n)
+{
+    for (size_t i = 0; i < p->n_options; i++)
+        if (strncmp(p->names[i], name, n) == 0 && !p->names[i][n]) return &p->options[i];
+    return NULL;
 }
 
 /* Takes ownership of `text`. False when out of memory. */
@@ -95,6 +118,20 @@ static bool store_text(args_store *store, char *text)
     return true;
 }
 
+static int fail_unknown(const parse *p, const char *word)
+{
+    const char *bare = word + strspn(word, "-");
+    const char *nearest = args_nearest(bare, p->names, p->n_options);
+    const struct poptOption *letter = word[1] == '-' ? NULL : find_letter(p, word[1]);
+    if (nearest)
+        return console_fail(EXIT_USAGE, "unknown option '%s'; did you mean %s%s?", word,
+                            strlen(nearest) <= 3 ? "-" : "--", nearest);
+    if (letter && takes_text(letter))
+        return console_fail(EXIT_USAGE, "unknown option '%s'; a value stands apart: -%c %s", word,
+                            word[1], word + 2);
+    return console_fail(EXIT_USAGE, "unknown option '%s'; see %s --help", word, p->command->name);
+}
+
 static int fail_option(const parse *p, poptContext context, int problem)
 {
     const char *option = poptBadOption(context, POPT_BADOPTION_NOALIAS);
@@ -107,23 +144,101 @@ static int fail_option(const parse *p, poptContext context, int problem)
                             p->command->name);
     if (problem != POPT_ERROR_BADOPT)
         return console_fail(EXIT_USAGE, "%s: %s", option, poptStrerror(problem));
-    const char *bare = option + strspn(option, "-");
-    const char *nearest = args_nearest(bare, p->names, p->n_options);
-    if (nearest)
-        return console_fail(EXIT_USAGE, "unknown option '%s'; did you mean --%s?", option, nearest);
-    return console_fail(EXIT_USAGE, "unknown option '%s'; see %s --help", option, p->command->name);
+    return fail_unknown(p, option);
 }
 
-/* Runs popt over argv and fills p->given. */
-static int collect(parse *p, int argc, char **argv)
+/* ------------------------------------------------------------------ words */
+
+static const args_foreign *find_foreign(const args_command *command, const char *name, size_t n)
 {
-    poptContext context =
-        poptGetContext("lacuna", argc, (const char **)(void *)argv, p->options, 0);
+    for (size_t i = 0; i < command->n_foreign; i++)
+        if (args_is_listed(command->foreign[i].names, name, n)) return &command->foreign[i];
+    return NULL;
+}
+
+/* -n8, or -vq: a letter with its number, or switches. popt takes these apart. */
+static bool is_letters(const parse *p, const char *word)
+{
+    const struct poptOption *first = find_letter(p, word[1]);
+    if (!first) return false;
+    if (takes_text(first)) {
+        const args_kind kind = p->command->flags[first->val - 1].kind;
+        const bool is_number = kind == ARGS_INT || kind == ARGS_FLOAT || kind == ARGS_SEED;
+        return is_number && isdigit((unsigned char)word[2]);
+    }
+    for (const char *c = word + 1; *c; c++) {
+        const struct poptOption *option = find_letter(p, *c);
+        if (!option || takes_text(option)) return false;
+    }
+    return true;
+}
+
+/* Drops a flag of another program after saying why it does nothing, or refuses it. */
+static int meet_foreign(const args_foreign *flag, const char *word, bool has_value,
+                        const char *next, int *n_used)
+{
+    const int n_flag = (int)strcspn(word, "=");
+    if (flag->refused) return console_fail(EXIT_USAGE, "%.*s: %s", n_flag, word, flag->why);
+    if (has_value && flag->value == ARGS_NO_VALUE)
+        return console_fail(EXIT_USAGE, "%.*s takes no value", n_flag, word);
+    const bool wants = !has_value && flag->value != ARGS_NO_VALUE;
+    if (wants && flag->value == ARGS_VALUE && !next)
+        return console_fail(EXIT_USAGE, "%s needs a value", word);
+    if (wants && next && (flag->value == ARGS_VALUE || next[0] != '-')) ++*n_used;
+    console_note("%.*s has no effect: %s", n_flag, word, flag->why);
+    return ARGS_GO_ON;
+}
+
+/* Looks at one flag. *n_used receives how many words it and its value are, *keep whether popt is to
+ * see them. */
+static int look_at_flag(const parse *p, const char *word, const char *next, int *n_used, bool *keep)
+{
+    const bool one_dash = word[1] != '-';
+    const char *name = word + (one_dash ? 1 : 2);
+    const size_t n = strcspn(name, "=");
+    const bool has_value = name[n] == '=';
+    const struct poptOption *own =
+        one_dash && n == 1 ? find_letter(p, name[0]) : find_name(p, name, n);
+    const args_foreign *foreign = own ? NULL : find_foreign(p->command, name, n);
+    *n_used = 1;
+    *keep = !foreign;
+    if (foreign) return meet_foreign(foreign, word, has_value, next, n_used);
+    if (!own && !(one_dash && is_letters(p, word))) return fail_unknown(p, word);
+    if (own && takes_text(own) && !has_value && next) *n_used = 2;
+    return ARGS_GO_ON;
+}
+
+/* Fills p->words. */
+static int look_through(parse *p, int argc, char **argv)
+{
+    p->words = calloc((size_t)argc + 1, sizeof *p->words);
+    if (!p->words) return console_fail(EXIT_MEMORY, "out of memory");
+    for (int i = 0; i < argc;) {
+        const bool is_flag = i > 0 && argv[i][0] == '-' && argv[i][1];
+        bool keep = true;
+        int n_used = 1;
+        if (is_flag && strcmp(argv[i], "--") != 0) {
+            const int code =
+                look_at_flag(p, argv[i], i + 1 < argc ? argv[i + 1] : NULL, &n_used, &keep);
+            if (code != ARGS_GO_ON) return code;
+        }
+        for (int k = 0; keep && k < n_used; k++)
+            p->words[p->n_words++] = argv[i + k];
+        i += n_used;
+    }
+    return ARGS_GO_ON;
+}
+
+/* Runs popt over the words and fills p->given. */
+static int collect(parse *p)
+{
+    poptContext context = poptGetContext("lacuna", p->n_words, p->words, p->options, 0);
     if (!context) return console_fail(EXIT_MEMORY, "out of memory");
     int code = ARGS_GO_ON, value = 0;
     while (code == ARGS_GO_ON && (value = poptGetNextOpt(context)) >= 0) {
-        if (value == HELP_VALUE) {
+        if (value >= HELP_VALUE) {
             p->help = true;
+            p->help_all |= value == HELP_ALL_VALUE;
             continue;
         }
         const size_t at = (size_t)value - 1;
@@ -266,73 +381,17 @@ static int apply(const parse *p)
     return ARGS_GO_ON;
 }
 
-/* ------------------------------------------------------------------ help */
-
-/* Prints `text` from the current column on, wrapped, further lines indented. */
-static void print_wrapped(const char *text, int column, int indent)
-{
-    while (*text) {
-        const int n = (int)strcspn(text, " ");
-        if (column > indent && column + 1 + n > HELP_WIDTH) {
-            printf("\n%*s", indent, "");
-            column = indent;
-        } else if (column > indent) {
-            putchar(' ');
-            column++;
-        }
-        printf("%.*s", n, text);
-        column += n;
-        text += n;
-        text += strspn(text, " ");
-    }
-    putchar('\n');
-}
-
-static void print_flag(const args_flag *flag)
-{
-    int column = flag->letter ? printf("  -%c, ", flag->letter) : printf("      ");
-    column += printf("--%s", flag->name);
-    if (flag->value) column += printf(" %s", flag->value);
-    if (column >= HELP_COLUMN - 1) {
-        putchar('\n');
-        column = 0;
-    }
-    printf("%*s", HELP_COLUMN - column, "");
-    print_wrapped(flag->help, HELP_COLUMN, HELP_COLUMN);
-    if (!flag->aliases) return;
-    printf("%*salso", HELP_COLUMN, "");
-    for (const char *alias = flag->aliases; *alias;) {
-        const int n = (int)strcspn(alias, ",");
-        printf(n <= 3 ? " -%.*s" : " --%.*s", n, alias); /* short ones are typed with one */
-        alias += n + (alias[n] == ',');
-    }
-    putchar('\n');
-}
-
-static int print_help(const args_command *command)
-{
-    printf("usage: %s %s\n\n", command->name, command->usage);
-    print_wrapped(command->about, 0, 0);
-    for (size_t i = 0; i < command->n_flags; i++) {
-        if (command->flags[i].kind == ARGS_GROUP)
-            printf("\n%s\n", command->flags[i].help);
-        else
-            print_flag(&command->flags[i]);
-    }
-    printf("\n  -h, --help                  print this\n");
-    printf("\nLong names work with one dash or two. Each flag can also be set in the environment:\n"
-           "LACUNA_ARG_ and its name in capitals, such as LACUNA_ARG_MODEL; a flag wins.\n");
-    printf("\nexample:\n%s\n", command->example);
-    return console_flush_stdout();
-}
-
 int args_parse(args_store *store, const args_command *command, void *target, int argc, char **argv)
 {
     parse p = { .command = command, .target = target, .store = store };
     build_options(&p);
-    int code = collect(&p, argc, argv);
-    if (code == ARGS_GO_ON && p.help) return print_help(command);
-    if (code == ARGS_GO_ON) code = apply(&p);
+    int code = look_through(&p, argc, argv);
+    if (code == ARGS_GO_ON) code = collect(&p);
+    if (code == ARGS_GO_ON && p.help)
+        code = args_print_help(command, p.help_all);
+    else if (code == ARGS_GO_ON)
+        code = apply(&p);
+    free(p.words);
     return code;
 }
 

@@ -1,4 +1,4 @@
-/* args_number.c: strict reading of numbers, and the guess at a mistyped word. */
+/* args_number.c: strict reading of numbers, words in lists, and the guess at a mistyped word. */
 #include "shell/args.h"
 
 #include <ctype.h>
@@ -29,6 +29,17 @@ bool args_read_float(const char *text, double min, double max, double *out)
     if (end == text || *end || !isfinite(value) || value < min || value > max) return false;
     *out = value;
     return true;
+}
+
+bool args_is_listed(const char *list, const char *name, size_t n)
+{
+    while (*list) {
+        list += strspn(list, ", ");
+        const size_t n_item = strcspn(list, ", ");
+        if (n_item && n_item == n && strncmp(list, name, n) == 0) return true;
+        list += n_item;
+    }
+    return false;
 }
 
 enum { MAX_WORD = 32 };

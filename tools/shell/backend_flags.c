@@ -11,8 +11,27 @@ static bool is(const backend_flags *f, const char *name)
     return f->backend && strcmp(f->backend, name) == 0;
 }
 
+/* A number, or the words llama.cpp has for it. */
+static int read_layers(backend_flags *f)
+{
+    int64_t n = MOST_LAYERS;
+    if (!f->layers) return ARGS_GO_ON;
+    if (strcmp(f->layers, "auto") == 0) {
+        if (!f->backend && f->device == NO_DEVICE) f->backend = "auto";
+        return ARGS_GO_ON;
+    }
+    if (strcmp(f->layers, "all") != 0 && !args_read_int(f->layers, 0, MOST_LAYERS, &n))
+        return console_fail(EXIT_USAGE,
+                            "--gpu-layers: '%s' is not a whole number from 0 to %d, all or auto",
+                            f->layers, MOST_LAYERS);
+    f->gpu_layers = (int)n;
+    return ARGS_GO_ON;
+}
+
 int backend_flags_read(backend_flags *f)
 {
+    const int code = read_layers(f);
+    if (code != ARGS_GO_ON) return code;
     const bool wants_gpu = f->gpu_layers > 0 || f->device != NO_DEVICE;
     if (f->backend && !is(f, "cpu") && !is(f, "cuda") && !is(f, "auto"))
         return console_fail(EXIT_USAGE, "--backend: '%s' is not one of cpu, cuda, auto",
