@@ -391,21 +391,21 @@ static int decode(const run_state *s, const int32_t *ids, size_t n_ids, bool kee
 static int make_text(run_state *s, const lac_result *r)
 {
     int code = EXIT_OK;
-    if (r->finish == LAC_FINISH_CANCELLED && !s->opt.canvas) {
+    if (r->finish == LAC_FINISH_CANCELLED && !s->prompt.has_text_around) {
         const size_t begin = s->prompt.n;
         code = decode(s, r->canvas + begin, r->n_canvas - begin, false, &s->text, &s->n_text);
     } else {
         code = decode(s, r->ids, r->n_ids, false, &s->text, &s->n_text);
     }
-    if (code || !s->opt.canvas) return code;
+    if (code || !s->prompt.has_text_around) return code;
     return decode(s, r->canvas + s->prompt.n_before, r->n_canvas - s->prompt.n_before, true,
                   &s->canvas, &s->n_canvas);
 }
 
 static void put_text(const run_state *s)
 {
-    const char *text = s->opt.canvas ? s->canvas : s->text;
-    const size_t n = s->opt.canvas ? s->n_canvas : s->n_text;
+    const char *text = s->canvas ? s->canvas : s->text;
+    const size_t n = s->canvas ? s->n_canvas : s->n_text;
     console_put_text(stdout, text, n);
     if (n == 0 || text[n - 1] != '\n') fputc('\n', stdout);
 }

@@ -25,6 +25,12 @@ double laci_generation_now(void)
 
 /* ------------------------------------------------------------------ setting out */
 
+/* A mask token that is given is a hole, as in the published samplers. */
+static bool is_hole(const generation *g, int32_t id)
+{
+    return id == LAC_HOLE || id == g->config->mask_id;
+}
+
 /* Copies the ids to the canvas, appends holes and lists all holes. */
 static lac_status lay_canvas(generation *g, const int32_t *ids, size_t n_ids, lac_error *err)
 {
@@ -37,7 +43,7 @@ static lac_status lay_canvas(generation *g, const int32_t *ids, size_t n_ids, la
                          "%zu prompt and %d new tokens do not fit: the context holds %zu", n_ids,
                          g->opt.n_tokens, s->layout.n_ctx);
     for (size_t i = 0; i < g->n; i++) {
-        const int32_t id = i < n_ids ? ids[i] : LAC_HOLE;
+        const int32_t id = i < n_ids && !is_hole(g, ids[i]) ? ids[i] : LAC_HOLE;
         if (id != LAC_HOLE && (id < 0 || id >= n_tokens))
             return laci_fail(err, LAC_EINVAL, 0, "id %d at position %zu: the model has %d tokens",
                              id, i, n_tokens);
@@ -107,7 +113,7 @@ static lac_status set_out(generation *g, const int32_t *ids, size_t n_ids, lac_e
 {
     size_t n_holes = 0;
     for (size_t i = 0; i < n_ids; i++)
-        n_holes += ids[i] == LAC_HOLE;
+        n_holes += is_hole(g, ids[i]);
     lac_status st = laci_options_resolve(g->config, n_holes, &g->opt, err);
     if (!st) st = lay_canvas(g, ids, n_ids, err);
     if (!st) st = check_replay(g, err);

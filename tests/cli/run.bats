@@ -168,6 +168,51 @@ PROMPT="Once upon a time there was"
     expect_ok
 }
 
+@test "a mask token in a prompt is a hole, and the text is printed whole" {
+    lacuna run -m "$MODEL" -p "The c<|mask|>t sat" --parse-special -n 6 --ignore-eos --json -q
+    expect_ok
+    [ "$(json_value n_prompt)" -eq 10 ] || show "expected 10 prompt tokens"
+    [ "$(json_value ids | tr -cd , | wc -c)" -eq 6 ] || show "expected 7 ids"
+    [[ $(json_value canvas_text) == '"The c'*'t sat'* ]] || show "canvas_text"
+    # without -n nothing is added, as in a canvas, and a canvas reads the same token
+    lacuna run -m "$MODEL" -p "The c<|mask|><|mask|>t sat" --parse-special -q
+    expect_ok
+    by_token=$OUT
+    [[ $OUT == "The c"*"t sat" ]] || show "the text around the holes"
+    lacuna run -m "$MODEL" -p "The c<|mask|><|mask|>t sat" --parse-special -n 0 -q
+    [ "$OUT" = "$by_token" ] || show "-n 0 adds tokens"
+    for canvas in "The c<|mask|><|mask|>t sat" "The c[MASK*2]t sat" "The c[MASK]<|mask|>t sat"; do
+        lacuna run -m "$MODEL" --canvas - --parse-special -q < <(printf '%s' "$canvas")
+        expect_ok
+        [ "$OUT" = "$by_token" ] || show "$canvas differs: $by_token"
+    done
+    lacuna run -m "$LACUNA_TEST_ROOT/tests/golden/llada-olmo" -p 'a<|mdm_mask|>b' --parse-special -n 6 --steps 7 --json -q
+    expect_ok
+}
+
+@test "a mask that stays text is said to" {
+    lacuna run -m "$MODEL" -p "The c<|mask|>t" -n 4 --json
+    expect_ok
+    [ "$(json_value n_prompt)" -eq 14 ] || show "expected text"
+    [[ $ERR == *"warning: <|mask|> in the prompt is text; --parse-special"* ]] || show "nothing said"
+    lacuna run -m "$MODEL" -p "The [MASK] sat" -n 4
+    [[ $ERR == *"warning: [MASK] in the prompt is text"*"--canvas"* ]] || show "nothing said"
+    lacuna run -m "$MODEL" -p "The [MASK] sat" -n 4 -q
+    [ -z "$ERR" ] || show "expected nothing on stderr"
+}
+
+@test "nothing to fill where mask tokens were looked for" {
+    lacuna run -m "$MODEL" -p "The cat" --parse-special -n 0
+    expect_error 2 "-n 0" "no hole"
+    lacuna run -m "$MODEL" --canvas - --parse-special <<<'The cat'
+    expect_error 2 "no hole" "[MASK]"
+}
+
+@test "a hole inside the text of a block-wise model is refused with both positions" {
+    lacuna run -m "$LACUNA_TEST_ROOT/models/nano-b" -p "The c<|mask|>t" --parse-special -n 4
+    expect_error 2 "position 6" "hole at 5"
+}
+
 @test "a canvas without holes, or with holes beyond counting" {
     lacuna run -m "$MODEL" --canvas - <<<"nothing missing"
     expect_error 2 "no hole" "[MASK]"

@@ -211,6 +211,35 @@ static void infill_keeps_what_is_given(void **state)
         assert_int_equal(r.position[i], (int)holes[i]);
 }
 
+/* The published samplers fill every mask of a sequence, given ones too. */
+static void given_mask_tokens_are_holes(void **state)
+{
+    (void)state;
+    static int32_t ids[64], by_hole[64];
+    lac_model_info info;
+    lac_result result;
+    assert_ok(lac_model_get_info(small_model, &info, NULL));
+    size_t n = text_ids("the lamp", ids);
+    ids[3] = ids[5] = LAC_HOLE;
+    for (int n_tokens = 0; n_tokens <= 6; n_tokens += 3) {
+        const lac_generate_options opt = { .n_tokens = n_tokens, .ignore_eos = true };
+        run(small_session, ids, n, &opt, &result);
+        const size_t n_ids = result.n_ids, n_canvas = result.n_canvas;
+        assert_int_equal(n_ids, 2 + n_tokens);
+        memcpy(by_hole, result.canvas, n_canvas * sizeof *by_hole);
+        int32_t masked[64];
+        for (size_t i = 0; i < n; i++)
+            masked[i] = ids[i] == LAC_HOLE && i == 3 ? info.mask_id : ids[i];
+        run(small_session, masked, n, &opt, &result);
+        assert_int_equal(result.n_ids, n_ids);
+        assert_memory_equal(result.canvas, by_hole, n_canvas * sizeof *by_hole);
+        masked[5] = info.mask_id;
+        run(small_session, masked, n, &opt, &result);
+        assert_int_equal(result.n_ids, n_ids);
+        assert_memory_equal(result.canvas, by_hole, n_canvas * sizeof *by_hole);
+    }
+}
+
 static void every_sampler_is_deterministic(void **state)
 {
     (void)state;
@@ -391,6 +420,7 @@ int main(void)
         cmocka_unit_test(shakespeare_matches_its_golden),
         cmocka_unit_test(lengths_are_exact),
         cmocka_unit_test(infill_keeps_what_is_given),
+        cmocka_unit_test(given_mask_tokens_are_holes),
         cmocka_unit_test(every_sampler_is_deterministic),
         cmocka_unit_test(guidance_of_zero_changes_nothing_and_more_does),
         cmocka_unit_test(text_stops_at_the_end_token),

@@ -111,6 +111,12 @@ static size_t match_hole(const char *text, size_t n, const char *hole, int64_t *
     return size;
 }
 
+static int fail_no_hole(const run_options *opt)
+{
+    return console_fail(EXIT_USAGE, "--canvas: the text has no hole; mark holes with %s",
+                        opt->hole ? opt->hole : "[MASK]");
+}
+
 static int count_holes(prompt_texts *texts, const run_options *opt)
 {
     const input_text *canvas = &texts->canvas;
@@ -126,9 +132,8 @@ static int count_holes(prompt_texts *texts, const run_options *opt)
         i += n ? n : 1;
     }
     const size_t n_holes = texts->n_holes + (size_t)opt->generate.n_tokens;
-    if (n_holes == 0)
-        return console_fail(EXIT_USAGE, "--canvas: the text has no hole; mark holes with %s",
-                            opt->hole ? opt->hole : "[MASK]");
+    if (opt->parse_special) return EXIT_OK; /* the mask token is a hole too: counted as ids */
+    if (n_holes == 0) return fail_no_hole(opt);
     if ((size_t)opt->generate.steps > n_holes)
         return console_fail(EXIT_USAGE, "--steps %d is more than the %zu holes to fill",
                             opt->generate.steps, n_holes);
@@ -272,6 +277,41 @@ static void warn_repairs(const char *what, const char *text, size_t n, const cha
                      bad);
 }
 
+/* Whether a text has `word` in it; texts may hold NUL. */
+static bool has_word(const char *text, size_t n, const char *word, size_t n_word)
+{
+    for (size_t i = 0; n_word && i + n_word <= n; i++)
+        if (memcmp(text + i, word, n_word) == 0) return true;
+    return false;
+}
+
+/* Masks that people write into a prompt are text there unless asked; one line says where they would
+ * be holes. */
+static void say_masks_are_text(const prompt_texts *texts, const run_options *opt,
+                               const lac_model *model, const lac_model_info *info)
+{
+    size_t n_piece = 0;
+    const char *piece = lac_model_piece(model, info->mask_id, &n_piece);
+    const input_text *t = &texts->document;
+    if (opt->quiet || !t->data) return;
+    if (!opt->parse_special && has_word(t->data, t->n, piece, n_piece))
+        console_warn("%.*s in the prompt is text; --parse-special makes it a hole, and --canvas "
+                     "reads [MASK]",
+                     (int)n_piece, piece);
+    else if (has_word(t->data, t->n, "[MASK]", 6))
+        console_warn("[MASK] in the prompt is text; it is a hole in the text of --canvas");
+}
+
+/* The mask token is a hole wherever it stands, as it is for the library. */
+static void make_holes(prompt_ids *out, int mask_id)
+{
+    out->n_holes = 0;
+    for (size_t i = 0; i < out->n; i++) {
+        if (out->ids[i] == mask_id) out->ids[i] = LAC_HOLE;
+        out->n_holes += out->ids[i] == LAC_HOLE;
+    }
+}
+
 int prompt_encode(prompt_ids *out, const prompt_texts *texts, const run_options *opt,
                   const lac_model *model, const lac_model_info *info)
 {
@@ -279,6 +319,7 @@ int prompt_encode(prompt_ids *out, const prompt_texts *texts, const run_options 
     warn_repairs("the canvas", texts->canvas.data, texts->canvas.n, info->tokenizer);
     if (opt->system)
         warn_repairs("the system prompt", opt->system, strlen(opt->system), info->tokenizer);
+    say_masks_are_text(texts, opt, model, info);
     out->chat_template = opt->chat_template ? opt->chat_template : info->chat_template;
     if (opt->parse_special) out->chat_template = "none";
     const bool has_message = texts->document.data || opt->system;
@@ -289,9 +330,15 @@ int prompt_encode(prompt_ids *out, const prompt_texts *texts, const run_options 
     else if (has_message)
         code = append_chat(out, texts, opt, model);
     out->n_before = out->n;
-    out->n_holes = texts->n_holes;
     if (!code && opt->canvas) code = append_canvas(out, &texts->canvas, opt, model);
-    return code;
+    if (code) return code;
+    make_holes(out, info->mask_id);
+    if (opt->canvas && out->n_holes + (size_t)opt->generate.n_tokens == 0) return fail_no_hole(opt);
+    if (opt->adds_nothing && !out->n_holes)
+        return console_fail(EXIT_USAGE, "-n 0 leaves nothing to generate: the text has no hole");
+    out->has_text_around = opt->canvas || out->n_holes;
+    if (!opt->canvas) out->n_before = out->n_holes ? 0 : out->n;
+    return EXIT_OK;
 }
 
 void prompt_ids_free(prompt_ids *ids)

@@ -20,7 +20,7 @@ void input_free(input_text *text);
 typedef struct {
     input_text document; /* --file, a line break, --prompt */
     input_text canvas;   /* --canvas */
-    size_t n_holes;      /* marked in the canvas */
+    size_t n_holes;      /* marked in the canvas; mask tokens are not counted */
 } prompt_texts;
 
 int prompt_read(prompt_texts *out, const run_options *opt);
@@ -28,10 +28,11 @@ void prompt_free(prompt_texts *texts);
 
 /* The same as ids. Zeroed is empty. */
 typedef struct {
-    int32_t *ids; /* [n] LAC_HOLE where the canvas has a hole */
+    int32_t *ids; /* [n] LAC_HOLE where the text has a hole */
     size_t n, capacity;
-    size_t n_before;           /* ids in front of the canvas: prompt and template */
+    size_t n_before;           /* ids in front of the text that is printed: prompt and template */
     size_t n_holes;            /* of the ids */
+    bool has_text_around;      /* holes lie in a text, which is printed whole */
     const char *chat_template; /* used: a name or "none" */
 } prompt_ids;
 
