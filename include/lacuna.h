@@ -100,6 +100,10 @@ typedef struct {
     const char *backend;            /* "cpu" (NULL), "cuda", "cuda:N" = device N, or "auto" = cuda
                                        where a device is, else cpu */
     const lac_allocator *allocator; /* copied; NULL = malloc */
+    bool partial; /* with card_only, of a folder: its weights may be missing, and its tokenizer or
+                     config.json. What they would say is 0, "" or -1 in lac_model_info (n_params is
+                     counted from config.json); tokens need the tokenizer, a memory plan needs
+                     config.json */
 } lac_model_options;
 
 /* Opens the model at `path`: a directory with config.json and safetensors, or a GGUF file. Maps

@@ -27,7 +27,7 @@ typedef struct {
 static const args_flag flags[] = {
     { ARGS_GROUP, .help = "Options" },
     { ARGS_TEXT, "model", 'm', "PATH", AT(model), 0, 0, NULL,
-      "folder with config.json and safetensors, or a GGUF file" },
+      "folder with config.json, or a GGUF file; the weights of a folder may be missing" },
     { ARGS_INT, "ctx-size", 'c', "N", AT(n_ctx), 1, 1 << 24, NULL,
       "plan memory for this many positions (default: the context of the model)" },
     { ARGS_INT, "threads", 't', "N", AT(n_threads), 1, 1024, NULL,
@@ -163,9 +163,9 @@ static int inspect(inspect_options *opt)
     if (code != ARGS_GO_ON) return code;
     if (!opt->model)
         return console_fail(EXIT_USAGE, "no model: give -m PATH or set LACUNA_ARG_MODEL");
-    lac_model_options how = { .n_threads = opt->n_threads,
-                              .card_only = true,
-                              .backend = opt->where.name };
+    lac_model_options how = {
+        .n_threads = opt->n_threads, .card_only = true, .partial = true, .backend = opt->where.name
+    };
     if (!dtype_from_name(opt->dtype, &how.dtype))
         return console_fail(EXIT_USAGE, "--dtype: '%s' is not one of auto, f32, bf16", opt->dtype);
     lac_model *model = NULL;
@@ -175,6 +175,12 @@ static int inspect(inspect_options *opt)
     lac_model_info info;
     lac_memory_plan plan;
     lac_status st = lac_model_get_info(model, &info, &err);
+    if (!st && !info.n_layers) {
+        lac_model_close(model);
+        return console_fail(EXIT_MODEL, "%s has no config.json", opt->model);
+    }
+    if (!st && !*info.weight_types)
+        console_note("%s has no weights: this is what its config.json says", opt->model);
     if (!st) st = lac_model_plan_memory(model, opt->n_ctx, opt->n_threads, &plan, &err);
     if (st) {
         code = console_fail_status(st, &err);

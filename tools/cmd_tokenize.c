@@ -19,7 +19,7 @@ typedef struct {
 static const args_flag flags[] = {
     { ARGS_GROUP, .help = "Options" },
     { ARGS_TEXT, "model", 'm', "PATH", AT(model), 0, 0, NULL,
-      "folder with config.json and safetensors, or a GGUF file" },
+      "folder with a tokenizer, or a GGUF file; weights may be missing" },
     { ARGS_SWITCH, "decode", 0, NULL, AT(decode), 0, 0, NULL,
       "read ids (JSON or separated by blanks), print text; special tokens by name" },
     { ARGS_SWITCH, "parse-special", 0, NULL, AT(parse_special), 0, 0, NULL,
@@ -199,18 +199,30 @@ static int decode(const lac_model *model, const tokenize_options *opt, const inp
     return code;
 }
 
+/* A folder that has config.json need not have a tokenizer yet. */
+static int check_tokenizer(const lac_model *model, const char *path)
+{
+    lac_model_info info;
+    lac_error err = { .message = "" };
+    const lac_status st = lac_model_get_info(model, &info, &err);
+    if (st) return console_fail_status(st, &err);
+    if (*info.tokenizer) return EXIT_OK;
+    return console_fail(EXIT_MODEL, "%s has neither tokenizer.json nor vocab.json", path);
+}
+
 static int tokenize(const tokenize_options *opt)
 {
     if (!opt->model)
         return console_fail(EXIT_USAGE, "no model: give -m PATH or set LACUNA_ARG_MODEL");
     if (opt->decode && opt->pieces)
         return console_fail(EXIT_USAGE, "--decode and --pieces exclude each other");
-    const lac_model_options how = { .card_only = true };
+    const lac_model_options how = { .card_only = true, .partial = true };
     lac_model *model = NULL;
     int code = console_open_model(&model, opt->model, &how);
     if (code) return code;
     input_text text = { .data = NULL };
-    code = input_read(&text, "-");
+    code = check_tokenizer(model, opt->model);
+    if (!code) code = input_read(&text, "-");
     if (!code) code = opt->decode ? decode(model, opt, &text) : encode(model, opt, &text);
     input_free(&text);
     lac_model_close(model);

@@ -278,6 +278,8 @@ static lac_status check_room(const lac_model *model, const lac_session_options *
                              lac_error *err)
 {
     const laci_config *c = &model->config;
+    if (!model->family)
+        return laci_fail(err, LAC_EINVAL, 0, "the model was opened without config.json");
     *n_ctx = opt->n_ctx ? opt->n_ctx : c->n_ctx_train;
     if (*n_ctx < 1 || *n_ctx > c->n_ctx)
         return laci_fail(err, LAC_ECONTEXT, 0, "a context of %d: the model allows 1 to %d", *n_ctx,

@@ -40,20 +40,71 @@ static lac_status read_json(laci_json **out, const char *dir, const char *name, 
     return st;
 }
 
+/* ------------------------------------------------------------------ folders that lack something */
+
+static bool has_file(const lac_model *m, const char *dir, const char *name)
+{
+    char *path = laci_path_join(&m->mem, dir, name);
+    const bool is_there = path && laci_file_exists(path);
+    laci_release(&m->mem, path);
+    return is_there;
+}
+
+static bool has_weight_files(const lac_model *m, const char *dir)
+{
+    return has_file(m, dir, "model.safetensors") ||
+           has_file(m, dir, "model.safetensors.index.json");
+}
+
+static bool has_tokenizer_files(const lac_model *m, const char *dir)
+{
+    return has_file(m, dir, "tokenizer.json") || has_file(m, dir, "vocab.json");
+}
+
+/* What a tokenizer alone says of a model. */
+static const laci_config no_config = {
+    .family = "",
+    .mask_id = -1,
+    .bos_id = -1,
+    .pad_id = -1,
+    .chat_template = "none",
+    .tokenizer = "auto",
+};
+
+/* Elements of all weights that the configuration asks for. */
+static uint64_t count_params(const laci_config *c)
+{
+    uint64_t n = 0, shape[2];
+    for (int part = 0; part < LACI_N_WEIGHTS && c->n_layers; part++) {
+        if (!laci_config_uses(c, (laci_weight)part)) continue;
+        const int n_dims = laci_weight_shape(c, (laci_weight)part, shape);
+        const uint64_t n_layers = part < LACI_N_LAYER_WEIGHTS ? (uint64_t)c->n_layers : 1;
+        n += n_layers * shape[0] * (n_dims > 1 ? shape[1] : 1);
+    }
+    return n;
+}
+
+/* ------------------------------------------------------------------ opening */
+
 /* Configuration of a folder: config.json is required, generation_config.json is not. */
-static lac_status open_folder(lac_model *m, const char *path, lac_error *err)
+static lac_status open_folder(lac_model *m, const char *path, bool partial, lac_error *err)
 {
     enum { CONFIG_LIMIT = 1 << 20 };
     laci_json *config = NULL, *generation = NULL;
     lac_status st = read_json(&config, path, "config.json", CONFIG_LIMIT, &m->mem, err);
+    if (!st && !config && partial && has_tokenizer_files(m, path)) {
+        m->config = no_config;
+        return LAC_OK;
+    }
     if (!st && !config) st = laci_fail(err, LAC_EFORMAT, 0, "%s has no config.json", path);
     if (!st)
         st = read_json(&generation, path, "generation_config.json", CONFIG_LIMIT, &m->mem, err);
     laci_config_source src = { .config = config ? laci_json_root(config) : NULL,
                                .generation = generation ? laci_json_root(generation) : NULL };
     if (!st) st = laci_family_refuse(&src, err); /* by name, even without its weights */
-    if (!st) st = laci_safetensors_open(&m->dir, path, &m->mem, err);
-    src.tensors = &m->dir;
+    m->lacks_weights = partial && !has_weight_files(m, path);
+    if (!st && !m->lacks_weights) st = laci_safetensors_open(&m->dir, path, &m->mem, err);
+    src.tensors = m->lacks_weights ? NULL : &m->dir;
     if (!st) st = laci_config_read(&m->config, &src, err);
     if (!st) m->family = laci_family_find(&src);
     laci_json_free(config);
@@ -71,7 +122,7 @@ static lac_status open_gguf(lac_model *m, const char *path, lac_error *err)
     return st;
 }
 
-static lac_status open_tokenizer(lac_model *m, const char *path, lac_error *err)
+static lac_status open_tokenizer(lac_model *m, const char *path, bool partial, lac_error *err)
 {
     const laci_config *c = &m->config;
     lac_status st;
@@ -81,11 +132,15 @@ static lac_status open_tokenizer(lac_model *m, const char *path, lac_error *err)
         st = laci_tokenizer_open_ascii(&m->tokenizer, c->n_vocab, &m->mem, err);
     else if (m->gguf)
         st = laci_tokenizer_open_gguf(&m->tokenizer, m->gguf, &m->mem, err);
+    else if (partial && !has_tokenizer_files(m, path))
+        return LAC_OK;
     else
         st = laci_tokenizer_open_dir(&m->tokenizer, path, &m->mem, err);
     if (st) return st;
     const int n_tokens = laci_tokenizer_n_tokens(m->tokenizer);
-    if (n_tokens > c->n_vocab)
+    if (!c->n_layers)
+        m->config.n_vocab = n_tokens;
+    else if (n_tokens > c->n_vocab)
         return laci_fail(
             err, LAC_EFORMAT, 0,
             "vocabulary mismatch: the tokenizer has ids up to %d, the embedding %d rows",
@@ -107,9 +162,11 @@ static void list_weight_types(lac_model *m)
 static lac_status open_parts(lac_model *m, const char *path, const lac_model_options *opt,
                              lac_error *err)
 {
-    lac_status st = laci_path_is_dir(path) ? open_folder(m, path, err) : open_gguf(m, path, err);
-    if (!st) st = open_tokenizer(m, path, err);
-    if (!st)
+    const bool partial = opt->card_only && opt->partial;
+    lac_status st =
+        laci_path_is_dir(path) ? open_folder(m, path, partial, err) : open_gguf(m, path, err);
+    if (!st) st = open_tokenizer(m, path, partial, err);
+    if (!st && m->family && !m->lacks_weights)
         st = laci_weight_map_build(&m->map, &m->config, m->family, laci_model_tensors(m), &m->mem,
                                    err);
     if (st) return st;
@@ -187,7 +244,7 @@ lac_status lac_model_get_info(const lac_model *m, lac_model_info *out, lac_error
         .eos_id = c->n_eos ? c->eos_ids[0] : -1,
         .bos_id = c->bos_id,
         .pad_id = c->pad_id,
-        .n_params = m->map.n_params,
+        .n_params = m->map.n_params ? m->map.n_params : count_params(c),
         .file_bytes = m->map.n_bytes,
         .dtype = laci_backend_act(m->be) == LACI_BF16 ? LAC_DTYPE_BF16 : LAC_DTYPE_F32,
     };
@@ -195,6 +252,12 @@ lac_status lac_model_get_info(const lac_model *m, lac_model_info *out, lac_error
 }
 
 /* ------------------------------------------------------------------ tokens */
+
+static lac_status check_tokenizer(const lac_model *m, lac_error *err)
+{
+    if (m->tokenizer) return LAC_OK;
+    return laci_fail(err, LAC_EINVAL, 0, "the model was opened without a tokenizer");
+}
 
 /* Gives the collected ids to the caller, or frees them on failure. */
 static lac_status hand_over(lac_status st, laci_ids *list, int32_t **ids, size_t *n_ids,
@@ -218,8 +281,10 @@ lac_status lac_model_encode(const lac_model *m, const char *text, size_t n_text,
     if (!m || (!text && n_text) || !ids || !n_ids)
         return laci_fail(err, LAC_EINVAL, 0, "encode: model, text or output missing");
     laci_ids list = { .mem = m->mem };
-    const lac_status st = laci_tokenizer_encode(m->tokenizer, text ? text : "", n_text,
-                                                opt && opt->parse_special, &list, err);
+    lac_status st = check_tokenizer(m, err);
+    if (!st)
+        st = laci_tokenizer_encode(m->tokenizer, text ? text : "", n_text,
+                                   opt && opt->parse_special, &list, err);
     return hand_over(st, &list, ids, n_ids, err);
 }
 
@@ -250,7 +315,8 @@ lac_status lac_model_decode(const lac_model *m, const int32_t *ids, size_t n_ids
     int32_t *kept = NULL;
     if (!m || (!ids && n_ids) || !text)
         return laci_fail(err, LAC_EINVAL, 0, "decode: model, ids or output missing");
-    lac_status st = without_padding(m, ids, &n_ids, &kept, err);
+    lac_status st = check_tokenizer(m, err);
+    if (!st) st = without_padding(m, ids, &n_ids, &kept, err);
     if (!st)
         st = laci_tokenizer_decode(m->tokenizer, kept ? kept : ids, n_ids, keep_special, &m->mem,
                                    text, n_text ? n_text : &n, err);
@@ -260,7 +326,9 @@ lac_status lac_model_decode(const lac_model *m, const int32_t *ids, size_t n_ids
 
 const char *lac_model_piece(const lac_model *m, int32_t id, size_t *n_piece)
 {
-    return laci_tokenizer_piece(m->tokenizer, id, n_piece);
+    if (m->tokenizer) return laci_tokenizer_piece(m->tokenizer, id, n_piece);
+    if (n_piece) *n_piece = 0;
+    return "";
 }
 
 void lac_model_free_ids(const lac_model *m, int32_t *ids)
@@ -281,7 +349,8 @@ lac_status lac_model_encode_chat(const lac_model *m, const char *template_name,
         return laci_fail(err, LAC_EINVAL, 0, "chat: model, messages or output missing");
     laci_ids list = { .mem = m->mem };
     const char *name = template_name ? template_name : m->config.chat_template;
-    const lac_status st = laci_chat_encode(m->tokenizer, name, messages, n_messages, &list, err);
+    lac_status st = check_tokenizer(m, err);
+    if (!st) st = laci_chat_encode(m->tokenizer, name, messages, n_messages, &list, err);
     return hand_over(st, &list, ids, n_ids, err);
 }
 

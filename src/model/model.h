@@ -18,6 +18,8 @@ struct lac_model {
     laci_backend *be;     /* made the weights; closed last */
     laci_weights weights; /* empty when opened as a card only */
     bool has_weights;
+    bool lacks_weights;     /* a partial folder has no files of them; without config.json family is
+                               NULL, without a tokenizer that is NULL */
     uint64_t runtime_bytes; /* resident size of the process before the weights, with tokenizer */
     char weight_types[64];
 };

@@ -34,6 +34,33 @@ expect_refused() {
     [ "$(json_value bytes_total)" -gt "$total" ] || show "a longer context takes no more memory"
 }
 
+@test "a folder without weights has the card and the memory plan of its config.json" {
+    for name in dream llada-olmo sdar fast-dllm; do
+        rm -rf "$SCRATCH/model"
+        cp -r "$LACUNA_TEST_ROOT/tests/golden/$name" "$SCRATCH/model"
+        chmod -R u+w "$SCRATCH/model"
+        rm "$SCRATCH"/model/*.safetensors*
+        lacuna inspect -m "$LACUNA_TEST_ROOT/tests/golden/$name" -t 1 --json
+        card=$OUT
+        lacuna inspect -m "$SCRATCH/model" -t 1 --json
+        expect_ok
+        [[ $ERR == *"$SCRATCH/model has no weights"* ]] || show "nothing said"
+        [ "$(json_value weight_types)" = '""' ] || show "weight_types"
+        [ "$(json_value file_bytes)" -eq 0 ] || show "file_bytes"
+        for member in n_params n_layers n_tokens bytes_weights bytes_kv bytes_workspace; do
+            value=$(json_value $member)
+            [ "$(OUT=$card json_value $member)" = "$value" ] || show "$member of $name is $value"
+        done
+        lacuna run -m "$SCRATCH/model" -p x -n 4
+        expect_error 3 "$SCRATCH/model" safetensors
+    done
+    rm -f "$SCRATCH"/model/tokenizer* "$SCRATCH"/model/vocab*
+    lacuna inspect -m "$SCRATCH/model" -t 1
+    expect_ok
+    echo '{' >"$SCRATCH/model/config.json"
+    expect_refused "$SCRATCH/model" config.json
+}
+
 @test "a context beyond the model's" {
     lacuna inspect -m "$MODEL" -c 20000
     expect_error 2 20000 16384

@@ -70,3 +70,41 @@ load helpers
     lacuna tokenize </dev/null
     expect_error 2 "no model"
 }
+
+@test "a folder with a tokenizer needs neither config.json nor weights" {
+    golden="$LACUNA_TEST_ROOT/tests/golden"
+    lacuna tokenize -m "$golden/dream" --json <<<"hello there"
+    ids=$OUT
+    mkdir "$SCRATCH/only"
+    cp "$golden"/dream/tokenizer*.json "$SCRATCH/only"
+    lacuna tokenize -m "$SCRATCH/only" --json <<<"hello there"
+    expect_ok
+    [ "$OUT" = "$ids" ] || show "expected $ids"
+    "$LACUNA" tokenize -m "$SCRATCH/only" <<<"hello there" >"$SCRATCH/ids"
+    lacuna tokenize -m "$SCRATCH/only" --decode <"$SCRATCH/ids"
+    [ "$OUT" = "hello there" ] || show "decoding"
+    lacuna tokenize -m "$SCRATCH/only" --decode <<<"1 999999"
+    expect_error 2 "id 1 " "999999"
+    lacuna inspect -m "$SCRATCH/only"
+    expect_error 3 "$SCRATCH/only has no config.json"
+    lacuna run -m "$SCRATCH/only" -p x
+    expect_error 3 "$SCRATCH/only has no config.json"
+}
+
+@test "a folder without a tokenizer is said to have none" {
+    copy_model
+    rm "$SCRATCH"/model/*.safetensors
+    lacuna tokenize -m "$SCRATCH/model" < <(printf abc)
+    expect_ok
+    [ "$OUT" = "97 98 99" ] || show "bytes are in no file"
+    cp -r "$LACUNA_TEST_ROOT/tests/golden/dream" "$SCRATCH/dream"
+    chmod -R u+w "$SCRATCH/dream"
+    rm "$SCRATCH"/dream/tokenizer* "$SCRATCH"/dream/vocab* || true
+    lacuna tokenize -m "$SCRATCH/dream" <<<abc
+    expect_error 3 "$SCRATCH/dream" "tokenizer.json"
+    lacuna run -m "$SCRATCH/dream" -p x
+    [ "$STATUS" -eq 3 ] || show "expected status 3"
+    mkdir "$SCRATCH/empty"
+    lacuna tokenize -m "$SCRATCH/empty" <<<abc
+    expect_error 3 "$SCRATCH/empty" "config.json"
+}

@@ -1,7 +1,10 @@
 /* test_generate.c: whole generations through the public interface: trained models against their
  * golden decodes, exact lengths, infill, end tokens, cancelling, the same tokens at any number of
  * threads, every allocation failing in turn. */
+#define _POSIX_C_SOURCE 200809L
 #include <math.h>
+#include <stdlib.h>
+#include <unistd.h>
 
 #include "engine/golden.h"
 #include "fault.h"
@@ -13,6 +16,16 @@ static void run(lac_session *session, const int32_t *ids, size_t n, const lac_ge
 {
     lac_error err = { 0 };
     if (lac_generate(session, ids, n, opt, out, &err)) fail_msg("%s", err.message);
+}
+
+static int copy_file(const char *from, const char *to)
+{
+    char bytes[4096];
+    size_t n;
+    FILE *in = fopen(from, "rb"), *out = fopen(to, "wb");
+    while (in && out && (n = fread(bytes, 1, sizeof bytes, in)) > 0)
+        (void)fwrite(bytes, 1, n, out);
+    return !in || !out || fclose(in) || fclose(out);
 }
 
 static size_t text_ids(const char *text, int32_t *ids)
@@ -378,6 +391,52 @@ static void bad_requests_are_refused(void **state)
 /* ------------------------------------------------------------------ memory */
 
 /* Every allocation of opening, creating and generating fails once: a clean error, no leak. */
+/* A folder that lacks something describes what it has; what it lacks is refused by name. */
+static void parts_of_a_model_are_refused_by_name(void **state)
+{
+    (void)state;
+    const lac_model_options how = { .card_only = true, .partial = true };
+    char folder[] = "/tmp/lacuna-part-XXXXXX", path[64];
+    lac_error err = { 0 };
+    assert_non_null(mkdtemp(folder));
+    (void)snprintf(path, sizeof path, "%s/config.json", folder);
+    assert_int_equal(copy_file(test_path("tests/golden/dream/config.json"), path), 0);
+    lac_model *card = NULL;
+    assert_int_equal(lac_model_open(&card, folder, &(lac_model_options){ .card_only = true }, &err),
+                     LAC_EIO);
+    assert_ok(lac_model_open(&card, folder, &how, &err));
+    lac_model_info info;
+    assert_ok(lac_model_get_info(card, &info, &err));
+    assert_string_equal(info.tokenizer, "");
+    assert_int_equal(info.n_tokens, 0);
+    int32_t *ids = NULL;
+    char *text = NULL;
+    size_t n = 0;
+    const lac_chat_message message = { "user", "x" };
+    assert_int_equal(lac_model_encode(card, "x", 1, NULL, &ids, &n, &err), LAC_EINVAL);
+    assert_non_null(strstr(err.message, "tokenizer"));
+    assert_int_equal(lac_model_encode_chat(card, NULL, &message, 1, &ids, &n, &err), LAC_EINVAL);
+    assert_int_equal(lac_model_decode(card, &(int32_t){ 1 }, 1, false, &text, &n, &err),
+                     LAC_EINVAL);
+    assert_string_equal(lac_model_piece(card, 1, &n), "");
+    lac_memory_plan plan;
+    assert_ok(lac_model_plan_memory(card, 0, 1, &plan, &err));
+    lac_session *session = NULL;
+    assert_int_equal(lac_session_create(&session, card, NULL, &err), LAC_EINVAL);
+    lac_model_close(card);
+    (void)remove(path);
+    (void)snprintf(path, sizeof path, "%s/tokenizer.json", folder);
+    assert_int_equal(copy_file(test_path("tests/golden/dream/tokenizer.json"), path), 0);
+    assert_ok(lac_model_open(&card, folder, &how, &err));
+    assert_ok(lac_model_encode(card, "x", 1, NULL, &ids, &n, &err));
+    lac_model_free_ids(card, ids);
+    assert_int_equal(lac_model_plan_memory(card, 0, 1, &plan, &err), LAC_EINVAL);
+    assert_non_null(strstr(err.message, "config.json"));
+    lac_model_close(card);
+    (void)remove(path);
+    (void)rmdir(folder);
+}
+
 static void failing_allocations_are_survived(void **state)
 {
     (void)state;
@@ -426,6 +485,7 @@ int main(void)
         cmocka_unit_test(text_stops_at_the_end_token),
         cmocka_unit_test(callbacks_see_each_step_and_may_stop),
         cmocka_unit_test(bad_requests_are_refused),
+        cmocka_unit_test(parts_of_a_model_are_refused_by_name),
         cmocka_unit_test(failing_allocations_are_survived),
     };
     return cmocka_run_group_tests(tests, open_small, close_small);

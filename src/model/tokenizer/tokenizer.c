@@ -108,12 +108,12 @@ void laci_tokenizer_close(laci_tokenizer *tok)
 
 const char *laci_tokenizer_kind(const laci_tokenizer *tok)
 {
-    return tok->kind;
+    return tok ? tok->kind : "";
 }
 
 int laci_tokenizer_n_tokens(const laci_tokenizer *tok)
 {
-    return (int)tok->vocab.n_ids;
+    return tok ? (int)tok->vocab.n_ids : 0;
 }
 
 int laci_tokenizer_find(const laci_tokenizer *tok, const char *piece, size_t n)

@@ -29,6 +29,7 @@ lac_status laci_tokenizer_open_json(laci_tokenizer **out, const char *text, size
                                     const lac_allocator *mem, lac_error *err);
 void laci_tokenizer_close(laci_tokenizer *tok);
 
+/* Of NULL, a tokenizer that is not there: "" and 0. */
 const char *laci_tokenizer_kind(const laci_tokenizer *tok); /* "bpe", "bytes", "ascii" */
 int laci_tokenizer_n_tokens(const laci_tokenizer *tok);     /* largest known id + 1 */
 
