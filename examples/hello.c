@@ -2,7 +2,7 @@
  * a line for every denoising step and then the text.
  *
  *   cc hello.c $(pkg-config --cflags --libs lacuna) -o hello
- *   ./hello models/nano-f "Once upon a time there was" */
+ *   ./hello models/nano-f "$(printf 'lamp: 3141\ngarden: 2718\nWhat is lamp? ')" */
 #include <lacuna.h>
 #include <stdio.h>
 #include <string.h>

@@ -1,7 +1,7 @@
 /* infill.c: holes in the middle of a text. A model that writes left to right cannot look at what
  * comes after a gap; a diffusion model sees both sides.
  *
- *   ./infill models/nano-f "The little " 6 " ran down the hill and fell." */
+ *   ./infill models/nano-f "There was a lit" 3 " girl who lived with her mother." */
 #include <lacuna.h>
 #include <stdio.h>
 #include <stdlib.h>

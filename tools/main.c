@@ -42,7 +42,8 @@ static int print_help(void)
            "  0 done   1 failed at run time   2 usage   3 unsupported or damaged model\n"
            "  4 does not fit in memory   129, 130, 143 stopped by SIGHUP, Ctrl-C, SIGTERM\n\n"
            "example\n"
-           "  lacuna run -m models/nano-f -p \"Once upon a time\" -n 64 --visual\n");
+           "  printf 'lamp: 3141\\ngarden: 2718\\n' |\n"
+           "      lacuna run -m models/nano-f -f - -p \"What is garden? \" -n 8 --visual\n");
     return console_flush_stdout();
 }
 

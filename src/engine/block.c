@@ -1,6 +1,8 @@
 /* block.c: see block.h. */
 #include "engine/block.h"
 
+#include <math.h>
+
 #include "base/error.h"
 #include "base/rng.h"
 #include "engine/block_attend.h"
@@ -134,6 +136,7 @@ void laci_block_take(laci_generation *g)
     const double n = st->n_layers ? (double)st->n_layers : 1;
     g->seq->block->step++;
     g->density = st->density / n;
+    g->kept_mass = g->density < 1 ? NAN : 1; /* nobody measures what was left out */
     g->n_active = st->active / n;
     g->union_inflation = st->n_lists ? st->inflation / (double)st->n_lists : 1;
     g->bytes_read = st->bytes;

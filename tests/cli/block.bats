@@ -44,6 +44,7 @@ keys() {
     for key in density union_inflation n_active bytes_read seconds_prefill; do
         grep -qE "\"$key\":[0-9.e+-]+[,}]" "$SCRATCH/out" || show "no $key"
     done
+    [ "$(json_value kept_mass)" = null ] || show "nobody measured the kept mass"
     steps=$(grep -c '"type":"step"' "$SCRATCH/t")
     [ "$(grep -cE '"type":"step".*"union_inflation":[0-9.]+,"n_active":[0-9.]+,"bytes_read":[0-9]+}$' "$SCRATCH/t")" \
         -eq "$steps" ] || show "steps"
@@ -53,6 +54,7 @@ keys() {
     tail -n 1 "$SCRATCH/t" | grep -q "\"bytes_read\":$sum," || show "summary"
     lacuna run -m "$MODEL" -p "Once" -n 4 --json -q --trace "$SCRATCH/t"
     expect_ok
+    [ "$(json_value density),$(json_value kept_mass)" = 1,1 ] || show "dense"
     ! grep -q bytes_read "$SCRATCH/out" "$SCRATCH/t" || show "bytes of a model without a key cache"
 }
 

@@ -50,6 +50,15 @@ load helpers
     [ "$(grep -c '^ *\(-., \)\?--' "$SCRATCH/out")" -gt "$common" ] || show "no more than --help"
 }
 
+@test "the examples of the help give what they promise" {
+    for text in "$("$LACUNA" --help)" "$("$LACUNA" run --help)"; do
+        example=$(sed -n '/^example/,$p' <<<"$text" | sed 1d)
+        shown=$(cd "$LACUNA_TEST_ROOT" && PATH="${LACUNA%/*}:$PATH" sh -c "$example" 2>/dev/null)
+        [ "${shown%%$'\n'*}" = 2718 ] || show "the first example says $shown"
+    done
+    [ "${shown##*$'\n'}" = "There was a little girl who lived with her mother." ] || show "$shown"
+}
+
 @test "a command with few flags shows all of them by either word" {
     lacuna inspect --help
     by_word=$OUT

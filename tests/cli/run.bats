@@ -1,7 +1,7 @@
 # run.bats: what `lacuna run` does, refuses and leaves behind.
 load helpers
 
-KEYS="text ids step_map logprobs finish_reason steps tokens_per_forward ms_per_step sparse seed forwards seconds model family algorithm block_length n_prompt n_ctx dtype threads"
+KEYS="text ids step_map logprobs finish_reason steps tokens_per_forward ms_per_step sparse seed forwards seconds density kept_mass model family algorithm block_length n_prompt n_ctx dtype threads"
 PROMPT="Once upon a time there was"
 
 @test "text on stdout, one summary line on stderr" {
@@ -49,6 +49,21 @@ PROMPT="Once upon a time there was"
     commas=$(json_value ids | tr -cd , | wc -c)
     [ "$(json_value step_map | tr -cd , | wc -c)" -eq "$commas" ] || show "step_map length"
     [ "$(json_value logprobs | tr -cd , | wc -c)" -eq "$commas" ] || show "logprobs length"
+}
+
+@test "json says policy, density and kept mass of every policy" {
+    head -c 300 "$LACUNA_TEST_ROOT/README.md" >"$SCRATCH/text"
+    while read -r policy density mass; do
+        lacuna run -m "$MODEL" -f "$SCRATCH/text" -n 16 --ignore-eos --sparse "$policy" --json -q
+        expect_ok
+        [[ $(json_value density) =~ ^$density$ ]] || show "density of $policy"
+        [[ $(json_value kept_mass) =~ ^$mass$ ]] || show "kept mass of $policy"
+    done <<'END'
+off 1 1
+sparsed 0\.[0-9]+ 0\.[0-9]+
+fidelity 0\.[0-9]+ 0\.[0-9]+
+window 0\.[0-9]+ null
+END
 }
 
 @test "the same seed gives the same ids at any number of threads" {

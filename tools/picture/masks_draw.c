@@ -413,13 +413,13 @@ static void draw_panels(const picture *p, double x, double y)
     const double second = x + SIDE + 60;
     snprintf(first, sizeof first, "step %d", m->frames[s->frame[0]].step);
     snprintf(last, sizeof last, "step %d", m->frames[s->frame[s->n_steps - 1]].step);
-    double left = draw_matrix(p, x, y, s->n_steps, s->step_likeness, "likeness of steps (Jaccard)",
-                              first, last, "");
+    double left = draw_matrix(p, x, y, s->n_steps, s->step_likeness,
+                              "similarity of steps (Jaccard)", first, last, "");
     left = draw_heads(p, x, left, s->density, "density of each head");
     draw_distance(p, x, left);
     snprintf(last, sizeof last, "head %d", (s->n_paired - 1) * s->paired_stride);
     double right = draw_matrix(p, second, y, s->n_paired, s->head_likeness,
-                               "likeness of heads (Jaccard)", "head 0", last, "layer by layer");
+                               "similarity of heads (Jaccard)", "head 0", last, "layer by layer");
     if (p->scene->has_mass) {
         char title[64];
         snprintf(title, sizeof title, "softmax in the best %.0f%% of cells", 100 * s->select);
@@ -427,7 +427,7 @@ static void draw_panels(const picture *p, double x, double y)
     } else {
         right = draw_heads(p, second, right, s->kept_mass, "softmax kept when the plan was made");
     }
-    right = draw_heads(p, second, right, s->own_likeness, "likeness of neighbouring steps");
+    right = draw_heads(p, second, right, s->own_likeness, "similarity of neighbouring steps");
     panel_legend(p, second, right - 24);
 }
 

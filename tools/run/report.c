@@ -107,8 +107,9 @@ static void put_result(json_out *j, const report_run *run)
     json_uint(j, run->resolved->seed);
     put_named_int(j, "forwards", r->forwards);
     put_named_double(j, "seconds", rates.seconds);
-    if (run->info->mask != LAC_MASK_BLOCK_CAUSAL) return;
     put_named_double(j, "density", r->density);
+    put_named_double(j, "kept_mass", r->kept_mass);
+    if (run->info->mask != LAC_MASK_BLOCK_CAUSAL) return;
     put_named_double(j, "union_inflation", r->union_inflation);
     put_named_double(j, "n_active", r->n_active);
     json_key(j, "bytes_read");

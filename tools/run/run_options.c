@@ -6,7 +6,6 @@
 #include "run/llama_flags.h"
 #include "shell/console.h"
 #include "shell/out_file.h"
-#include <float.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -191,8 +190,10 @@ static const char about[] =
     "text (--canvas), are filled over a number of denoising steps. The text goes to standard "
     "output, everything else to standard error.";
 static const char example[] =
-    "  lacuna run -m models/nano-f -f notes.txt -p \"What is garden? \" -n 8 --visual\n"
-    "  echo \"The cat [MASK*4] on the mat.\" | lacuna run -m models/nano-f --canvas -";
+    "  printf 'lamp: 3141\\ngarden: 2718\\n' |\n"
+    "      lacuna run -m models/nano-f -f - -p \"What is garden? \" -n 8 --visual\n"
+    "  echo \"There was a lit[MASK*3] girl who lived wi[MASK*2] her mother.\" |\n"
+    "      lacuna run -m models/nano-f --canvas -";
 
 static const char common[] = "model,prompt,file,canvas,system-prompt,n-predict,steps,block-length,"
                              "algorithm,temp,top-p,threshold,seed,sparse,ctx-size,threads,backend,"
