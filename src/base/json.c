@@ -39,6 +39,7 @@ typedef struct {
     bool is_object[MAX_DEPTH]; /* kind of each open container */
     bool is_fresh;             /* the innermost container has no element yet */
     size_t n_values;           /* values met; the root is number 1 */
+    size_t n_words;            /* numbers met that JSON cannot write */
     size_t key_at;             /* where the last key began */
     size_t wanted, wanted_at;  /* number of a value, and where its key was found */
     lac_error *err;
@@ -179,6 +180,19 @@ static lac_status scan_word(scanner *s, const char *word)
     return LAC_OK;
 }
 
+/* Numbers that Python writes and JSON does not know. */
+static const char *const loose_words[] = { "NaN", "Infinity", "-Infinity" };
+
+/* Length of such a number at `at`, 0 when there is none or it may not be there. */
+static size_t loose_word(const scanner *s, size_t at)
+{
+    for (size_t i = 0; s->limits.is_loose && i < sizeof loose_words / sizeof *loose_words; i++) {
+        const size_t n = strlen(loose_words[i]);
+        if (s->n - at >= n && !memcmp(s->text + at, loose_words[i], n)) return n;
+    }
+    return 0;
+}
+
 static lac_status scan_open(scanner *s, bool is_object)
 {
     if (s->depth == s->limits.max_depth)
@@ -211,6 +225,10 @@ static lac_status scan_value(scanner *s)
     if (c == 't') return scan_word(s, "true");
     if (c == 'f') return scan_word(s, "false");
     if (c == 'n') return scan_word(s, "null");
+    const size_t n_word = loose_word(s, s->at);
+    s->at += n_word;
+    s->n_words += n_word > 0;
+    if (n_word) return LAC_OK;
     if (c == '-' || (c >= '0' && c <= '9')) return scan_number(s);
     return scan_fail(s, "a value is expected here");
 }
@@ -252,6 +270,7 @@ static lac_status scan_step(scanner *s)
 
 static lac_status scan_document(scanner *s)
 {
+    if (s->limits.is_loose && s->n >= 3 && !memcmp(s->text, "\xef\xbb\xbf", 3)) s->at = 3;
     skip_space(s);
     lac_status st = scan_value(s);
     while (!st && s->depth)
@@ -397,11 +416,31 @@ static lac_status check_tree(const cJSON *root, const scanner *scanned, const la
 
 static laci_json_limits fill_limits(const laci_json_limits *given)
 {
-    laci_json_limits limits = given ? *given : (laci_json_limits){ 0, 0, 0 };
+    laci_json_limits limits = given ? *given : (laci_json_limits){ 0 };
     if (!limits.max_bytes) limits.max_bytes = DEFAULT_BYTES;
     if (!limits.max_nodes) limits.max_nodes = DEFAULT_NODES;
     if (limits.max_depth <= 0 || limits.max_depth > MAX_DEPTH) limits.max_depth = MAX_DEPTH;
     return limits;
+}
+
+/* A copy in which numbers that cJSON does not know are strings of the same length, which no key
+ * wants: "N" for NaN. What lies in strings stays, for the scanner passes over strings. */
+static char *copy_without_words(const scanner *scanned, const lac_allocator *mem)
+{
+    char *copy = laci_copy_string(mem, scanned->text, scanned->n);
+    bool in_string = false;
+    for (size_t i = 0; copy && i < scanned->n; i++) {
+        const size_t n = in_string ? 0 : loose_word(scanned, i);
+        if (n) {
+            copy[i] = copy[i + n - 1] = '"';
+            i += n - 1;
+        } else if (in_string && copy[i] == '\\') {
+            i++;
+        } else if (copy[i] == '"') {
+            in_string = !in_string;
+        }
+    }
+    return copy;
 }
 
 /* cJSON notes the place of the last error in a static of its own on every parse. Nobody reads it
@@ -428,7 +467,9 @@ lac_status laci_json_parse(laci_json **out, const char *text, size_t n, const ch
     laci_json *doc = laci_alloc_zero(&heap, sizeof *doc);
     if (!doc) return laci_fail_memory(err, what, sizeof *doc);
     doc->mem = heap;
-    doc->root = parse_tree(text, n);
+    char *copy = s.n_words ? copy_without_words(&s, &heap) : NULL;
+    if (copy || !s.n_words) doc->root = parse_tree(copy ? copy : text, n);
+    laci_release(&heap, copy);
     st = doc->root ? check_tree(doc->root, &s, &heap)
                    : laci_fail_memory(err, what, s.n_nodes * sizeof(cJSON));
     if (st) goto fail;

@@ -14,6 +14,9 @@ typedef struct {
     size_t max_bytes; /* 0 = 16 MiB */
     size_t max_nodes; /* 0 = 8 million values and keys */
     int max_depth;    /* 0 = 64 */
+    bool is_loose;    /* as Python and editors write files: a byte order mark in front is passed
+                         over; NaN, Infinity and -Infinity are taken, as strings, so that a getter
+                         of numbers refuses them */
 } laci_json_limits;
 
 /* Parses `n` bytes. `what` names the text in errors ("config.json"); error offsets are byte

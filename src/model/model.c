@@ -31,7 +31,7 @@ static uint64_t resident_bytes(void)
 static lac_status read_json(laci_json **out, const char *dir, const char *name, size_t max_bytes,
                             const lac_allocator *mem, lac_error *err)
 {
-    const laci_json_limits limits = { .max_bytes = max_bytes };
+    const laci_json_limits limits = { .max_bytes = max_bytes, .is_loose = true };
     char *path = laci_path_join(mem, dir, name);
     if (!path) return laci_fail_memory(err, name, strlen(dir));
     lac_status st = LAC_OK;

@@ -293,6 +293,35 @@ static void nothing_and_other_kinds_have_no_value(void **state)
     laci_json_free(doc);
 }
 
+/* Files of people: what Python and editors put in passes where the caller allows it, and nowhere
+ * else. */
+static void loose_files_are_taken(void **state)
+{
+    (void)state;
+    static const char text[] =
+        "\xef\xbb\xbf{\"a\":NaN,\"b\":[Infinity,-Infinity,1],\"c\":\"\\\"NaN\",\"d\":2}";
+    const laci_json_limits loose = { .is_loose = true };
+    laci_json *doc;
+    lac_error err;
+    refuses(text, 0, "value is expected");
+    refuses(text + 3, 5, "value is expected");
+    assert_ok(parse(text, sizeof text - 1, &loose, &doc, &err));
+    const laci_jval *root = laci_json_root(doc);
+    double x = 7;
+    int i = 7;
+    assert_ok(laci_json_get_int(root, "d", true, 0, 9, &i, "t", &err));
+    assert_int_equal(i, 2);
+    assert_string_equal(laci_json_string(laci_json_get(root, "c")), "\"NaN");
+    assert_int_equal(laci_json_count(laci_json_get(root, "b")), 3);
+    /* a key that is used still needs a number */
+    assert_int_equal(laci_json_get_float(root, "a", false, 0, 1, &x, "t", &err), LAC_EFORMAT);
+    laci_json_free(doc);
+    refuses_n("{\"a\":nan}", 9, &loose, 5, "unknown word");
+    refuses_n("{\"a\":NaNo}", 10, &loose, 8, "',' or the end");
+    refuses_n("{\"a\":-Inf}", 10, &loose, 6, "digit");
+    refuses_n("{NaN:1}", 7, &loose, 1, "key in quotes");
+}
+
 /* Many keys and an 8 MB string: a quadratic check would be far over the test's time limit. */
 static void wide_objects_are_fast(void **state)
 {
@@ -336,6 +365,7 @@ int main(void)
         cmocka_unit_test(no_memory_is_reported),
         cmocka_unit_test(members_are_typed),
         cmocka_unit_test(nothing_and_other_kinds_have_no_value),
+        cmocka_unit_test(loose_files_are_taken),
         cmocka_unit_test(wide_objects_are_fast),
         cmocka_unit_test(files_are_read),
     };

@@ -224,7 +224,6 @@ static void features_are_refused_by_name(void **state)
     static const char *const on[][2] = {
         { "\"rope_scaling\":{\"type\":\"yarn\",\"factor\":4}", "rope_scaling" },
         { "\"use_sliding_window\":true", "use_sliding_window" },
-        { "\"sliding_window\":4096", "sliding_window" },
         { "\"layer_types\":[\"sliding_attention\"]", "layer_types" },
         { "\"attention_bias\":true", "attention_bias" },
         { "\"qkv_bias\":true", "qkv_bias" },
@@ -248,6 +247,9 @@ static void features_are_refused_by_name(void **state)
                 "\"quantization_config\":null,\"clip_qkv\":null,\"alibi\":false,"
                 "\"layer_types\":[\"full_attention\"],\"num_experts\":null");
     accept_edit(&c, sdar, "\"bos_token_id\":2", "\"rope_scaling\":{},\"sliding_window\":false");
+    accept_edit(&c, sdar, "\"bos_token_id\":2", "\"sliding_window\":4096");
+    accept_edit(&c, sdar, "\"bos_token_id\":2",
+                "\"sliding_window\":4096,\"use_sliding_window\":null");
 }
 
 static void llada_switches_are_checked(void **state)

@@ -43,13 +43,12 @@ static lac_status check_text(const laci_jval *v, const char *key, const char *wa
                      file, key, laci_plain_text(text, strlen(text), plain), wanted);
 }
 
-/* A window is in use unless use_sliding_window says false, whatever its size says. */
+/* A window is in use where use_sliding_window says so, whatever its size says: the published
+ * configuration classes of these families have it off unless it is named. */
 static lac_status check_window(const laci_jval *v, lac_error *err)
 {
-    const laci_jval *use = laci_json_get(v, "use_sliding_window");
-    if (!is_off(use)) return refuse("use_sliding_window", "is on", err);
-    if (!use && !is_off(laci_json_get(v, "sliding_window")))
-        return refuse("sliding_window", "is set", err);
+    if (!is_off(laci_json_get(v, "use_sliding_window")))
+        return refuse("use_sliding_window", "is on", err);
     const laci_jval *types = laci_json_get(v, "layer_types");
     for (const laci_jval *t = laci_json_first(types); t; t = laci_json_next(t))
         if (!laci_json_is_string(t) || strcmp(laci_json_string(t), "full_attention"))

@@ -376,7 +376,9 @@ static lac_status open_index(laci_tensor_dir *dir, const char *folder, const cha
                              lac_error *err)
 {
     laci_json *doc;
-    const laci_json_limits limits = { .max_bytes = MAX_INDEX, .max_nodes = MAX_NODES };
+    const laci_json_limits limits = { .max_bytes = MAX_INDEX,
+                                      .max_nodes = MAX_NODES,
+                                      .is_loose = true };
     lac_status st = laci_json_read(&doc, path, &limits, &dir->mem, err);
     if (st) return st;
     const laci_jval *map = laci_json_get(laci_json_root(doc), "weight_map");

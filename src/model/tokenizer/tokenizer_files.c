@@ -44,7 +44,7 @@ static lac_status read_json(const folder *f, const char *name, size_t limit, boo
 {
     char *path = laci_path_join(&f->mem, f->path, name);
     if (!path) return laci_fail_memory(err, "a path", strlen(f->path));
-    const laci_json_limits limits = { .max_bytes = limit };
+    const laci_json_limits limits = { .max_bytes = limit, .is_loose = true };
     lac_status st = LAC_OK;
     if (required || laci_file_exists(path)) st = laci_json_read(out, path, &limits, &f->mem, err);
     laci_release(&f->mem, path);
@@ -120,14 +120,17 @@ static lac_status add_vocab(laci_tokenizer *tok, const laci_json *vocab, lac_err
     return st;
 }
 
-/* The next line that holds a merge; false at the end. The first line may name a version. */
+/* The next line that holds a merge; false at the end. The first line may begin with a byte order
+ * mark and name a version. */
 static bool next_merge(const char *text, size_t n, size_t *at, const char **line, size_t *n_line)
 {
     static const char version[] = "#version";
+    const size_t first = n >= 3 && !memcmp(text, "\xef\xbb\xbf", 3) ? 3 : 0;
+    if (*at < first) *at = first;
     while (*at < n) {
         const char *begin = text + *at;
         const char *end = memchr(begin, '\n', n - *at);
-        const bool is_first = *at == 0;
+        const bool is_first = *at == first;
         size_t length = end ? (size_t)(end - begin) : n - *at;
         *at += length + (end ? 1 : 0);
         if (length && begin[length - 1] == '\r') length--;

@@ -164,6 +164,7 @@ static lac_status require_empty(const laci_jval *model, const char *key, lac_err
     const laci_jval *v = laci_json_get(model, key);
     if (!v || laci_json_is_null(v)) return LAC_OK;
     if (laci_json_is_string(v) && !laci_json_string(v)[0]) return LAC_OK;
+    if (laci_json_is_number(v) && laci_json_number(v) == 0) return LAC_OK; /* dropout of 0.0 */
     return laci_fail(err, LAC_EUNSUPPORTED, 0, "%s: model.%s is set", what, key);
 }
 
@@ -299,7 +300,7 @@ lac_status laci_tokenizer_open_json(laci_tokenizer **out, const char *text, size
                                     const lac_allocator *mem, lac_error *err)
 {
     const lac_allocator chosen = laci_allocator_or_default(mem);
-    const laci_json_limits limits = { .max_bytes = MAX_JSON };
+    const laci_json_limits limits = { .max_bytes = MAX_JSON, .is_loose = true };
     laci_json *doc = NULL;
     laci_tokenizer *tok = NULL;
     lac_status st = laci_json_parse(&doc, text, n, what, &limits, &chosen, err);
