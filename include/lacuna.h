@@ -138,7 +138,8 @@ typedef struct {
     const char *weight_types;  /* types in the file, such as "bf16" or "q8_0 f32" */
     int n_layers, d_model, n_heads, n_kv_heads, d_head, d_ff;
     int n_vocab;        /* rows of the embedding */
-    int n_tokens;       /* ids the tokenizer knows; rows past it are padding */
+    int n_tokens;       /* one past the last id with a token; rows past it are padding. Ids below it
+                           may be without a token too: neither they nor padding are chosen */
     int n_ctx;          /* longest context the model allows */
     int n_ctx_train;    /* longest it was trained on where the file says so, else n_ctx */
     int block_size;     /* decoding block of a block-causal model, 0 otherwise */
@@ -310,7 +311,7 @@ typedef enum {
     LAC_QUIRK_BF16_CONFIDENCE = 1, /* LLaDA: confidence rounded to bf16, so many exact ties */
     LAC_QUIRK_ZERO_STEP = 2,       /* Dream: schedule may fix nothing in a step */
     LAC_QUIRK_SAMPLE_MASK = 4,     /* the mask token may be chosen */
-    LAC_QUIRK_SAMPLE_PADDING = 8,  /* embedding rows past the last token may be chosen */
+    LAC_QUIRK_SAMPLE_PADDING = 8,  /* embedding rows that no token has may be chosen */
     LAC_QUIRK_EOS_ALIAS = 16,      /* LLaDA: end-token penalty reaches only the first end token */
 } lac_quirk;
 
@@ -446,7 +447,8 @@ typedef struct {
 
 /* Fills the holes of a canvas.
  *
- *   ids      [n_ids] prompt, and LAC_HOLE or the mask token at positions to fill; copied
+ *   ids      [n_ids] prompt, and LAC_HOLE or the mask token at positions to fill; copied. Any row
+ *            of the embedding may be given, here and in a replay, also one that no token has
  *   opt      NULL = defaults; opt->n_tokens more holes are appended
  *   result   receives the outcome; also on ECANCELLED
  *

@@ -494,7 +494,8 @@ lac_status laci_generation_begin(generation *g, lac_session *s, laci_sequence *s
                        .kept_mass = 1 };
     lac_status st = set_out(g, ids, n_ids, err);
     if (st) return st;
-    g->rule = laci_choice_rule_of(g->config, laci_tokenizer_n_tokens(s->model->tokenizer), &g->opt);
+    g->rule = laci_choice_rule_of(g->config, laci_tokenizer_n_tokens(s->model->tokenizer),
+                                  s->model->gaps, &g->opt);
     g->shift = g->opt.shift ? g->opt.shift > 0 : g->config->shift_logits;
     g->sub_block = g->is_blockwise ? g->config->sub_block : 0;
     plan_steps(g);

@@ -134,7 +134,7 @@ lac_status laci_options_resolve(const laci_config *config, size_t n_holes,
     return LAC_OK;
 }
 
-laci_choice_rule laci_choice_rule_of(const laci_config *config, int n_tokens,
+laci_choice_rule laci_choice_rule_of(const laci_config *config, int n_tokens, const uint32_t *gaps,
                                      const lac_generate_options *opt)
 {
     static const laci_confidence confidence_of[] = {
@@ -161,6 +161,7 @@ laci_choice_rule laci_choice_rule_of(const laci_config *config, int n_tokens,
         .top_k = opt->top_k,
         .n_vocab = config->n_vocab,
         .n_allowed = opt->quirks & LAC_QUIRK_SAMPLE_PADDING ? config->n_vocab : n_tokens,
+        .gaps = opt->quirks & LAC_QUIRK_SAMPLE_PADDING ? NULL : gaps,
     };
     if (!(opt->quirks & LAC_QUIRK_SAMPLE_MASK))
         rule.forbidden[rule.n_forbidden++] = config->mask_id;

@@ -13,8 +13,9 @@
 lac_status laci_options_resolve(const laci_config *config, size_t n_holes,
                                 lac_generate_options *opt, lac_error *err);
 
-/* The per-row rule for resolved options. `n_tokens` is the tokenizer's size. */
-laci_choice_rule laci_choice_rule_of(const laci_config *config, int n_tokens,
+/* The per-row rule for resolved options. `n_tokens` is the tokenizer's size, `gaps` the ids below
+ * it that no token has (laci_choice_rule). */
+laci_choice_rule laci_choice_rule_of(const laci_config *config, int n_tokens, const uint32_t *gaps,
                                      const lac_generate_options *opt);
 
 /* Whether a family's own sampler is Dream's: its schedule and its noise. */

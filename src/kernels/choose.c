@@ -56,10 +56,21 @@ static double mass_of(const float *logits, int n, float top, double temperature,
     return sum;
 }
 
+static int lowest_bit(uint32_t bits)
+{
+    int at = 0;
+    while (!(bits >> at & 1))
+        at++;
+    return at;
+}
+
 static void exclude(const laci_choice_rule *rule, float *logits)
 {
     for (int i = rule->n_allowed; i < rule->n_vocab; i++)
         logits[i] = -INFINITY;
+    for (int word = 0; rule->gaps && word * 32 < rule->n_vocab; word++)
+        for (uint32_t bits = rule->gaps[word]; bits; bits &= bits - 1)
+            logits[word * 32 + lowest_bit(bits)] = -INFINITY;
     for (int i = 0; i < rule->n_forbidden; i++)
         if (rule->forbidden[i] >= 0 && rule->forbidden[i] < rule->n_vocab)
             logits[rule->forbidden[i]] = -INFINITY;

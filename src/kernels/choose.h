@@ -32,6 +32,8 @@ typedef struct {
     int n_allowed;                     /* ids from here on are never chosen */
     int forbidden[LACI_MAX_FORBIDDEN]; /* nor are these */
     int n_forbidden;
+    const uint32_t *gaps; /* [n_vocab / 32, rounded up] nor are ids whose bit is set: bit id % 32 of
+                             word id / 32; NULL = none. Host memory, for the call */
 } laci_choice_rule;
 
 typedef struct {

@@ -148,6 +148,21 @@ static lac_status open_tokenizer(lac_model *m, const char *path, bool partial, l
     return LAC_OK;
 }
 
+/* Marks the ids that no token has, up to the last one that has. */
+static lac_status find_gaps(lac_model *m, lac_error *err)
+{
+    const int n_tokens = laci_tokenizer_n_tokens(m->tokenizer);
+    const size_t n_words = ((size_t)m->config.n_vocab + 31) / 32;
+    for (int32_t id = 0; id < n_tokens; id++) {
+        if (laci_tokenizer_has(m->tokenizer, id)) continue;
+        if (!m->gaps) m->gaps = laci_alloc_zero(&m->mem, n_words * sizeof *m->gaps);
+        if (!m->gaps)
+            return laci_fail_memory(err, "gaps of the vocabulary", n_words * sizeof *m->gaps);
+        m->gaps[id / 32] |= UINT32_C(1) << id % 32;
+    }
+    return LAC_OK;
+}
+
 /* "bf16" or "f32 q8_0": the types of the tensors in use. */
 static void list_weight_types(lac_model *m)
 {
@@ -166,6 +181,7 @@ static lac_status open_parts(lac_model *m, const char *path, const lac_model_opt
     lac_status st =
         laci_path_is_dir(path) ? open_folder(m, path, partial, err) : open_gguf(m, path, err);
     if (!st) st = open_tokenizer(m, path, partial, err);
+    if (!st && m->tokenizer) st = find_gaps(m, err);
     if (!st && m->family && !m->lacks_weights)
         st = laci_weight_map_build(&m->map, &m->config, m->family, laci_model_tensors(m), &m->mem,
                                    err);
@@ -210,6 +226,7 @@ void lac_model_close(lac_model *m)
     laci_weights_free(&m->weights, m->be);
     laci_backend_close(m->be);
     laci_tokenizer_close(m->tokenizer);
+    laci_release(&mem, m->gaps);
     laci_weight_map_clear(&m->map);
     laci_tensor_dir_clear(&m->dir);
     laci_gguf_close(m->gguf);

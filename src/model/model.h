@@ -15,6 +15,8 @@ struct lac_model {
     laci_gguf *gguf;     /* of a GGUF file, else NULL */
     laci_weight_map map;
     laci_tokenizer *tokenizer;
+    uint32_t *gaps; /* [n_vocab / 32, rounded up] a bit for each id below the tokenizer's last that
+                       no token has; NULL = none; owned */
     laci_backend *be;     /* made the weights; closed last */
     laci_weights weights; /* empty when opened as a card only */
     bool has_weights;

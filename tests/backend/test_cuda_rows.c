@@ -366,6 +366,8 @@ static void choose_on(const char *name, const laci_choice_rule *rule, laci_choic
 static void choices_equal_the_cpus(void **state)
 {
     (void)state;
+    static uint32_t gaps[(N_VOCAB + 31) / 32] = { 0xffffffff, 1, 0, 0x80000001, 0xf0f0f0f0 };
+    gaps[(N_VOCAB - 1) / 32] = 1;
     static const laci_choice_rule rules[] = {
         { .n_vocab = N_VOCAB, .n_allowed = N_VOCAB },
         { .n_vocab = N_VOCAB, .n_allowed = 700, .forbidden = { 0, 5, 30 }, .n_forbidden = 3 },
@@ -415,6 +417,16 @@ static void choices_equal_the_cpus(void **state)
           .top_k = 5000,
           .top_p = 0.9999,
           .confidence = LACI_CONFIDENCE_CHOSEN },
+        { .n_vocab = N_VOCAB, .n_allowed = N_VOCAB, .gaps = gaps },
+        { .n_vocab = N_VOCAB, .n_allowed = 900, .temperature = 2, .gaps = gaps },
+        { .n_vocab = N_VOCAB,
+          .n_allowed = N_VOCAB,
+          .temperature = 1.5,
+          .top_k = 30,
+          .top_p = 0.95,
+          .draw = LACI_DRAW_CATEGORICAL,
+          .confidence = LACI_CONFIDENCE_ENTROPY,
+          .gaps = gaps },
     };
     for (size_t i = 0; i < sizeof rules / sizeof rules[0]; i++) {
         laci_choice want[N_ROWS], got[N_ROWS];

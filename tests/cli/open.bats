@@ -84,3 +84,32 @@ add_config() {
     lacuna run -m "$M" -p x -n 4
     expect_error 3 use_sliding_window
 }
+
+# Every id in $OUT's "ids" is at most 282, or one of $1.
+expect_tokens() {
+    expect_ok
+    for id in $(json_value ids | tr '[],' '   '); do
+        [ "$id" -le 282 ] || [ "$id" = "$1" ] || show "no token has id $id"
+    done
+}
+
+@test "ids that no token has are never chosen" {
+    for model in dream sdar llada-olmo; do
+        golden $model
+        sed -i 's/"added_tokens":\[/&{"id":310,"content":"<extra>","special":true},/' "$M/tokenizer.json"
+        [ $model = llada-olmo ] && sed -i 's/{"id":283[^}]*},\?//; s/},\],/}],/' "$M/tokenizer.json"
+        for how in "" "--temp 5" "--temp 5 --algorithm random" "--temp 5 --top-p 0.9 --top-k 40"; do
+            lacuna run -m "$M" -p "Hello the theatre" --chat-template none -n 24 --json -t 1 $how
+            expect_tokens 310
+        done
+        [ $model = sdar ] || lacuna run -m "$M" -p "Hello" --chat-template none -n 24 --json --cfg-scale 3 --temp 5
+        expect_tokens 310
+    done
+    lacuna run -m "$M" -p "Hello" --chat-template none -n 64 --json --temp 9 --quirks sample-padding
+    expect_ok
+    strange=0
+    for id in $(json_value ids | tr '[],' '   '); do
+        [ "$id" -le 282 ] || strange=$((strange + 1))
+    done
+    [ "$strange" -gt 0 ] || show "the quirk chose no row without a token"
+}

@@ -102,7 +102,7 @@ static void choices_match_the_reference(void **state)
         char where[64];
         const laci_config config = config_of(v);
         const lac_generate_options opt = choice_options(v);
-        const laci_choice_rule rule = laci_choice_rule_of(&config, n_tokens, &opt);
+        const laci_choice_rule rule = laci_choice_rule_of(&config, n_tokens, NULL, &opt);
         const uint32_t step = (uint32_t)number(v, "step"), at = (uint32_t)number(v, "position");
         load_row(logits, (int)number(v, "row"));
         laci_candidate c = {
@@ -117,6 +117,54 @@ static void choices_match_the_reference(void **state)
         close_to("log-probability", where, (double)c.choice.logprob, number(v, "logprob"), 1e-6);
     }
     assert_true(n > 500);
+}
+
+/* An id in a gap of the vocabulary counts as one whose logit is minus infinity, whatever the rule;
+ * only the log-probability is still that of the row as given. */
+static void gaps_have_no_probability(void **state)
+{
+    (void)state;
+    enum { N = 100, TRIES = 40 };
+    uint32_t gaps[(N + 31) / 32] = { 0 };
+    int32_t heap[N];
+    int n_changed = 0;
+    for (int id = 0; id < N; id++)
+        if (id % 3 != 1 || id == 31 || id == 97) gaps[id / 32] |= UINT32_C(1) << id % 32;
+    for (int i = 0; i < TRIES * 16; i++) {
+        laci_choice_rule rule = { .draw = i % 2 ? LACI_DRAW_GUMBEL : LACI_DRAW_CATEGORICAL,
+                                  .confidence = (laci_confidence)(i / 2 % 4),
+                                  .temperature = i / 8 % 2 ? 1.5 : 0,
+                                  .top_k = i % 3 ? 0 : 5,
+                                  .top_p = i % 5 ? 0 : 0.8,
+                                  .n_vocab = N,
+                                  .n_allowed = N };
+        const uint64_t key = laci_rng_key((uint64_t)i, LACI_RNG_TOKEN, 0, 0);
+        float whole[N], holed[N], free_row[N];
+        for (int id = 0; id < N; id++) {
+            whole[id] = free_row[id] = (float)(6 * laci_rng_unit(key, (uint64_t)id + N));
+            holed[id] = gaps[id / 32] >> id % 32 & 1 ? -INFINITY : whole[id];
+        }
+        const laci_choice want = laci_choose(&rule, holed, key, heap);
+        n_changed += laci_choose(&rule, free_row, key, heap).id != want.id;
+        rule.gaps = gaps;
+        const laci_choice got = laci_choose(&rule, whole, key, heap);
+        if (got.id != want.id || got.confidence != want.confidence || got.id % 3 != 1)
+            fail_msg("try %d: id %d (%g), with logits of -inf %d (%g)", i, got.id, got.confidence,
+                     want.id, want.confidence);
+        assert_true(got.logprob < want.logprob);
+    }
+    assert_true(n_changed > TRIES * 4); /* else the gaps were never wanted */
+}
+
+static void padding_quirk_lifts_gaps(void **state)
+{
+    (void)state;
+    const uint32_t gaps[2] = { 7, 0 };
+    const laci_config config = { .n_vocab = n_vocab, .mask_id = mask_id };
+    lac_generate_options opt = { .algorithm = LAC_ALGORITHM_LOW_CONFIDENCE };
+    assert_ptr_equal(laci_choice_rule_of(&config, n_tokens, gaps, &opt).gaps, gaps);
+    opt.quirks = LAC_QUIRK_SAMPLE_PADDING;
+    assert_null(laci_choice_rule_of(&config, n_tokens, gaps, &opt).gaps);
 }
 
 /* ------------------------------------------------------------------ whole mock generations */
@@ -230,7 +278,7 @@ static void generations_match_the_reference(void **state)
     for (const laci_jval *v = laci_json_first(list); v; v = laci_json_next(v), n++) {
         static mock m;
         mock_open(&m, v);
-        const laci_choice_rule rule = laci_choice_rule_of(&m.config, n_tokens, &m.opt);
+        const laci_choice_rule rule = laci_choice_rule_of(&m.config, n_tokens, NULL, &m.opt);
         for (int b = 0; b < laci_schedule_n_blocks(&m.schedule); b++)
             mock_block(&m, b, &rule);
         mock_compare(&m, v);
@@ -303,6 +351,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(noise_matches_the_reference),
         cmocka_unit_test(choices_match_the_reference),
+        cmocka_unit_test(gaps_have_no_probability),
+        cmocka_unit_test(padding_quirk_lifts_gaps),
         cmocka_unit_test(generations_match_the_reference),
         cmocka_unit_test(options_out_of_range_are_refused),
         cmocka_unit_test(zero_means_default),

@@ -26,6 +26,7 @@ static __device__ bool is_allowed(const laci_cu_choose &a, uint32_t id)
     bool allowed = id < a.n_allowed;
     for (uint32_t i = 0; i < a.n_forbidden; i++)
         allowed = allowed && a.forbidden[i] != (int32_t)id;
+    if (a.gaps) allowed = allowed && !(a.gaps[id / 32] >> id % 32 & 1);
     return allowed;
 }
 

@@ -234,6 +234,7 @@ typedef struct {
     double temperature, top_p;
     uint32_t n, n_vocab, n_allowed, n_forbidden, top_k, confidence;
     int32_t forbidden[LACI_CU_FORBIDDEN];
+    const uint32_t *gaps; /* bit id % 32 of word id / 32: never chosen; NULL = none */
     bool categorical, bf16_confidence;
 } laci_cu_choose;
 

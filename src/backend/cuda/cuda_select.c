@@ -349,9 +349,13 @@ void laci_cuda_choose(laci_backend *be, const laci_choice_rule *rule, laci_buf *
     assert(n_vocab < 1 << 24); /* the device compares ids as floats */
     if (!n) return;
     char *answers = laci_cuda_scratch(cuda, &cuda->scratch, n * 24);
+    const size_t key_bytes = n * sizeof *keys;
+    const size_t gap_bytes = rule->gaps ? (n_vocab + 31) / 32 * sizeof *rule->gaps : 0;
+    laci_cuda_room(cuda, key_bytes + gap_bytes, 2);
     laci_cu_choose a = {
         .logits = floats_at(logits, row * n_vocab),
-        .keys = laci_cuda_put_one(cuda, keys, n * sizeof *keys),
+        .keys = laci_cuda_put(cuda, keys, key_bytes),
+        .gaps = laci_cuda_put(cuda, rule->gaps, gap_bytes),
         .numbers = (void *)answers,
         .temperature = rule->temperature,
         .top_p = rule->top_p,
@@ -366,7 +370,7 @@ void laci_cuda_choose(laci_backend *be, const laci_choice_rule *rule, laci_buf *
     };
     for (int i = 0; i < rule->n_forbidden; i++)
         a.forbidden[i] = rule->forbidden[i];
-    if (answers && a.keys) {
+    if (answers && a.keys && (a.gaps || !rule->gaps)) {
         a.ids = (void *)(answers + n * 2 * sizeof(double));
         cuda->api.choose(cuda->stream, &a);
         laci_cuda_note(cuda, cuda->api.last_error());

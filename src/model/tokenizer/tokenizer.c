@@ -116,6 +116,11 @@ int laci_tokenizer_n_tokens(const laci_tokenizer *tok)
     return tok ? (int)tok->vocab.n_ids : 0;
 }
 
+bool laci_tokenizer_has(const laci_tokenizer *tok, int32_t id)
+{
+    return laci_vocab_kind(&tok->vocab, id) != LACI_PIECE_NONE;
+}
+
 int laci_tokenizer_find(const laci_tokenizer *tok, const char *piece, size_t n)
 {
     const int32_t id = laci_added_find(&tok->added, piece, n);

@@ -29,9 +29,10 @@ lac_status laci_tokenizer_open_json(laci_tokenizer **out, const char *text, size
                                     const lac_allocator *mem, lac_error *err);
 void laci_tokenizer_close(laci_tokenizer *tok);
 
-/* Of NULL, a tokenizer that is not there: "" and 0. */
-const char *laci_tokenizer_kind(const laci_tokenizer *tok); /* "bpe", "bytes", "ascii" */
-int laci_tokenizer_n_tokens(const laci_tokenizer *tok);     /* largest known id + 1 */
+/* Of NULL, a tokenizer that is not there: "", 0 and false. */
+const char *laci_tokenizer_kind(const laci_tokenizer *tok);     /* "bpe", "bytes", "ascii" */
+int laci_tokenizer_n_tokens(const laci_tokenizer *tok);         /* largest known id + 1 */
+bool laci_tokenizer_has(const laci_tokenizer *tok, int32_t id); /* whether a token has the id */
 
 /* Id of the token spelled exactly so (added and special tokens included), -1 when there is none. */
 int laci_tokenizer_find(const laci_tokenizer *tok, const char *piece, size_t n);
