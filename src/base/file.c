@@ -20,12 +20,23 @@ static const char *kind_of(mode_t mode)
     return "a device";
 }
 
+/* Why a file cannot be opened; of a link that leads nowhere, where it points. */
+static lac_status fail_open(const char *path, int reason, lac_error *err)
+{
+    char target[256];
+    const ssize_t n = reason == ENOENT ? readlink(path, target, sizeof target - 1) : -1;
+    if (n < 0) return laci_fail(err, LAC_EIO, 0, "cannot open %s: %s", path, strerror(reason));
+    target[n] = 0;
+    return laci_fail(err, LAC_EIO, 0, "cannot open %s: it is a link to %s, which does not exist",
+                     path, target);
+}
+
 /* Opens a regular file for reading and takes its size. A pipe is not waited for: it is refused, and
  * so is what has no size. */
 static lac_status open_regular(int *fd, size_t *size, const char *path, lac_error *err)
 {
     const int handle = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-    if (handle < 0) return laci_fail(err, LAC_EIO, 0, "cannot open %s: %s", path, strerror(errno));
+    if (handle < 0) return fail_open(path, errno, err);
     struct stat info;
     lac_status st = LAC_OK;
     if (fstat(handle, &info)) {
@@ -116,7 +127,8 @@ lac_status laci_file_read(char **out, size_t *n, const char *path, size_t limit,
 
 bool laci_file_exists(const char *path)
 {
-    return access(path, R_OK) == 0;
+    struct stat info;
+    return !lstat(path, &info);
 }
 
 bool laci_path_is_dir(const char *path)

@@ -23,6 +23,8 @@ void laci_file_forget(const laci_file *file, size_t begin, size_t size);
 lac_status laci_file_read(char **out, size_t *n, const char *path, size_t limit,
                           const lac_allocator *mem, lac_error *err);
 
+/* Whether something of this name is there, be it a link that leads nowhere or a file that may not
+ * be read: opening it then says what is wrong. */
 bool laci_file_exists(const char *path);
 bool laci_path_is_dir(const char *path);
 

@@ -13,6 +13,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/sniff.h"
 #include "base/utf8.h"
 
 enum {
@@ -463,6 +464,8 @@ lac_status laci_json_parse(laci_json **out, const char *text, size_t n, const ch
         return laci_fail(err, LAC_EFORMAT, 0, "%s has %zu bytes, limit %zu", what, n,
                          s.limits.max_bytes);
     lac_status st = scan_document(&s);
+    const char *other = st && s.limits.is_loose ? laci_sniff(text, n) : NULL;
+    if (other) st = laci_fail(err, LAC_EFORMAT, 0, "%s is %s, not JSON", what, other);
     if (st) return st;
     laci_json *doc = laci_alloc_zero(&heap, sizeof *doc);
     if (!doc) return laci_fail_memory(err, what, sizeof *doc);

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/error.h"
+#include "model/files/locate.h"
 #include "model/files/safetensors.h"
 
 const laci_tensor_dir *laci_model_tensors(const lac_model *model)
@@ -181,7 +182,7 @@ static lac_status open_parts(lac_model *m, const char *path, const lac_model_opt
     lac_status st =
         laci_path_is_dir(path) ? open_folder(m, path, partial, err) : open_gguf(m, path, err);
     if (!st) st = open_tokenizer(m, path, partial, err);
-    if (!st && m->tokenizer) st = find_gaps(m, err);
+    if (!st && m->tokenizer && m->family) st = find_gaps(m, err);
     if (!st && m->family && !m->lacks_weights)
         st = laci_weight_map_build(&m->map, &m->config, m->family, laci_model_tensors(m), &m->mem,
                                    err);
@@ -208,10 +209,17 @@ lac_status lac_model_open(lac_model **out, const char *path, const lac_model_opt
         return laci_fail(err, LAC_EINVAL, 0, "%d threads: 1 to 4096, or 0 for all cores",
                          opt->n_threads);
     const lac_allocator mem = laci_allocator_or_default(opt->allocator);
+    char *found = NULL;
+    lac_status st = laci_locate(&found, path, &mem, err);
+    if (st) return st;
     lac_model *m = laci_alloc_zero(&mem, sizeof *m);
-    if (!m) return laci_fail_memory(err, "a model", sizeof *m);
-    m->mem = mem;
-    lac_status st = open_parts(m, path, opt, err);
+    if (m) {
+        m->mem = mem;
+        st = open_parts(m, found, opt, err);
+    } else {
+        st = laci_fail_memory(err, "a model", sizeof *m);
+    }
+    laci_release(&mem, found);
     if (st)
         lac_model_close(m);
     else

@@ -113,3 +113,106 @@ expect_tokens() {
     done
     [ "$strange" -gt 0 ] || show "the quirk chose no row without a token"
 }
+
+# Refused with status 3 and one line that has these words; by inspect too.
+expect_refused() {
+    lacuna run -m "$1" -p x -n 4
+    expect_error 3 "${@:2}"
+    lacuna inspect -m "$1"
+    expect_error 3 "${@:2}"
+}
+
+@test "files that are not what their names say are named for what they are" {
+    golden llada-llama
+    cp -r "$M" "$SCRATCH/good"
+    pointer=$'version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 4976698672\n'
+    for file in config.json tokenizer.json model.safetensors.index.json model-00002-of-00002.safetensors; do
+        for text in "$pointer" "<!DOCTYPE html><html></html>" ""; do
+            printf %s "$text" >"$M/$file"
+            word="an empty file"
+            case $text in vers*) word="Git LFS pointer" ;; "<"*) word="HTML page" ;; esac
+            expect_refused "$M" "$file" "$word"
+        done
+        cp "$SCRATCH/good/$file" "$M/$file"
+    done
+    lacuna inspect -m "$M"
+    expect_ok
+    printf '%s' "$pointer" >"$SCRATCH/x.gguf"
+    expect_refused "$SCRATCH/x.gguf" x.gguf "Git LFS pointer"
+    printf 'PK\003\004' >"$M/model-00001-of-00002.safetensors"
+    expect_refused "$M" model-00001-of-00002.safetensors zip
+}
+
+@test "links that lead nowhere say where they lead" {
+    golden dream
+    for file in config.json generation_config.json tokenizer.json model.safetensors chat_template.jinja; do
+        golden dream
+        ln -sf ../blobs/gone "$M/$file"
+        expect_refused "$M" "$file" "link to ../blobs/gone"
+    done
+    ln -s gone.gguf "$SCRATCH/link.gguf"
+    expect_refused "$SCRATCH/link.gguf" "link to gone.gguf"
+}
+
+@test "weights of another kind and missing shards are named" {
+    golden dream
+    mv "$M/model.safetensors" "$M/weights.safetensors"
+    expect_refused "$M" weights.safetensors
+    rm "$M/weights.safetensors"
+    : >"$M/pytorch_model.bin"
+    expect_refused "$M" pytorch_model.bin convert
+    rm "$M/pytorch_model.bin"
+    expect_refused "$M" model.safetensors.index.json
+    golden llada-llama
+    rm "$M/model.safetensors.index.json"
+    expect_refused "$M" model-00001-of-00002.safetensors index
+}
+
+@test "a file of a model folder is not the model" {
+    for file in model.safetensors config.json tokenizer.json; do
+        expect_refused "$LACUNA_TEST_ROOT/tests/golden/dream/$file" folder "tests/golden/dream"
+    done
+}
+
+@test "a folder with one GGUF file is that file" {
+    gguf="$LACUNA_TEST_ROOT/tests/golden/dream-gguf/model-f16.gguf"
+    ids_of "$gguf"
+    plain=$IDS
+    mkdir "$SCRATCH/one"
+    cp "$gguf" "$SCRATCH/one/b.gguf"
+    echo '{"model_type": "something else"}' >"$SCRATCH/one/config.json"
+    ids_of "$SCRATCH/one"
+    expect_ok
+    [ "$IDS" = "$plain" ] || show "not the ids of the file"
+    cp "$gguf" "$SCRATCH/one/a.gguf"
+    expect_refused "$SCRATCH/one" "2 GGUF files" a.gguf b.gguf
+}
+
+@test "a cache folder is its snapshot" {
+    golden dream
+    ids_of "$M"
+    plain=$IDS
+    cache="$SCRATCH/models--org--name"
+    mkdir -p "$cache/refs" "$cache/snapshots" "$cache/blobs"
+    expect_refused "$cache" snapshot
+    cp -r "$M" "$cache/snapshots/0a1b"
+    ids_of "$cache"
+    expect_ok
+    [ "$IDS" = "$plain" ] || show "not the ids of the snapshot"
+    mkdir "$cache/snapshots/ffff"
+    expect_refused "$cache" "2 snapshots" 0a1b ffff
+    printf 0a1b >"$cache/refs/main"
+    ids_of "$cache"
+    expect_ok
+    [ "$IDS" = "$plain" ] || show "not the ids of the main snapshot"
+    expect_refused "$cache/snapshots" 0a1b
+}
+
+@test "a folder one step above, an adapter, an empty folder" {
+    mkdir -p "$SCRATCH/above" "$SCRATCH/adapter" "$SCRATCH/empty"
+    cp -r "$LACUNA_TEST_ROOT/tests/golden/dream" "$SCRATCH/above/dream"
+    expect_refused "$SCRATCH/above" "folder dream"
+    echo '{}' >"$SCRATCH/adapter/adapter_config.json"
+    expect_refused "$SCRATCH/adapter" adapter
+    expect_refused "$SCRATCH/empty" config.json
+}

@@ -49,7 +49,7 @@ static void header_is_checked(void **state)
     w.n = 23;
     refuse("23 bytes");
     w.n = 0;
-    refuse("0 bytes");
+    refuse("an empty file");
     begin(3, 0, 0);
     w.bytes[3] = 'X';
     refuse("does not begin with GGUF");

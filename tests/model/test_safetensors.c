@@ -121,7 +121,7 @@ static void lengths_are_checked(void **state)
 {
     (void)state;
     unsigned char file[16] = { 2, 0, 0, 0, 0, 0, 0, 0, '{', '}' };
-    refuse_bytes(file, 0, "needs at least 8");
+    refuse_bytes(file, 0, "an empty file");
     refuse_bytes(file, 7, "7 bytes");
     refuse_bytes(file, 9, "header ends at 10, file has 9");
     refuse_bytes(file, 11, "the buffer has 1");

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/sniff.h"
 #include "base/utf8.h"
 
 enum {
@@ -533,6 +534,10 @@ static lac_status take_tensors(cursor *c, uint64_t n, const metadata *meta, laci
 
 static lac_status take_header(cursor *c, uint64_t *n_tensors, uint64_t *n_pairs)
 {
+    const bool is_gguf = c->size >= 4 && !memcmp(c->data, "GGUF", 4);
+    const char *other = is_gguf ? NULL : laci_sniff_binary(c->data, c->size);
+    if (other)
+        return laci_fail(c->err, LAC_EFORMAT, 0, "%s is %s, not a GGUF file", c->name, other);
     if (c->size < 24)
         return laci_fail(c->err, LAC_EFORMAT, 0, "%s: file has %zu bytes, GGUF needs at least 24",
                          c->name, c->size);

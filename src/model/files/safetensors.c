@@ -9,7 +9,9 @@
 
 #include "base/error.h"
 #include "base/json.h"
+#include "base/sniff.h"
 #include "base/utf8.h"
+#include "model/files/locate.h"
 
 enum {
     MAX_HEADER = 100 * 1000 * 1000,
@@ -248,6 +250,8 @@ lac_status laci_safetensors_parse(laci_tensor_dir *dir, const unsigned char *dat
 {
     uint64_t n = 0;
     lac_status st = read_length(&n, data, size, name, err);
+    const char *other = st ? laci_sniff_binary(data, size) : NULL;
+    if (other) st = laci_fail(err, LAC_EFORMAT, 0, "%s is %s, not safetensors", name, other);
     if (st) return st;
     laci_json *doc;
     const laci_json_limits limits = { .max_bytes = MAX_HEADER, .max_nodes = MAX_NODES };
@@ -406,8 +410,7 @@ lac_status laci_safetensors_open(laci_tensor_dir *out, const char *path, const l
     else if (laci_file_exists(index))
         st = open_index(&dir, path, index, err);
     else
-        st =
-            laci_fail(err, LAC_EIO, 0, "%s holds neither %s nor %s", path, single_name, index_name);
+        st = laci_fail_weights(path, err);
     if (!st) st = sort_dir(&dir, err);
     laci_release(&dir.mem, single);
     laci_release(&dir.mem, index);

@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/sniff.h"
 #include "base/utf8.h"
 #include "model/tokenizer/tokenizer_parts.h"
 
@@ -57,6 +58,8 @@ static lac_status read_merges(folder *f, lac_error *err)
     if (!path) return laci_fail_memory(err, "a path", strlen(f->path));
     lac_status st = laci_file_read(&f->merges, &f->n_merges, path, MAX_MERGES, &f->mem, err);
     laci_release(&f->mem, path);
+    const char *other = st ? NULL : laci_sniff(f->merges, f->n_merges);
+    if (other) st = laci_fail(err, LAC_EFORMAT, 0, "merges.txt is %s, not a list of merges", other);
     return st;
 }
 
