@@ -92,6 +92,13 @@ typedef enum {
     LAC_DTYPE_BF16 = 2,
 } lac_dtype;
 
+/* How positions are scaled before they become angles (RoPE). */
+typedef enum {
+    LAC_ROPE_SCALING_AUTO = 0,   /* as the model's files say */
+    LAC_ROPE_SCALING_NONE = 1,   /* not at all, whatever they say */
+    LAC_ROPE_SCALING_LINEAR = 2, /* divided by rope_scale */
+} lac_rope_scaling;
+
 typedef struct {
     lac_dtype dtype;                /* type of weights, activations and keys in memory */
     int n_threads;                  /* 0 = all cores this process may use */
@@ -104,11 +111,16 @@ typedef struct {
                      config.json. What they would say is 0, "" or -1 in lac_model_info (n_params is
                      counted from config.json); tokens need the tokenizer, a memory plan needs
                      config.json */
+    lac_rope_scaling rope_scaling;  /* in place of the files' */
+    double rope_scale; /* 1/1024 to 1024; 0 = the files'. A scale alone means linear scaling */
+    double rope_base;  /* base of the angles, at least 1; 0 = the files' */
+    int mask_id;       /* the mask token, for files that name none or a wrong one; 0 = the files' */
 } lac_model_options;
 
-/* Opens the model at `path`: a directory with config.json and safetensors, or a GGUF file. Maps
- * the files, checks every tensor's span, shape and type before any use, and packs the weights
- * for the backend.
+/* Opens the model at `path`: a directory with config.json and safetensors, a GGUF file, a directory
+ * that holds one GGUF file, or a Hugging Face cache folder with one snapshot, or more and one of
+ * them its main. Maps the files, checks every tensor's span, shape and type before any use, and
+ * packs the weights for the backend.
  *
  *   out   receives the model; untouched on failure
  *   opt   NULL, or zeroed fields, mean defaults; copied
@@ -134,13 +146,13 @@ typedef struct {
     const char *name;          /* what the file calls itself; "" when it says nothing */
     const char *container;     /* "safetensors" or "gguf" */
     const char *tokenizer;     /* "bpe", "bytes", "ascii" */
-    const char *chat_template; /* name of the built-in template, "none" when it has none */
+    const char *chat_template; /* name of the built-in template, "none" when its files have none */
     const char *weight_types;  /* types in the file, such as "bf16" or "q8_0 f32" */
     int n_layers, d_model, n_heads, n_kv_heads, d_head, d_ff;
     int n_vocab;        /* rows of the embedding */
     int n_tokens;       /* one past the last id with a token; rows past it are padding. Ids below it
                            may be without a token too: neither they nor padding are chosen */
-    int n_ctx;          /* longest context the model allows */
+    int n_ctx;          /* longest context the files allow; lac_session_options.allow_longer */
     int n_ctx_train;    /* longest it was trained on where the file says so, else n_ctx */
     int block_size;     /* decoding block of a block-causal model, 0 otherwise */
     lac_mask_kind mask; /* attention mask */
@@ -149,9 +161,25 @@ typedef struct {
     uint64_t n_params;   /* elements of all weight tensors used */
     uint64_t file_bytes; /* bytes of tensor data on disk */
     lac_dtype dtype;     /* type in memory, never AUTO */
+    double rope_base;    /* of the angles in use */
+    double rope_scale;   /* positions are divided by it, 1 = they are not scaled */
 } lac_model_info;
 
 LAC_API lac_status lac_model_get_info(const lac_model *model, lac_model_info *out, lac_error *err);
+
+/* What a warning is about. */
+typedef enum {
+    LAC_WARNING_TEMPLATE = 1, /* the files' chat template is missing, or not the one in use */
+    LAC_WARNING_MASK = 2,     /* the mask token is another token to the tokenizer */
+    LAC_WARNING_HEAD = 3,     /* head and embedding are said to be one and are not */
+} lac_warning_topic;
+
+/* Sentences about what the files say that does not keep the model from running but may surprise:
+ * number `index` from 0 on, NULL past the last. A model opened with card_only compares samples only
+ * where reading everything would take long. *topic (may be NULL) receives what it is about. The
+ * text lives as long as the model. Any thread. */
+LAC_API const char *lac_model_warning(const lac_model *model, size_t index,
+                                      lac_warning_topic *topic);
 
 /* What running the model will take, in bytes, before it is taken. */
 typedef struct {
@@ -260,6 +288,8 @@ typedef struct {
                            n_ctx, "off" = dense. Read during the call */
     uint64_t max_bytes; /* refuse with ENOMEM above this; 0 = no limit */
     const lac_allocator *allocator; /* copied; NULL = the model's */
+    bool allow_longer; /* n_ctx may exceed lac_model_info.n_ctx, up to 2^24: positions the model was
+                          not made for, see lac_model_options.rope_scale */
 } lac_session_options;
 
 /* Creates a session with room for opt->n_ctx positions. All memory of the denoising loop is taken

@@ -122,9 +122,6 @@ static int try_cells(eval_state *s)
     s->n_jobs = o->n_tasks * o->n_ctx * o->n_depths * samples;
     for (size_t i = 0; i < o->n_ctx; i++) {
         if (o->ctx[i] > s->n_ctx) s->n_ctx = o->ctx[i];
-        if (o->ctx[i] > s->info.n_ctx)
-            return console_fail(EXIT_USAGE, "--ctx %d is more than the %d positions of the model",
-                                o->ctx[i], s->info.n_ctx);
     }
     for (size_t i = 0; i < s->n_jobs; i += samples * o->n_depths) {
         const job j = job_at(s, i);
@@ -136,10 +133,14 @@ static int try_cells(eval_state *s)
 
 static int check_lengths(const eval_state *s)
 {
+    if (s->opt.quiet) return EXIT_OK;
     if (s->n_ctx > s->info.n_ctx)
-        return console_fail(EXIT_USAGE, "--data: a sample takes %d positions, the model has %d",
-                            s->n_ctx, s->info.n_ctx);
-    if (s->n_ctx > s->info.n_ctx_train && !s->opt.quiet)
+        console_warn("samples of %d positions are more than the %d of the model; expect worse "
+                     "answers%s",
+                     s->n_ctx, s->info.n_ctx,
+                     model_flags_rope(&s->opt.files) ? ""
+                                                     : ", or set --rope-scale or --rope-freq-base");
+    else if (s->n_ctx > s->info.n_ctx_train)
         console_warn("%d positions are more than the %d the model was trained on; expect worse "
                      "answers",
                      s->n_ctx, s->info.n_ctx_train);
@@ -211,6 +212,10 @@ static void settings_of(const eval_state *s, eval_setting out[N_SETTINGS])
         out[i].flag = flags[i];
     snprintf(out[0].value, size, "%.60s, %" PRIu64 " parameters in %" PRIu64 " bytes",
              base_name(o->model), s->info.n_params, s->info.file_bytes);
+    const size_t n_model = strlen(out[0].value);
+    if (model_flags_rope(&o->files))
+        snprintf(out[0].value + n_model, size - n_model, ", rotation base %g, scale %g",
+                 s->info.rope_base, s->info.rope_scale);
     snprintf(out[1].value, size, "%s", dtype_name(s->info.dtype));
     snprintf(out[2].value, size, "%" PRIu64, g->seed);
     snprintf(out[3].value, size, g->steps ? "%d" : "default", g->steps);
@@ -230,6 +235,7 @@ static eval_run_options run_options_of(const eval_state *s)
 {
     return (eval_run_options){ .model = s->model,
                                .n_ctx = s->n_ctx,
+                               .allow_longer = s->n_ctx > s->info.n_ctx,
                                .n_threads = s->opt.n_threads,
                                .generate = s->opt.generate,
                                .policies = s->opt.policies,
@@ -272,18 +278,27 @@ static int read_haystack(eval_state *s)
                         s->opt.haystack, nul - hay->data, hay->n);
 }
 
+/* With a template named, the files' does not matter. */
+static unsigned idle_topics(const eval_state *s)
+{
+    return s->opt.chat_template ? 1u << LAC_WARNING_TEMPLATE : 0;
+}
+
 static int prepare(eval_state *s)
 {
-    const lac_model_options card = { .dtype = s->opt.dtype,
-                                     .n_threads = s->opt.n_threads,
-                                     .card_only = true };
+    lac_model_options card = { .dtype = s->opt.dtype,
+                               .n_threads = s->opt.n_threads,
+                               .card_only = true };
     lac_error err = { .message = "" };
-    int code = s->opt.haystack ? read_haystack(s) : EXIT_OK;
+    int code = model_flags_read(&s->opt.files, &card);
+    if (code != ARGS_GO_ON) return code;
+    code = s->opt.haystack ? read_haystack(s) : EXIT_OK;
     if (!code && s->opt.data) code = eval_data_read(&s->data, s->opt.data);
     if (!code) code = console_open_model(&s->card, s->opt.model, &card);
     if (code) return code;
     const lac_status st = lac_model_get_info(s->card, &s->info, &err);
     if (st) return console_fail_status(st, &err);
+    console_warn_model(s->card, NULL, idle_topics(s));
     code = s->opt.data ? measure_data(s) : try_cells(s);
     if (!code) code = check_lengths(s);
     if (!code && !s->opt.export_path) code = check_memory(s);
@@ -293,11 +308,13 @@ static int prepare(eval_state *s)
 static int open_run(eval_state *s)
 {
     eval_setting settings[N_SETTINGS];
-    const lac_model_options how = { .dtype = s->opt.dtype, .n_threads = s->opt.n_threads };
+    lac_model_options how = { .dtype = s->opt.dtype, .n_threads = s->opt.n_threads };
+    (void)model_flags_read(&s->opt.files, &how); /* read before, with the card */
     settings_of(s, settings);
     int code = s->opt.svg ? out_file_check(s->opt.svg, "chart") : EXIT_OK;
     if (!code) code = console_open_model(&s->model, s->opt.model, &how);
     if (code) return code;
+    console_warn_model(s->model, s->card, idle_topics(s));
     const eval_run_options run = run_options_of(s);
     code = eval_run_open(&s->run, &run);
     if (code) return code;

@@ -9,7 +9,9 @@
 #include "shell/console.h"
 #include "shell/interrupt.h"
 #include "shell/json_out.h"
+#include "shell/model_flags.h"
 #include "shell/out_file.h"
+#include <math.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
@@ -19,6 +21,7 @@ typedef struct {
     int n_ctx, n_threads;
     bool json, policies;
     backend_flags where;
+    model_flags files;
     const char *masks, *against, *output, *select;
     int step; /* -1 = all */
 } inspect_options;
@@ -27,7 +30,8 @@ typedef struct {
 static const args_flag flags[] = {
     { ARGS_GROUP, .help = "Options" },
     { ARGS_TEXT, "model", 'm', "PATH", AT(model), 0, 0, NULL,
-      "folder with config.json, or a GGUF file; the weights of a folder may be missing" },
+      "folder with config.json, or with a GGUF file, or a GGUF file; the weights of a folder may be "
+      "missing" },
     { ARGS_INT, "ctx-size", 'c', "N", AT(n_ctx), 1, 1 << 24, NULL,
       "plan memory for this many positions (default: the context of the model)" },
     { ARGS_INT, "threads", 't', "N", AT(n_threads), 1, 1024, NULL,
@@ -35,6 +39,7 @@ static const args_flag flags[] = {
     { ARGS_TEXT, "dtype", 0, "TYPE", AT(dtype), 0, 0, NULL,
       "type of weights and keys in memory: auto, f32, bf16 (default auto)" },
     BACKEND_FLAGS(AT(where)),
+    MODEL_FLAGS(AT(files)),
     { ARGS_SWITCH, "json", 0, NULL, AT(json), 0, 0, NULL, "one JSON object" },
     { ARGS_SWITCH, "policies", 0, NULL, AT(policies), 0, 0, NULL,
       "list the attention policies and their knobs; needs no model" },
@@ -65,7 +70,8 @@ typedef struct {
 
 enum { MAX_FACTS = 40 };
 
-static size_t collect(const lac_model_info *i, const lac_memory_plan *p, fact out[MAX_FACTS])
+static size_t collect(const lac_model_info *i, const lac_memory_plan *p, const char *scaling,
+                      fact out[MAX_FACTS])
 {
     const fact facts[] = {
         { "architecture", "architecture", i->architecture, 0, false, false },
@@ -90,6 +96,8 @@ static size_t collect(const lac_model_info *i, const lac_memory_plan *p, fact ou
         { "shift_logits", "shifted logits", NULL, i->shift_logits, false, true },
         { "context", "context", NULL, i->n_ctx, false, false },
         { "context_trained", "trained context", NULL, i->n_ctx_train, false, false },
+        { "rope_base", "rotation base", NULL, llround(i->rope_base), false, false },
+        { "rope_scaling", "rotation scaling", scaling, 0, false, false },
         { "mask_id", "mask token", NULL, i->mask_id, false, false },
         { "eos_id", "end token", NULL, i->eos_id, false, false },
         { "bos_id", "begin token", NULL, i->bos_id, false, false },
@@ -168,6 +176,8 @@ static int inspect(inspect_options *opt)
     };
     if (!dtype_from_name(opt->dtype, &how.dtype))
         return console_fail(EXIT_USAGE, "--dtype: '%s' is not one of auto, f32, bf16", opt->dtype);
+    code = model_flags_read(&opt->files, &how);
+    if (code != ARGS_GO_ON) return code;
     lac_model *model = NULL;
     code = console_open_model(&model, opt->model, &how);
     if (code) return code;
@@ -181,12 +191,21 @@ static int inspect(inspect_options *opt)
     }
     if (!st && !*info.weight_types)
         console_note("%s has no weights: this is what its config.json says", opt->model);
-    if (!st) st = lac_model_plan_memory(model, opt->n_ctx, opt->n_threads, &plan, &err);
+    const lac_session_options room = { .n_ctx = opt->n_ctx,
+                                       .n_threads = opt->n_threads,
+                                       .allow_longer = opt->n_ctx > 0 };
+    if (!st) st = lac_session_plan_memory(model, &room, &plan, &err);
     if (st) {
         code = console_fail_status(st, &err);
     } else {
         fact facts[MAX_FACTS];
-        const size_t n = collect(&info, &plan, facts);
+        console_warn_model(model, NULL, 0);
+        if (plan.n_ctx > info.n_ctx)
+            console_warn("%d positions are more than the %d of the model", plan.n_ctx, info.n_ctx);
+        char scaling[48] = "none";
+        if (info.rope_scale != 1)
+            snprintf(scaling, sizeof scaling, "linear %.12g", info.rope_scale);
+        const size_t n = collect(&info, &plan, scaling, facts);
         if (opt->json)
             print_json(facts, n);
         else

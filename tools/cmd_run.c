@@ -47,21 +47,26 @@ static int check_context(run_state *s)
     const size_t n_new = (size_t)s->generate.n_tokens;
     const size_t n_prompt = s->prompt.n;
     const int limit = s->opt.n_ctx ? s->opt.n_ctx : s->info.n_ctx;
-    if (s->opt.n_ctx > s->info.n_ctx)
-        return console_fail(EXIT_USAGE, "--ctx-size %d is more than the %d positions of the model",
-                            s->opt.n_ctx, s->info.n_ctx);
     if (n_prompt + n_new > (size_t)limit)
         return console_fail(EXIT_USAGE,
                             "the prompt of %zu tokens and %zu new ones do not fit into a context "
-                            "of %d",
-                            n_prompt, n_new, limit);
+                            "of %d%s",
+                            n_prompt, n_new, limit,
+                            s->opt.n_ctx ? "" : "; a larger --ctx-size allows more");
     size_t n_ctx = n_prompt + n_new;
     if (s->info.block_size > 0) { /* room for whole blocks */
         const size_t block = (size_t)s->info.block_size;
         n_ctx = (n_ctx + block - 1) / block * block;
     }
     s->n_ctx = s->opt.n_ctx ? s->opt.n_ctx : n_ctx < (size_t)limit ? (int)n_ctx : limit;
-    if (!s->opt.quiet && n_prompt + n_new > (size_t)s->info.n_ctx_train)
+    if (s->opt.quiet) return EXIT_OK;
+    if (s->n_ctx > s->info.n_ctx)
+        console_warn("a context of %d is more than the %d positions of the model; expect worse "
+                     "answers%s",
+                     s->n_ctx, s->info.n_ctx,
+                     model_flags_rope(&s->opt.files) ? ""
+                                                     : ", or set --rope-scale or --rope-freq-base");
+    else if (n_prompt + n_new > (size_t)s->info.n_ctx_train)
         console_warn("%zu positions are more than the %d the model was trained on; expect worse "
                      "answers",
                      n_prompt + n_new, s->info.n_ctx_train);
@@ -72,7 +77,8 @@ static lac_session_options session_options(const run_state *s)
 {
     return (lac_session_options){ .n_ctx = s->n_ctx,
                                   .n_threads = s->opt.n_threads,
-                                  .sparse = s->opt.sparse };
+                                  .sparse = s->opt.sparse,
+                                  .allow_longer = s->n_ctx > s->info.n_ctx };
 }
 
 static int fail_session(lac_status st, const lac_error *err)
@@ -139,21 +145,32 @@ static void say_choices(const run_state *s)
                  (double)s->plan.bytes_runtime * mib);
 }
 
+/* Without a message to render, or with a template named, the files' template does not matter. */
+static unsigned idle_topics(const run_state *s)
+{
+    const bool renders = s->texts.document.data || s->opt.system;
+    return renders && !s->opt.chat_template && !s->opt.parse_special ? 0
+                                                                     : 1u << LAC_WARNING_TEMPLATE;
+}
+
 static int prepare(run_state *s)
 {
     int code = s->opt.trace ? trace_check(s->opt.trace) : EXIT_OK;
     if (!code && s->opt.masks) code = masks_check_path(s->opt.masks);
     if (!code) code = prompt_read(&s->texts, &s->opt);
     if (code) return code;
-    const lac_model_options card = { .dtype = s->opt.dtype,
-                                     .n_threads = s->opt.n_threads,
-                                     .card_only = true,
-                                     .backend = s->opt.where.name };
+    lac_model_options card = { .dtype = s->opt.dtype,
+                               .n_threads = s->opt.n_threads,
+                               .card_only = true,
+                               .backend = s->opt.where.name };
+    code = model_flags_read(&s->opt.files, &card);
+    if (code != ARGS_GO_ON) return code;
     code = console_open_model(&s->card, s->opt.model, &card);
     if (code) return code;
     lac_error err = { .message = "" };
     const lac_status st = lac_model_get_info(s->card, &s->info, &err);
     if (st) return console_fail_status(st, &err);
+    console_warn_model(s->card, NULL, idle_topics(s));
     code = prompt_encode(&s->prompt, &s->texts, &s->opt, s->card, &s->info);
     if (!code) code = check_options(s);
     if (!code && s->opt.verbose) say_choices(s);
@@ -168,12 +185,14 @@ static int load(run_state *s)
     if (tell)
         fprintf(stderr, "loading %.1f MiB of weights\x1b[K",
                 (double)s->plan.bytes_weights / 1048576);
-    const lac_model_options how = { .dtype = s->opt.dtype,
-                                    .n_threads = s->opt.n_threads,
-                                    .backend = s->opt.where.name };
+    lac_model_options how = { .dtype = s->opt.dtype,
+                              .n_threads = s->opt.n_threads,
+                              .backend = s->opt.where.name };
+    (void)model_flags_read(&s->opt.files, &how); /* read before, with the card */
     const int code = console_open_model(&s->model, s->opt.model, &how);
     if (tell) fputs("\r\x1b[K", stderr);
     if (code) return code;
+    console_warn_model(s->model, s->card, idle_topics(s));
     lac_error err = { .message = "" };
     lac_status st = lac_model_get_info(s->model, &s->info, &err);
     if (st) return console_fail_status(st, &err);

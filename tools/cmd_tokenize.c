@@ -19,7 +19,7 @@ typedef struct {
 static const args_flag flags[] = {
     { ARGS_GROUP, .help = "Options" },
     { ARGS_TEXT, "model", 'm', "PATH", AT(model), 0, 0, NULL,
-      "folder with a tokenizer, or a GGUF file; weights may be missing" },
+      "folder with a tokenizer or with a GGUF file, or a GGUF file; weights may be missing" },
     { ARGS_SWITCH, "decode", 0, NULL, AT(decode), 0, 0, NULL,
       "read ids (JSON or separated by blanks), print text; special tokens by name" },
     { ARGS_SWITCH, "parse-special", 0, NULL, AT(parse_special), 0, 0, NULL,

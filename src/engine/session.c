@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "engine/block_memory.h"
+#include "model/rope.h"
 
 enum {
     CHUNK_ROWS = 1024,               /* rows of one pass through the products */
@@ -177,8 +178,7 @@ static lac_status fill_rope(lac_session *s, lac_error *err)
     if (!line) return laci_fail_memory(err, "rotation angles", 2 * n_pairs * sizeof *line);
     for (size_t at = 0; at < s->layout.n_ctx; at++) {
         for (size_t i = 0; i < n_pairs; i++) {
-            const double power = -2.0 * (double)i / (double)c->rope_dim;
-            const double angle = (double)at * pow(c->rope_theta, power);
+            const double angle = (double)at * laci_rope_frequency(c, i);
             line[i] = (float)cos(angle);
             line[n_pairs + i] = (float)(c->rope_sign * sin(angle));
         }
@@ -281,9 +281,10 @@ static lac_status check_room(const lac_model *model, const lac_session_options *
     if (!model->family)
         return laci_fail(err, LAC_EINVAL, 0, "the model was opened without config.json");
     *n_ctx = opt->n_ctx ? opt->n_ctx : c->n_ctx_train;
-    if (*n_ctx < 1 || *n_ctx > c->n_ctx)
-        return laci_fail(err, LAC_ECONTEXT, 0, "a context of %d: the model allows 1 to %d", *n_ctx,
-                         c->n_ctx);
+    const int most = opt->allow_longer ? LACI_MAX_CTX : c->n_ctx;
+    if (*n_ctx < 1 || *n_ctx > most)
+        return laci_fail(err, LAC_ECONTEXT, 0, "a context of %d: %s allows 1 to %d", *n_ctx,
+                         opt->allow_longer ? "this version" : "the model", most);
     if (opt->n_threads < 0 || opt->n_threads > 4096)
         return laci_fail(err, LAC_EINVAL, 0, "%d threads: 1 to 4096, or 0 for the model's",
                          opt->n_threads);

@@ -14,7 +14,6 @@ enum {
     MAX_FF = 1 << 18,
     MAX_HEAD = 1024,
     MAX_VOCAB = 1 << 24,
-    MAX_CTX = 1 << 24,
     MAX_BLOCK = 4096,
     MAX_TIME = 65536,
 };
@@ -85,8 +84,8 @@ static lac_status check_sizes(const laci_config *c, lac_error *err)
         { "head size", c->d_head, MAX_HEAD },
         { "feed-forward width", c->d_ff, MAX_FF },
         { "number of embedding rows", c->n_vocab, MAX_VOCAB },
-        { "context length", c->n_ctx, MAX_CTX },
-        { "trained length", c->n_ctx_train, MAX_CTX },
+        { "context length", c->n_ctx, LACI_MAX_CTX },
+        { "trained length", c->n_ctx_train, LACI_MAX_CTX },
     };
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
         if (sizes[i].value < 1 || sizes[i].value > sizes[i].max)
@@ -112,6 +111,9 @@ static lac_status check_heads(const laci_config *c, lac_error *err)
         return laci_fail(err, LAC_EFORMAT, 0,
                          "%d dimensions rotate, allowed are even numbers from 2 to %d", c->rope_dim,
                          c->d_head);
+    if (!(c->rope_scale > 0) || !isfinite(c->rope_scale))
+        return laci_fail(err, LAC_EFORMAT, 0, "RoPE scale is %g, it must be above 0",
+                         c->rope_scale);
     if (!isfinite(c->rope_theta) || c->rope_theta < 1)
         return laci_fail(err, LAC_EFORMAT, 0, "RoPE theta is %g, it must be at least 1",
                          c->rope_theta);
@@ -130,7 +132,9 @@ static lac_status check_id(const laci_config *c, const char *name, int id, lac_e
 
 static lac_status check_ids(const laci_config *c, lac_error *err)
 {
-    if (c->mask_id < 0) return laci_fail(err, LAC_EFORMAT, 0, "no mask token id is given");
+    if (c->mask_id < 0)
+        return laci_fail(err, LAC_EFORMAT, 0,
+                         "no mask token id is given: the configuration needs a mask_token_id");
     lac_status st = check_id(c, "mask token", c->mask_id, err);
     if (!st) st = check_id(c, "begin token", c->bos_id, err);
     if (!st) st = check_id(c, "padding token", c->pad_id, err);
@@ -162,6 +166,7 @@ lac_status laci_config_check(const laci_config *config, lac_error *err)
 static const laci_config preset = {
     .rope_layout = LACI_ROPE_HALF,
     .rope_sign = 1,
+    .rope_scale = 1,
     .qk_norm = LACI_QK_NORM_NONE,
     .mlp = LACI_MLP_SWIGLU,
     .norm_weights = true,
@@ -172,6 +177,14 @@ static const laci_config preset = {
     .chat_template = "none",
     .tokenizer = "auto",
 };
+
+/* Whether the files or the caller name the mask. */
+static bool names_mask(const laci_config_source *src)
+{
+    const laci_jval *c = laci_json_get(src->config, "mask_token_id");
+    const laci_jval *g = laci_json_get(src->generation, "mask_token_id");
+    return src->mask_id || src->gguf || laci_json_is_number(c) || laci_json_is_number(g);
+}
 
 lac_status laci_config_read(laci_config *out, const laci_config_source *src, lac_error *err)
 {
@@ -186,6 +199,12 @@ lac_status laci_config_read(laci_config *out, const laci_config_source *src, lac
     laci_config config = preset;
     st = family->read(&config, src, err);
     if (st) return st;
+    if (src->mask_id) config.mask_id = src->mask_id;
+    if (config.mask_id >= config.n_vocab && config.n_vocab > 0 && !names_mask(src))
+        return laci_fail(err, LAC_EFORMAT, 0,
+                         "no mask token id is given (\"mask_token_id\"), and %s's own, %d, is past "
+                         "the %d rows of the embedding",
+                         config.family, config.mask_id, config.n_vocab);
     if (!config.n_ctx_train) config.n_ctx_train = config.n_ctx;
     st = laci_config_check(&config, err);
     if (st) return st;

@@ -28,7 +28,7 @@ typedef enum {
 /* The sampler a family was published with. */
 typedef enum { LACI_SAMPLER_LLADA, LACI_SAMPLER_DREAM, LACI_SAMPLER_SDAR } laci_sampler;
 
-enum { LACI_MAX_EOS = 8 };
+enum { LACI_MAX_EOS = 8, LACI_MAX_CTX = 1 << 24 };
 
 typedef struct {
     const char *family; /* static: "llada", "dream", "sdar", "fast-dllm", "lacuna", "tiny-dlm" */
@@ -38,7 +38,8 @@ typedef struct {
     int n_ctx;       /* longest position the file allows */
     int n_ctx_train; /* trained length when stated, else n_ctx */
     double rope_theta, norm_eps;
-    int rope_dim; /* dimensions that rotate, <= d_head, even */
+    double rope_scale; /* positions are divided by it, 1 = as they are */
+    int rope_dim;      /* dimensions that rotate, <= d_head, even */
     laci_rope_layout rope_layout;
     int rope_sign; /* +1, or -1 when the model rotates the other way */
     laci_qk_norm qk_norm;
@@ -60,12 +61,20 @@ typedef struct {
     const char *tokenizer;     /* "auto" = from its files, "bytes", "ascii" */
 } laci_config;
 
+/* What the caller wants in place of the file's rotation; zeroed = what the file says. */
+typedef struct {
+    lac_rope_scaling scaling;
+    double scale, base;
+} laci_rope_wish;
+
 /* Everything a family may look at. Members are NULL when absent. */
 typedef struct {
     const laci_jval *config;     /* config.json */
     const laci_jval *generation; /* generation_config.json */
     const laci_gguf *gguf;
     const laci_tensor_dir *tensors;
+    laci_rope_wish rope;
+    int mask_id; /* the caller's, 0 = the file's */
 } laci_config_source;
 
 /* Finds the family (architecture, then keys, then tensor names) and fills the config, checked

@@ -8,8 +8,10 @@
 #include <unistd.h>
 
 #include "base/error.h"
+#include "model/compare.h"
 #include "model/files/locate.h"
 #include "model/files/safetensors.h"
+#include "model/rope.h"
 
 const laci_tensor_dir *laci_model_tensors(const lac_model *model)
 {
@@ -28,9 +30,8 @@ static uint64_t resident_bytes(void)
     return strtoull(end, NULL, 10) * (uint64_t)sysconf(_SC_PAGESIZE);
 }
 
-/* Reads DIR/name if it exists; *out stays NULL when it does not. */
-static lac_status read_json(laci_json **out, const char *dir, const char *name, size_t max_bytes,
-                            const lac_allocator *mem, lac_error *err)
+lac_status laci_read_json(laci_json **out, const char *dir, const char *name, size_t max_bytes,
+                          const lac_allocator *mem, lac_error *err)
 {
     const laci_json_limits limits = { .max_bytes = max_bytes, .is_loose = true };
     char *path = laci_path_join(mem, dir, name);
@@ -87,21 +88,31 @@ static uint64_t count_params(const laci_config *c)
 
 /* ------------------------------------------------------------------ opening */
 
-/* Configuration of a folder: config.json is required, generation_config.json is not. */
-static lac_status open_folder(lac_model *m, const char *path, bool partial, lac_error *err)
+static laci_rope_wish wish_of(const lac_model_options *opt)
 {
+    return (laci_rope_wish){ opt->rope_scaling, opt->rope_scale, opt->rope_base };
+}
+
+/* Configuration of a folder: config.json is required, generation_config.json is not. */
+static lac_status open_folder(lac_model *m, const char *path, const lac_model_options *opt,
+                              lac_error *err)
+{
+    const bool partial = opt->card_only && opt->partial;
     enum { CONFIG_LIMIT = 1 << 20 };
     laci_json *config = NULL, *generation = NULL;
-    lac_status st = read_json(&config, path, "config.json", CONFIG_LIMIT, &m->mem, err);
+    lac_status st = laci_read_json(&config, path, "config.json", CONFIG_LIMIT, &m->mem, err);
     if (!st && !config && partial && has_tokenizer_files(m, path)) {
         m->config = no_config;
         return LAC_OK;
     }
     if (!st && !config) st = laci_fail(err, LAC_EFORMAT, 0, "%s has no config.json", path);
     if (!st)
-        st = read_json(&generation, path, "generation_config.json", CONFIG_LIMIT, &m->mem, err);
+        st =
+            laci_read_json(&generation, path, "generation_config.json", CONFIG_LIMIT, &m->mem, err);
     laci_config_source src = { .config = config ? laci_json_root(config) : NULL,
-                               .generation = generation ? laci_json_root(generation) : NULL };
+                               .generation = generation ? laci_json_root(generation) : NULL,
+                               .rope = wish_of(opt),
+                               .mask_id = opt->mask_id };
     if (!st) st = laci_family_refuse(&src, err); /* by name, even without its weights */
     m->lacks_weights = partial && !has_weight_files(m, path);
     if (!st && !m->lacks_weights) st = laci_safetensors_open(&m->dir, path, &m->mem, err);
@@ -113,11 +124,15 @@ static lac_status open_folder(lac_model *m, const char *path, bool partial, lac_
     return st;
 }
 
-static lac_status open_gguf(lac_model *m, const char *path, lac_error *err)
+static lac_status open_gguf(lac_model *m, const char *path, const lac_model_options *opt,
+                            lac_error *err)
 {
     lac_status st = laci_gguf_open(&m->gguf, path, &m->mem, err);
     if (st) return st;
-    const laci_config_source src = { .gguf = m->gguf, .tensors = laci_gguf_tensors(m->gguf) };
+    const laci_config_source src = { .gguf = m->gguf,
+                                     .tensors = laci_gguf_tensors(m->gguf),
+                                     .rope = wish_of(opt),
+                                     .mask_id = opt->mask_id };
     st = laci_config_read(&m->config, &src, err);
     if (!st) m->family = laci_family_find(&src);
     return st;
@@ -180,9 +195,10 @@ static lac_status open_parts(lac_model *m, const char *path, const lac_model_opt
 {
     const bool partial = opt->card_only && opt->partial;
     lac_status st =
-        laci_path_is_dir(path) ? open_folder(m, path, partial, err) : open_gguf(m, path, err);
+        laci_path_is_dir(path) ? open_folder(m, path, opt, err) : open_gguf(m, path, opt, err);
     if (!st) st = open_tokenizer(m, path, partial, err);
     if (!st && m->tokenizer && m->family) st = find_gaps(m, err);
+    if (!st && m->tokenizer && m->family) st = laci_compare_files(m, path, !opt->card_only, err);
     if (!st && m->family && !m->lacks_weights)
         st = laci_weight_map_build(&m->map, &m->config, m->family, laci_model_tensors(m), &m->mem,
                                    err);
@@ -208,9 +224,15 @@ lac_status lac_model_open(lac_model **out, const char *path, const lac_model_opt
     if (opt->n_threads < 0 || opt->n_threads > 4096)
         return laci_fail(err, LAC_EINVAL, 0, "%d threads: 1 to 4096, or 0 for all cores",
                          opt->n_threads);
+    const laci_rope_wish wish = wish_of(opt);
+    lac_status st = laci_rope_check_wish(&wish, err);
+    if (st) return st;
+    if (opt->mask_id < 0)
+        return laci_fail(err, LAC_EINVAL, 0, "mask token id %d: must not be negative",
+                         opt->mask_id);
     const lac_allocator mem = laci_allocator_or_default(opt->allocator);
     char *found = NULL;
-    lac_status st = laci_locate(&found, path, &mem, err);
+    st = laci_locate(&found, path, &mem, err);
     if (st) return st;
     lac_model *m = laci_alloc_zero(&mem, sizeof *m);
     if (m) {
@@ -272,8 +294,17 @@ lac_status lac_model_get_info(const lac_model *m, lac_model_info *out, lac_error
         .n_params = m->map.n_params ? m->map.n_params : count_params(c),
         .file_bytes = m->map.n_bytes,
         .dtype = laci_backend_act(m->be) == LACI_BF16 ? LAC_DTYPE_BF16 : LAC_DTYPE_F32,
+        .rope_base = c->rope_theta,
+        .rope_scale = c->rope_scale,
     };
     return LAC_OK;
+}
+
+const char *lac_model_warning(const lac_model *m, size_t index, lac_warning_topic *topic)
+{
+    if (!m || index >= (size_t)m->warnings.n) return NULL;
+    if (topic) *topic = m->warnings.items[index].topic;
+    return m->warnings.items[index].text;
 }
 
 /* ------------------------------------------------------------------ tokens */

@@ -5,6 +5,7 @@
 
 #include "model/chat.h"
 #include "model/tokenizer/tokenizer.h"
+#include "model/warnings.h"
 #include "model/weights.h"
 
 struct lac_model {
@@ -24,7 +25,12 @@ struct lac_model {
                                NULL, without a tokenizer that is NULL */
     uint64_t runtime_bytes; /* resident size of the process before the weights, with tokenizer */
     char weight_types[64];
+    laci_warnings warnings;
 };
+
+/* Reads DIR/name if it exists, as people write files; *out stays NULL when it does not. */
+lac_status laci_read_json(laci_json **out, const char *dir, const char *name, size_t max_bytes,
+                          const lac_allocator *mem, lac_error *err);
 
 /* The tensors, whatever the container. */
 const laci_tensor_dir *laci_model_tensors(const lac_model *model);

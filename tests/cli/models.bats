@@ -21,7 +21,7 @@ expect_refused() {
 @test "the card as JSON" {
     lacuna inspect -m "$MODEL" -c 2048 -t 1 --json
     expect_ok
-    [ "$(json_keys)" = "architecture name container weight_types file_bytes n_params n_layers d_model n_heads n_kv_heads d_head d_ff n_vocab n_tokens tokenizer chat_template attention_mask block_size shift_logits context context_trained mask_id eos_id bos_id pad_id dtype n_ctx n_threads bytes_weights bytes_kv bytes_workspace bytes_runtime bytes_total" ] ||
+    [ "$(json_keys)" = "architecture name container weight_types file_bytes n_params n_layers d_model n_heads n_kv_heads d_head d_ff n_vocab n_tokens tokenizer chat_template attention_mask block_size shift_logits context context_trained rope_base rope_scaling mask_id eos_id bos_id pad_id dtype n_ctx n_threads bytes_weights bytes_kv bytes_workspace bytes_runtime bytes_total" ] ||
         show "members: $(json_keys)"
     [ "$(json_value n_params)" -eq 873856 ] || show "n_params"
     [ "$(json_value n_layers)" -eq 4 ] || show "n_layers"
@@ -61,9 +61,12 @@ expect_refused() {
     expect_refused "$SCRATCH/model" config.json
 }
 
-@test "a context beyond the model's" {
+@test "a context beyond the model's is planned, with a warning" {
     lacuna inspect -m "$MODEL" -c 20000
-    expect_error 2 20000 16384
+    expect_ok
+    [[ $ERR == *20000*16384* ]] || show "no warning with both numbers"
+    lacuna inspect -m "$MODEL" -c 16384
+    [ -z "$ERR" ] || show "a warning at the model's own context"
 }
 
 @test "no such path" {

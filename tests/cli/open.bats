@@ -216,3 +216,117 @@ expect_refused() {
     expect_refused "$SCRATCH/adapter" adapter
     expect_refused "$SCRATCH/empty" config.json
 }
+
+# The template of a run of the model, in $TEMPLATE; its warnings are in $ERR.
+template_of() {
+    lacuna run -m "$M" -p Hi -n 4 -t 1 --trace "$SCRATCH/t.jsonl" "$@"
+    expect_ok
+    TEMPLATE=$(sed -n '1s/.*"chat_template":"\([^"]*\)".*/\1/p' "$SCRATCH/t.jsonl")
+}
+
+@test "a chat template that the files do not have is not invented" {
+    for model in dream llada-olmo sdar fast-dllm; do
+        golden $model
+        template_of
+        [ "$TEMPLATE" = "$(json_template $model)" ] || show "without a file that could tell: $TEMPLATE"
+        [[ $ERR != *warning* ]] || show "a warning without a file that could tell"
+        echo '{"tokenizer_class":"Qwen2Tokenizer","chat_template":null}' >"$M/tokenizer_config.json"
+        template_of
+        [ "$TEMPLATE" = none ] || show "template $TEMPLATE"
+        [ "$(grep -c "warning.*no chat template" <<<"$ERR")" -eq 1 ] || show "not one warning"
+        template_of --chat-template "$(json_template $model)"
+        [ "$TEMPLATE" = "$(json_template $model)" ] || show "not the template asked for"
+        [[ $ERR != *warning* ]] || show "a warning though a template was named"
+        lacuna run -m "$M" --canvas - <<<"a [MASK*2] b"
+        [[ $ERR != *warning* ]] || show "a warning without a message"
+    done
+}
+
+json_template() {
+    case $1 in llada-olmo) echo llada ;; *) echo "$1" ;; esac
+}
+
+@test "a chat template that is not the built-in one is said" {
+    other='{% for m in messages %}[INST] {{ m.content }} [/INST]{% endfor %}'
+    golden dream
+    echo "{\"chat_template\":\"$other\"}" >"$M/tokenizer_config.json"
+    template_of
+    [[ $TEMPLATE = dream && $ERR == *warning*"chat template"*dream* ]] || show "template $TEMPLATE"
+    golden dream
+    printf '%s' "$other" >"$M/chat_template.jinja"
+    template_of
+    [[ $ERR == *warning*"chat template"* ]] || show "nothing said of chat_template.jinja"
+    golden dream
+    chatml="{{ '<|im_start|>' + m.role + m.content + '<|im_end|>' }}"
+    echo "{\"chat_template\":[{\"name\":\"tool_use\",\"template\":\"x\"},{\"name\":\"default\",\"template\":\"$chatml\"}]}" \
+        >"$M/chat_template.json"
+    template_of
+    [[ $TEMPLATE = chatml && $ERR != *warning* ]] || show "template $TEMPLATE of a list"
+    golden dream
+    echo '{"chat_template":"You are a helpful assistant. <|im_start|> <|im_end|>"}' >"$M/tokenizer_config.json"
+    template_of
+    [[ $TEMPLATE = dream && $ERR != *warning* ]] || show "Dream's own template: $TEMPLATE"
+}
+
+@test "a mask id that is another token is said, and --mask-id sets it" {
+    golden sdar
+    ids_of "$M"
+    plain=$IDS
+    sed -i 's/"mask_token_id": 281/"mask_token_id": 66/' "$M/config.json"
+    lacuna run -m "$M" -p Hi -n 4
+    expect_ok
+    [[ $ERR == *'warning: the mask token id is 66 ("c")'*'"<|mask|>", id 281'* ]] || show "no warning"
+    lacuna inspect -m "$M"
+    [[ $ERR == *"66"* ]] || show "no warning of inspect"
+    ids_of "$M" --mask-id 281
+    [ "$IDS" = "$plain" ] || show "not the ids with the right mask"
+    [[ $ERR != *warning* ]] || show "a warning with the right mask"
+    lacuna run -m "$M" -p Hi -n 4 --mask-id 320
+    expect_error 3 320
+    sed -i 's/"content":"<|mask|>"/"content":"<other>"/' "$M/tokenizer.json"
+    lacuna inspect -m "$M"
+    [[ $ERR == *'66, which the tokenizer has as the ordinary token "c"'* ]] || show "no warning"
+}
+
+@test "a tied model with a head of its own" {
+    golden llada-llama
+    ids_of "$M"
+    untied=$IDS
+    sed -i 's/"tie_word_embeddings": false/"tie_word_embeddings": true/' "$M/config.json"
+    ids_of "$M"
+    expect_ok
+    [ "$IDS" = "$untied" ] || show "the head of the file is not used"
+    [ "$(grep -c "warning.*lm_head" <<<"$ERR")" -eq 1 ] || show "not one warning"
+}
+
+@test "scaling of positions, from the files and from flags" {
+    golden dream
+    ids_of "$M"
+    plain=$IDS
+    ids_of "$M" --rope-scaling linear --rope-scale 4
+    scaled=$IDS
+    [ "$scaled" != "$plain" ] || show "a scale of 4 changed nothing"
+    ids_of "$M" --rope-freq-scale 0.25
+    [ "$IDS" = "$scaled" ] || show "--rope-freq-scale 0.25 is not --rope-scale 4"
+    sed -i 's/"rope_scaling": null/"rope_scaling": {"type": "linear", "factor": 4.0}/' "$M/config.json"
+    ids_of "$M"
+    [ "$IDS" = "$scaled" ] || show "the file's scale is not that of the flag"
+    lacuna inspect -m "$M" --json
+    [ "$(json_value rope_scaling)" = '"linear 4"' ] || show "inspect: $(json_value rope_scaling)"
+    ids_of "$M" --rope-scaling none
+    [ "$IDS" = "$plain" ] || show "--rope-scaling none is not without scaling"
+    sed -i 's/"type": "linear"/"type": "dynamic"/' "$M/config.json"
+    expect_refused "$M" dynamic "factor 4"
+    ids_of "$M" --rope-scaling none --rope-freq-base 1000000
+    [ "$IDS" = "$plain" ] || show "a flag does not replace what is not implemented"
+    lacuna run -m "$M" -p x --rope-scaling yarn
+    expect_error 2 --rope-scaling yarn
+    lacuna run -m "$M" -p x --rope-scaling linear
+    expect_error 2 --rope-scale
+    lacuna run -m "$M" -p x --rope-scale 0
+    expect_error 2 --rope-scale
+    lacuna run -m "$M" -p x --rope-freq-base nan
+    expect_error 2 --rope-freq-base
+    lacuna run -m "$M" -p x --rope-scaling none --rope-scale 2
+    expect_error 2 --rope-scaling --rope-scale
+}

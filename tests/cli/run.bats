@@ -101,9 +101,21 @@ END
     expect_error 2 "${#PROMPT}" 20
     head -c 20000 /dev/zero | tr '\0' a >"$SCRATCH/long"
     lacuna run -m "$MODEL" -f "$SCRATCH/long" -n 8
-    expect_error 2 20000 16384
-    lacuna run -m "$MODEL" -p "$PROMPT" -n 8 -c 99999
-    expect_error 2 99999 16384
+    expect_error 2 20000 16384 --ctx-size
+}
+
+@test "a context beyond the model's runs with one warning" {
+    lacuna run -m "$MODEL" -p "$PROMPT" -n 8 -c 20000
+    expect_ok
+    [ "$(grep -c warning <<<"$ERR")" -eq 1 ] || show "not one warning"
+    [[ $ERR == *20000*16384*--rope-scale* ]] || show "not both numbers and a flag"
+    lacuna run -m "$MODEL" -p "$PROMPT" -n 8 -c 20000 --rope-scale 2
+    expect_ok
+    [[ $ERR == *20000*16384* && $ERR != *--rope-scale* ]] || show "the flag is named though given"
+    lacuna run -m "$MODEL" -p "$PROMPT" -n 8 -c 20000 -q
+    [ -z "$ERR" ] || show "--quiet says something"
+    lacuna run -m "$MODEL" -p "$PROMPT" -n 8 -c 16777217
+    expect_error 2 16777217
 }
 
 @test "nothing to do, two readers of stdin, hole without canvas" {

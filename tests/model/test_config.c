@@ -186,7 +186,7 @@ static void absent_keys_have_defaults(void **state)
     accept_edit(&c, sdar, "\"eos_token_id\":1", "\"eos_token_id\":[1,5,1]");
     assert_int_equal(c.n_eos, 2);
     assert_int_equal(c.eos_ids[1], 5);
-    refuse_edit(sdar, "\"mask_token_id\":299,", "", LAC_EFORMAT, "151669, the embedding has 300");
+    refuse_edit(sdar, "\"mask_token_id\":299,", "", LAC_EFORMAT, "151669, is past the 300 rows");
 }
 
 static void ids_are_checked(void **state)
@@ -233,7 +233,7 @@ static void features_are_refused_by_name(void **state)
         { "\"alibi\":true", "alibi" },
         { "\"attention_layer_norm\":true", "attention_layer_norm" },
         { "\"scale_logits\":true", "scale_logits" },
-        { "\"rope_parameters\":{\"rope_type\":\"yarn\",\"rope_theta\":1e4}", "rope_type" },
+        { "\"rope_parameters\":{\"rope_type\":\"yarn\",\"rope_theta\":1e4}", "yarn" },
     };
     for (size_t i = 0; i < sizeof on / sizeof *on; i++) {
         char to[256];

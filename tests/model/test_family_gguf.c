@@ -15,7 +15,9 @@ typedef struct {
     uint32_t block;
     int shift; /* -1 = no key */
     bool causal, uneven, bias, qk_norm, untied, no_embedding, float_array;
-    float eps, theta;
+    float eps, theta, factor, old_factor; /* factors 0 = no key */
+    bool no_mask;
+    int wanted_mask; /* of the caller */
     const char *scaling, *tokenizer;
 } model;
 
@@ -73,7 +75,9 @@ static void put_metadata(const model *m)
     put_f32(key_of(m, "rope.freq_base"), m->theta);
     put_u32(key_of(m, "vocab_size"), m->vocab);
     put_u32(key_of(m, "expert_count"), m->experts);
-    put_text(key_of(m, "rope.scaling.type"), m->scaling);
+    if (m->scaling) put_text(key_of(m, "rope.scaling.type"), m->scaling);
+    if (m->factor != 0) put_f32(key_of(m, "rope.scaling.factor"), m->factor);
+    if (m->old_factor != 0) put_f32(key_of(m, "rope.scale_linear"), m->old_factor);
     put_key(key_of(m, "attention.causal"), 7), put_uint(m->causal, 1);
     if (m->block) put_u32(key_of(m, "block_size"), m->block);
     if (m->shift >= 0) {
@@ -81,7 +85,7 @@ static void put_metadata(const model *m)
         n_pairs++;
     }
     put_text("tokenizer.ggml.model", m->tokenizer), n_pairs++;
-    put_u32("tokenizer.ggml.mask_token_id", m->mask), n_pairs++;
+    if (!m->no_mask) put_u32("tokenizer.ggml.mask_token_id", m->mask), n_pairs++;
     put_u32("tokenizer.ggml.eos_token_id", m->eos), n_pairs++;
     put_u32("tokenizer.ggml.eot_token_id", 7), n_pairs++;
     put_array("tokenizer.ggml.tokens", 8, m->n_tokens), n_pairs++;
@@ -149,7 +153,9 @@ static lac_status read_model(const model *m, laci_config *c, lac_error *err)
     unsigned char *copy;
     build(m);
     if (open_bytes(&gguf, &copy, err)) fail_msg("%s", err->message);
-    const laci_config_source src = { .gguf = gguf, .tensors = laci_gguf_tensors(gguf) };
+    const laci_config_source src = { .gguf = gguf,
+                                     .tensors = laci_gguf_tensors(gguf),
+                                     .mask_id = m->wanted_mask };
     lac_status st = laci_config_read(c, &src, err);
     laci_weight_map map = { 0 };
     if (!st) st = laci_weight_map_build(&map, c, laci_family_find(&src), src.tensors, NULL, err);
@@ -315,6 +321,55 @@ static void other_architectures_are_refused_by_name(void **state)
     free(copy);
 }
 
+/* llama.cpp scales linearly by a factor that stands alone, under its old name too. */
+static void rope_scaling_is_read(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *type;
+        float factor, old_factor;
+        double scale; /* 0 = refused */
+    } cases[] = {
+        { NULL, 0, 0, 1 },     { NULL, 4, 0, 4 },       { NULL, 0, 4, 4 },      { "none", 4, 0, 1 },
+        { "linear", 4, 0, 4 }, { "linear", 0, 0, 1 },   { "linear", 1, 0, 1 },  { "yarn", 1, 0, 1 },
+        { "yarn", 4, 0, 0 },   { "longrope", 0, 0, 0 }, { "dynamic", 2, 0, 0 },
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        model m = good;
+        laci_config c = { 0 };
+        lac_error err = { .message = "" };
+        m.scaling = cases[i].type;
+        m.factor = cases[i].factor;
+        m.old_factor = cases[i].old_factor;
+        const lac_status st = read_model(&m, &c, &err);
+        if (cases[i].scale > 0 ? st || c.rope_scale != cases[i].scale
+                               : st != LAC_EUNSUPPORTED || !strstr(err.message, cases[i].type))
+            fail_msg("case %zu: %s (%s), scale %g", i, lac_status_name(st), err.message,
+                     c.rope_scale);
+    }
+}
+
+static void a_missing_mask_is_named(void **state)
+{
+    (void)state;
+    model m = good;
+    laci_config c = { 0 };
+    lac_error err = { .message = "" };
+    m.no_mask = true;
+    assert_int_equal(read_model(&m, &c, &err), LAC_EFORMAT);
+    if (!strstr(err.message, "tokenizer.ggml.mask_token_id is missing") ||
+        !strstr(err.message, "126336"))
+        fail_msg("%s", err.message);
+    m.wanted_mask = 3;
+    assert_ok(read_model(&m, &c, &err));
+    assert_int_equal(c.mask_id, 3);
+    m.no_mask = false;
+    assert_ok(read_model(&m, &c, &err)); /* in place of the file's */
+    assert_int_equal(c.mask_id, 3);
+    m.wanted_mask = ROWS;
+    assert_int_equal(read_model(&m, &c, &err), LAC_EFORMAT);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -322,6 +377,8 @@ int main(void)
         cmocka_unit_test(required_keys_are_required),
         cmocka_unit_test(values_are_consistent),
         cmocka_unit_test(other_architectures_are_refused_by_name),
+        cmocka_unit_test(rope_scaling_is_read),
+        cmocka_unit_test(a_missing_mask_is_named),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -6,6 +6,7 @@
 #include "eval/eval_report.h"
 #include "run/sparse_options.h"
 #include "shell/args.h"
+#include "shell/model_flags.h"
 
 enum { EVAL_MAX_TASKS = 32, EVAL_MAX_LIST = 32, EVAL_MAX_POLICIES = 16 };
 
@@ -15,6 +16,7 @@ typedef struct {
     lac_dtype dtype;
     int n_threads;
     uint64_t max_memory; /* bytes; 0 = what this machine has */
+    model_flags files;
     /* samples */
     const eval_task *tasks[EVAL_MAX_TASKS];
     int ctx[EVAL_MAX_LIST], depths[EVAL_MAX_LIST];

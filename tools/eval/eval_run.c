@@ -382,6 +382,7 @@ void eval_run_sample(eval_run *r, const eval_task *task, const eval_sample *samp
 lac_session_options eval_run_room(const eval_run_options *opt, size_t p)
 {
     return (lac_session_options){ .n_ctx = opt->n_ctx,
+                                  .allow_longer = opt->allow_longer,
                                   .n_threads = opt->n_threads,
                                   .sparse = opt->sparse[p] };
 }

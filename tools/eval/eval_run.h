@@ -27,6 +27,7 @@ enum { EVAL_N_FIGURES = sizeof(eval_figures) / sizeof(double) };
 typedef struct {
     const lac_model *model;
     int n_ctx, n_threads;
+    bool allow_longer;             /* n_ctx is more than the model's */
     lac_generate_options generate; /* steps, block length, seed; the rest is filled in per sample */
     const char *const *policies;   /* [n_policies]; the first one is dense */
     size_t n_policies;

@@ -205,14 +205,16 @@ static const char common[] = "model,prompt,file,canvas,system-prompt,n-predict,s
 static const args_flag flags[] = {
     { ARGS_GROUP, .help = "Model" },
     { ARGS_TEXT, "model", 'm', "PATH", AT(o.model), 0, 0, NULL,
-      "folder with config.json and safetensors, or a GGUF file" },
+      "folder with config.json and safetensors or with a GGUF file, or a GGUF file" },
     { ARGS_INT, "ctx-size", 'c', "N", AT(o.n_ctx), 0, MAX_TOKENS, NULL,
-      "positions to make room for (default, and 0: what is needed)" },
+      "positions to make room for, also beyond those of the model (default, and 0: what prompt and "
+      "holes need)" },
     { ARGS_INT, "threads", 't', "N", AT(o.n_threads), 1, MAX_THREADS, NULL,
       "threads (default: all cores this process may use)" },
     { ARGS_TEXT, "dtype", 0, "TYPE", AT(w.dtype), 0, 0, NULL,
       "type of weights and keys in memory: auto, f32, bf16 (default auto)" },
     BACKEND_FLAGS(AT(o.where)),
+    MODEL_FLAGS(AT(o.files)),
     { ARGS_SIZE, "max-memory", 0, "SIZE", AT(o.max_memory), 0, 0, NULL,
       "refuse to start above this, such as 8G (default: the memory of this machine)" },
     { ARGS_GROUP, .help = "Prompt" },

@@ -5,6 +5,7 @@
 
 #include "run/sparse_options.h"
 #include "shell/backend_flags.h"
+#include "shell/model_flags.h"
 
 typedef struct {
     /* model */
@@ -14,6 +15,7 @@ typedef struct {
     int n_ctx, n_threads; /* 0 = default */
     uint64_t max_memory;  /* bytes; 0 = what this machine has */
     backend_flags where;
+    model_flags files;
     /* prompt */
     const char *prompt, *file, *system, *canvas; /* NULL = not given */
     const char *hole;                            /* NULL = [MASK] and [MASK*N] */

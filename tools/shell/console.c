@@ -95,6 +95,22 @@ int console_open_model(lac_model **out, const char *path, const lac_model_option
     return st == LAC_EIO ? EXIT_MODEL : code;
 }
 
+static bool has_warning(const lac_model *model, const char *text)
+{
+    const char *own;
+    for (size_t i = 0; model && (own = lac_model_warning(model, i, NULL)); i++)
+        if (!strcmp(own, text)) return true;
+    return false;
+}
+
+void console_warn_model(const lac_model *model, const lac_model *before, unsigned skipped)
+{
+    const char *text;
+    lac_warning_topic topic;
+    for (size_t i = 0; (text = lac_model_warning(model, i, &topic)); i++)
+        if (!(skipped & 1u << topic) && !has_warning(before, text)) console_warn("%s", text);
+}
+
 bool console_is_control(uint32_t code)
 {
     return code < 0x20 || (code >= 0x7f && code < 0xa0) || code == 0x061c || code == 0x200e ||

@@ -27,6 +27,10 @@ int console_fail_status(lac_status status, const lac_error *err);
  * wrong with the path or the files is EXIT_MODEL. */
 int console_open_model(lac_model **out, const char *path, const lac_model_options *opt);
 
+/* Prints what the library warns of about a model, but for topics in `skipped` (bits 1 << topic) and
+ * for sentences that `before`, an earlier opening of the same model, had too (NULL = none). */
+void console_warn_model(const lac_model *model, const lac_model *before, unsigned skipped);
+
 /* True for characters that a terminal might obey rather than show: C0, DEL, C1, line separators,
  * and marks that reorder text. */
 bool console_is_control(uint32_t code);

@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "model/family/family.h"
+#include "model/rope.h"
 
 enum {
     KEY = 128,
@@ -159,16 +160,31 @@ static lac_status refuse_features(const laci_gguf *gguf, const char *arch, lac_e
                          "key %s is true: causal attention is not "
                          "implemented",
                          key);
-    const char *text = "none", *wanted = "none";
-    size_t n = strlen(text);
-    st = laci_gguf_string(gguf, join_key(key, arch, "rope.scaling.type"), &text, &n, &found, err);
-    if (st || (n == strlen(wanted) && !memcmp(text, wanted, n))) return st;
-    char plain[LACI_PLAIN];
-    return laci_fail(err, LAC_EUNSUPPORTED, 0, "key %s is \"%s\", only \"none\" is implemented",
-                     key, laci_plain_text(text, n, plain));
+    return LAC_OK;
 }
 
-static lac_status read_ids(laci_config *out, const laci_gguf *gguf, lac_error *err)
+/* A file that names no mask leaves the family's own, if that is a token of the file. */
+static lac_status check_mask(const laci_config *out, const laci_gguf *gguf, int wanted,
+                             lac_error *err)
+{
+    static const char key[] = "tokenizer.ggml.mask_token_id";
+    laci_gguf_array tokens = { .left = 0 };
+    int64_t value;
+    bool found;
+    lac_status st = laci_gguf_int(gguf, key, &value, &found, err);
+    if (st || found || wanted) return st;
+    st = laci_gguf_get_array(gguf, "tokenizer.ggml.tokens", &tokens, &found, err);
+    if (st || (out->mask_id >= 0 && found && (uint64_t)out->mask_id < tokens.left)) return st;
+    char own[64] = "";
+    if (out->mask_id >= 0)
+        (void)snprintf(own, sizeof own, ", and %s's own, %d, is none of %llu tokens", out->family,
+                       out->mask_id, (unsigned long long)tokens.left);
+    return laci_fail(err, LAC_EFORMAT, 0,
+                     "key %s is missing%s: convert the model again, or name its mask token's id",
+                     key, own);
+}
+
+static lac_status read_ids(laci_config *out, const laci_gguf *gguf, int wanted_mask, lac_error *err)
 {
     int eos = -1, eot = -1;
     const struct {
@@ -184,6 +200,7 @@ static lac_status read_ids(laci_config *out, const laci_gguf *gguf, lac_error *e
     lac_status st = LAC_OK;
     for (size_t i = 0; i < sizeof ids / sizeof *ids && !st; i++)
         st = read_int(gguf, ids[i].key, false, 0, MAX_VOCAB, ids[i].value, err);
+    if (!st) st = check_mask(out, gguf, wanted_mask, err);
     if (eos >= 0) laci_config_add_eos(out, eos);
     if (eot >= 0) laci_config_add_eos(out, eot);
     return st;
@@ -263,12 +280,12 @@ lac_status laci_gguf_read(laci_config *out, const laci_config_source *src, const
     lac_status st = refuse_features(gguf, arch, err);
     if (!st) st = read_sizes(out, gguf, arch, err);
     if (!st) st = read_head(out, gguf, arch, err);
-    out->rope_theta = 10000; /* what the format means when the key is absent */
-    if (!st) st = read_float(gguf, arch, "rope.freq_base", false, &out->rope_theta, err);
+    if (!st) st = laci_rope_read_gguf(out, src, arch, err);
     if (!st)
         st = read_float(gguf, arch, "attention.layer_norm_rms_epsilon", true, &out->norm_eps, err);
     if (!st) st = read_vocab(out, src, arch, err);
-    if (!st) st = read_ids(out, gguf, err);
+    if (!st) st = read_ids(out, gguf, src->mask_id, err);
+    if (src->mask_id) out->mask_id = src->mask_id;
     if (!st) st = check_tokenizer(out, gguf, err);
     if (!st) st = read_texts(out, gguf, err);
     if (!st) st = laci_gguf_bool(gguf, "diffusion.shift_logits", &out->shift_logits, &found, err);

@@ -1,11 +1,11 @@
 /* family_hf.c: config.json as Llama and Qwen derivatives write it. Several families share these
  * keys. A key that would change the arithmetic and is not implemented is refused by name; keys that
  * only matter to training or to other software are not looked at. */
-#include <math.h>
 #include <string.h>
 
 #include "base/error.h"
 #include "model/family/family.h"
+#include "model/rope.h"
 
 static const char file[] = "config.json";
 
@@ -59,7 +59,6 @@ static lac_status check_window(const laci_jval *v, lac_error *err)
 lac_status laci_hf_refuse_features(const laci_config *config, const laci_jval *v, lac_error *err)
 {
     static const char *const off[] = {
-        "rope_scaling",
         "alibi",
         "attention_layer_norm",
         "scale_logits",
@@ -88,34 +87,6 @@ lac_status laci_hf_refuse_features(const laci_config *config, const laci_jval *v
     lac_status st = check_window(v, err);
     if (!st) st = check_text(v, "hidden_act", "silu", err);
     if (!st) st = check_text(v, "activation_type", "silu", err);
-    return st;
-}
-
-/* rope_theta stands alone or, in newer files, inside rope_parameters. */
-static lac_status read_rope(laci_config *out, const laci_jval *v, lac_error *err)
-{
-    const laci_jval *inner = laci_json_get(v, "rope_parameters");
-    if (laci_json_is_object(inner)) {
-        lac_status st = check_text(inner, "rope_type", "default", err);
-        if (st) return st;
-    }
-    const laci_jval *holder = laci_json_get(v, "rope_theta") ? v : inner ? inner : v;
-    lac_status st =
-        laci_json_get_float(holder, "rope_theta", true, 1, 1e12, &out->rope_theta, file, err);
-    double share = 1;
-    if (!st) st = laci_json_get_float(v, "partial_rotary_factor", false, 0, 1, &share, file, err);
-    if (st) return st;
-    const double rotary = share * out->d_head;
-    if (rotary != floor(rotary))
-        return laci_fail(err, LAC_EFORMAT, 0,
-                         "%s: partial_rotary_factor %g of head_dim %d is not a whole number", file,
-                         share, out->d_head);
-    out->rope_dim = (int)rotary;
-    st = laci_json_get_int(v, "rotary_dim", false, 2, out->d_head, &out->rope_dim, file, err);
-    if (!st && share != 1 && out->rope_dim != (int)rotary)
-        return laci_fail(err, LAC_EFORMAT, 0,
-                         "%s: rotary_dim is %d, partial_rotary_factor makes it %d", file,
-                         out->rope_dim, (int)rotary);
     return st;
 }
 
@@ -167,7 +138,7 @@ lac_status laci_hf_read(laci_config *out, const laci_config_source *src, lac_err
     st = laci_json_get_int(v, "num_key_value_heads", false, 1, MAX_WIDTH, &out->n_kv_heads, file,
                            err);
     if (!st) st = read_head_dim(out, v, err);
-    if (!st) st = read_rope(out, v, err);
+    if (!st) st = laci_rope_read(out, src, err);
     if (!st) st = laci_json_get_float(v, "rms_norm_eps", true, 1e-12, 1, &out->norm_eps, file, err);
     out->tied = laci_source_has_tensor(src, laci_names_hf.name[LACI_W_EMBED]) &&
                 !laci_source_has_tensor(src, laci_names_hf.name[LACI_W_HEAD]);

@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "model/family/family.h"
+#include "model/rope.h"
 
 enum { MASK_ID = 126336, BOS_ID = 126080, EOS_ID = 126081, EOT_ID = 126348 };
 
@@ -72,8 +73,9 @@ static lac_status check_switches(const laci_jval *v, lac_error *err)
 }
 
 /* The release's own key names. */
-static lac_status read_own(laci_config *out, const laci_jval *v, lac_error *err)
+static lac_status read_own(laci_config *out, const laci_config_source *src, lac_error *err)
 {
+    const laci_jval *v = src->config;
     const struct {
         const char *key;
         int max, *value;
@@ -91,14 +93,14 @@ static lac_status read_own(laci_config *out, const laci_jval *v, lac_error *err)
     st = laci_json_get_int(v, "n_kv_heads", false, 1, 65536, &out->n_kv_heads, file, err);
     if (!st) /* the rows of the embedding, when it says so */
         st = laci_json_get_int(v, "embedding_size", false, 1, 1 << 24, &out->n_vocab, file, err);
-    if (!st) st = laci_json_get_float(v, "rope_theta", true, 1, 1e12, &out->rope_theta, file, err);
     if (!st) st = laci_json_get_float(v, "rms_norm_eps", true, 1e-12, 1, &out->norm_eps, file, err);
     if (!st) st = laci_json_get_bool(v, "weight_tying", false, &out->tied, file, err);
     if (!st && out->d_model % out->n_heads)
         return laci_fail(err, LAC_EFORMAT, 0, "%s: d_model %d is no multiple of n_heads %d", file,
                          out->d_model, out->n_heads);
-    if (!st) out->rope_dim = out->d_head = out->d_model / out->n_heads;
-    return st;
+    if (st) return st;
+    out->d_head = out->d_model / out->n_heads;
+    return laci_rope_read(out, src, err);
 }
 
 /* Ids of the published vocabulary. Its chat models end a turn with <|eot_id|>, which no
@@ -121,8 +123,7 @@ static lac_status read(laci_config *out, const laci_config_source *src, lac_erro
         out->rope_layout = LACI_ROPE_ADJACENT; /* rows of Q and K are permuted in these files */
         st = laci_gguf_read(out, src, "llada", err);
     } else {
-        st = has_own_keys(src->config) ? read_own(out, src->config, err)
-                                       : laci_hf_read(out, src, err);
+        st = has_own_keys(src->config) ? read_own(out, src, err) : laci_hf_read(out, src, err);
         if (!st) st = laci_config_read_ids(out, src, err);
     }
     if (!st) settle_ids(out);

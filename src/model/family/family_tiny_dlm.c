@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "model/family/family.h"
+#include "model/rope.h"
 
 static const char file[] = "config.json";
 
@@ -85,11 +86,10 @@ static lac_status read(laci_config *out, const laci_config_source *src, lac_erro
     lac_status st = check_words(v, err);
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes && !st; i++)
         st = laci_json_get_int(v, sizes[i].key, true, 1, sizes[i].max, sizes[i].value, file, err);
-    if (!st) st = laci_json_get_float(v, "rope_theta", true, 1, 1e12, &out->rope_theta, file, err);
+    if (!st) st = laci_rope_read(out, src, err);
     if (!st) st = laci_json_get_bool(v, "tied_embeddings", false, &out->tied, file, err);
     if (st) return st;
     out->n_kv_heads = out->n_heads;
-    out->rope_dim = out->d_head;
     out->n_ctx = 2 * out->n_ctx_train; /* checked to hold up at twice the trained length */
     return laci_config_read_ids(out, src, err);
 }

@@ -139,6 +139,11 @@ const char *laci_tokenizer_piece(const laci_tokenizer *tok, int32_t id, size_t *
     return text;
 }
 
+bool laci_tokenizer_is_added(const laci_tokenizer *tok, int32_t id)
+{
+    return laci_vocab_kind(&tok->vocab, id) >= LACI_PIECE_ADDED;
+}
+
 bool laci_tokenizer_is_special(const laci_tokenizer *tok, int32_t id)
 {
     return laci_vocab_kind(&tok->vocab, id) == LACI_PIECE_SPECIAL;

@@ -39,6 +39,8 @@ int laci_tokenizer_find(const laci_tokenizer *tok, const char *piece, size_t n);
 
 /* Text of an id as bytes; "" for an id without one. *n may be NULL. */
 const char *laci_tokenizer_piece(const laci_tokenizer *tok, int32_t id, size_t *n);
+/* Whether the id is a token of its own, added to the vocabulary of the text. */
+bool laci_tokenizer_is_added(const laci_tokenizer *tok, int32_t id);
 bool laci_tokenizer_is_special(const laci_tokenizer *tok, int32_t id);
 
 /* A growing list of ids, owned by the caller; zero it but for `mem` first. */
