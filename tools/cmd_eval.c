@@ -94,6 +94,26 @@ static int take_sample(eval_state *s, const lac_model *model, const job *j,
     return code;
 }
 
+/* Longer samples than the model's context need a flag that makes room for them. */
+static int check_lengths(const eval_state *s)
+{
+    if (s->n_ctx > s->info.n_ctx && !model_flags_rope(&s->opt.files))
+        return console_fail(EXIT_USAGE,
+                            "%s %d positions, the model has %d; --rope-scale or --rope-freq-base "
+                            "allows more",
+                            s->opt.data ? "--data: a sample takes" : "--ctx asks for", s->n_ctx,
+                            s->info.n_ctx);
+    if (s->opt.quiet) return EXIT_OK;
+    if (s->n_ctx > s->info.n_ctx)
+        console_warn("%d positions are more than the %d of the model; expect worse answers",
+                     s->n_ctx, s->info.n_ctx);
+    else if (s->n_ctx > s->info.n_ctx_train)
+        console_warn("%d positions are more than the %d the model was trained on; expect worse "
+                     "answers",
+                     s->n_ctx, s->info.n_ctx_train);
+    return EXIT_OK;
+}
+
 /* Lengths of samples from a file, where it does not say: that of the longest. */
 static int measure_data(eval_state *s)
 {
@@ -109,7 +129,7 @@ static int measure_data(eval_state *s)
     for (size_t i = 0; i < s->n_jobs; i++)
         if (!s->data.all[i].ctx) s->data.all[i].ctx = longest;
     s->n_ctx = longest;
-    return EXIT_OK;
+    return check_lengths(s);
 }
 
 /* Makes the first sample of every cell: what is too small or too short is found before anything
@@ -120,31 +140,14 @@ static int try_cells(eval_state *s)
     const eval_sample *sample;
     const size_t samples = (size_t)o->samples;
     s->n_jobs = o->n_tasks * o->n_ctx * o->n_depths * samples;
-    for (size_t i = 0; i < o->n_ctx; i++) {
+    for (size_t i = 0; i < o->n_ctx; i++)
         if (o->ctx[i] > s->n_ctx) s->n_ctx = o->ctx[i];
-    }
-    for (size_t i = 0; i < s->n_jobs; i += samples * o->n_depths) {
+    int code = check_lengths(s);
+    for (size_t i = 0; i < s->n_jobs && !code; i += samples * o->n_depths) {
         const job j = job_at(s, i);
-        const int code = take_sample(s, s->card, &j, &sample);
-        if (code) return code;
+        code = take_sample(s, s->card, &j, &sample);
     }
-    return EXIT_OK;
-}
-
-static int check_lengths(const eval_state *s)
-{
-    if (s->opt.quiet) return EXIT_OK;
-    if (s->n_ctx > s->info.n_ctx)
-        console_warn("samples of %d positions are more than the %d of the model; expect worse "
-                     "answers%s",
-                     s->n_ctx, s->info.n_ctx,
-                     model_flags_rope(&s->opt.files) ? ""
-                                                     : ", or set --rope-scale or --rope-freq-base");
-    else if (s->n_ctx > s->info.n_ctx_train)
-        console_warn("%d positions are more than the %d the model was trained on; expect worse "
-                     "answers",
-                     s->n_ctx, s->info.n_ctx_train);
-    return EXIT_OK;
+    return code;
 }
 
 static int write_samples(eval_state *s, FILE *out)
@@ -300,7 +303,6 @@ static int prepare(eval_state *s)
     if (st) return console_fail_status(st, &err);
     console_warn_model(s->card, NULL, idle_topics(s));
     code = s->opt.data ? measure_data(s) : try_cells(s);
-    if (!code) code = check_lengths(s);
     if (!code && !s->opt.export_path) code = check_memory(s);
     return code;
 }

@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-#include "model/tokenizer/tokenizer_parts.h"
+#include "base/error.h"
 
 static const char *const spellings[] = { "<|mask|>", "<|MASK|>", "<MASK>",   "|<MASK>|",
                                          "<mask>",   "[MASK]",   "<[MASK]>", "<|mdm_mask|>" };

@@ -50,6 +50,7 @@ static laci_config config_of(const made_options *opt)
                           .n_ctx = opt->n_ctx,
                           .n_ctx_train = opt->n_ctx,
                           .rope_theta = s->rope_theta,
+                          .rope_scale = 1,
                           .norm_eps = s->norm_eps,
                           .rope_dim = s->d_head,
                           .rope_layout = LACI_ROPE_HALF,
