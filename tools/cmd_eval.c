@@ -8,6 +8,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/machine.h"
 #include "base/rng.h"
 #include "commands.h"
 #include "eval/eval_data.h"
@@ -16,7 +17,6 @@
 #include "run/run_options.h"
 #include "shell/console.h"
 #include "shell/interrupt.h"
-#include "shell/machine.h"
 #include "shell/out_file.h"
 
 /* Zeroed is valid; eval_end frees what there is. */
@@ -260,7 +260,7 @@ static int check_memory(const eval_state *s)
             return console_fail_status(st, &err) == EXIT_MODEL ? EXIT_USAGE : console_exit_code(st);
         need += p ? plan.bytes_kv + plan.bytes_workspace : plan.bytes_total;
     }
-    const uint64_t limit = s->opt.max_memory ? s->opt.max_memory : machine_memory();
+    const uint64_t limit = s->opt.max_memory ? s->opt.max_memory : laci_machine_memory();
     if (need <= limit) return EXIT_OK;
     return console_fail(EXIT_MEMORY,
                         "%zu policies at %d tokens would take %.1f MiB and %.1f MiB are allowed; a "

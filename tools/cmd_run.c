@@ -1,6 +1,7 @@
 /* cmd_run.c: `lacuna run`. Everything that can be refused is refused with the model's card alone,
  * before weights are loaded; then one session, one generation, and what came out of it. */
 #define _POSIX_C_SOURCE 200809L
+#include "base/machine.h"
 #include "commands.h"
 #include "picture/cache_view.h"
 #include "picture/masks_out.h"
@@ -9,7 +10,6 @@
 #include "run/trace.h"
 #include "shell/console.h"
 #include "shell/interrupt.h"
-#include "shell/machine.h"
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -94,7 +94,7 @@ static int check_memory(run_state *s)
     const lac_session_options room = session_options(s);
     const lac_status st = lac_session_plan_memory(s->card, &room, &s->plan, &err);
     if (st) return fail_session(st, &err);
-    const uint64_t limit = s->opt.max_memory ? s->opt.max_memory : machine_memory();
+    const uint64_t limit = s->opt.max_memory ? s->opt.max_memory : laci_machine_memory();
     if (s->plan.bytes_total > limit)
         return console_fail(EXIT_MEMORY,
                             "the run would take %.1f MiB (weights %.1f) and %.1f MiB are allowed; "

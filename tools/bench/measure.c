@@ -9,7 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "shell/machine.h"
+#include "base/machine.h"
 
 static double seconds_of(clockid_t clock)
 {
@@ -108,7 +108,7 @@ size_t uncached_bytes(void)
 {
     const size_t least = (size_t)256 << 20, most = (size_t)1 << 30, twice = 2 * cache_bytes(3);
     const size_t wanted = twice < least ? least : twice > most ? most : twice;
-    const uint64_t share = machine_memory() / 4;
+    const uint64_t share = laci_machine_memory() / 4;
     return wanted < share ? wanted : (size_t)share;
 }
 

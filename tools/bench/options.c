@@ -5,9 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "backend/backend.h"
+#include "base/machine.h"
 #include "shell/console.h"
-#include "shell/machine.h"
 
 /* The next part of a list, up to a comma, copied; false when it is too long. */
 static bool next_part(const char **at, char *out, size_t n_out)
@@ -49,20 +48,10 @@ int list_read(number_list *out, const char *flag, const char *text, bool whole, 
                         whole ? "whole numbers" : "numbers", min, max);
 }
 
-/* Cores this process may use, as the library counts them. */
-static int n_cores(void)
-{
-    laci_backend *be = NULL;
-    if (laci_backend_open(&be, NULL, LAC_DTYPE_AUTO, 0, NULL, NULL)) return 1;
-    const int n = laci_backend_threads(be);
-    laci_backend_close(be);
-    return n;
-}
-
 int threads_read(number_list *out, const bench_options *opt)
 {
     if (opt->threads) return list_read(out, "--threads", opt->threads, true, 1, 1024);
-    *out = (number_list){ .values = { n_cores() }, .n = 1 };
+    *out = (number_list){ .values = { laci_machine_threads() }, .n = 1 };
     return EXIT_OK;
 }
 
@@ -136,7 +125,7 @@ void bench_progress(const bench_options *opt, const char *format, ...)
 
 int memory_check(double n_bytes)
 {
-    const double limit = (double)machine_memory();
+    const double limit = (double)laci_machine_memory();
     if (n_bytes <= limit) return EXIT_OK;
     return console_fail(EXIT_MEMORY, "this would take %.1f MiB and %.1f MiB are there",
                         n_bytes / 1048576, limit / 1048576);
