@@ -1,6 +1,6 @@
 #!/bin/sh
 # check_layers.sh: who may include whom (docs: the table in CONTRIBUTING.md). Looks at #include "..."
-# of every source file, at OpenMP outside src/backend/, and prints file:line and the broken rule.
+# of every source file, at threads and OpenMP out of place, and prints file:line and the broken rule.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -40,7 +40,12 @@ FNR == 1 {
         fail("includes \"" name "\"; " layer " may include " say[layer])
 }
 /^[ \t]*#[ \t]*pragma[ \t]+omp|^[ \t]*#[ \t]*include[ \t]*<omp[.]h>/ {
-    if (layer != "backend") fail("OpenMP belongs to src/backend only")
+    if (FILENAME != "src/backend/cpu/cpu_linear_onednn.c")
+        fail("OpenMP is known to cpu_linear_onednn.c only; work is divided by cpu_team.h")
+}
+/(pthread|thrd)_create *[(]/ {
+    if (FILENAME != "src/base/thread.c" && layer != "tools/bench")
+        fail("threads are made by base/thread.c only")
 }
 /^[ \t]*#[ \t]*include[ \t]*<lacuna[.]h>/ {
     if (layer != "examples") fail("own headers are included with quotes")

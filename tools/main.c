@@ -1,6 +1,5 @@
 /* main.c: the program `lacuna`: finds the subcommand and hands over. Flags belong to the
  * subcommands; the work is the library's. */
-#define _POSIX_C_SOURCE 200809L
 #include "commands.h"
 #include "shell/args.h"
 #include "shell/console.h"
@@ -8,23 +7,20 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 typedef struct {
     const char *name;
     const char *message_name; /* in front of its messages */
     const char *about;
     int (*run)(int argc, char **argv);
-    bool computes; /* runs the model, so that waiting threads matter */
 } command;
 
 static const command commands[] = {
-    { "run", "lacuna run", "generate text, or fill the holes of one", cmd_run, true },
-    { "eval", "lacuna eval", "what sparse attention costs a model in quality", cmd_eval, true },
-    { "inspect", "lacuna inspect", "what a model is and how much memory it takes", cmd_inspect,
-      false },
-    { "tokenize", "lacuna tokenize", "text to token ids and back", cmd_tokenize, false },
-    { "bench", "lacuna bench", "how fast this machine is, and the library on it", cmd_bench, true },
+    { "run", "lacuna run", "generate text, or fill the holes of one", cmd_run },
+    { "eval", "lacuna eval", "what sparse attention costs a model in quality", cmd_eval },
+    { "inspect", "lacuna inspect", "what a model is and how much memory it takes", cmd_inspect },
+    { "tokenize", "lacuna tokenize", "text to token ids and back", cmd_tokenize },
+    { "bench", "lacuna bench", "how fast this machine is, and the library on it", cmd_bench },
 };
 enum { N_COMMANDS = sizeof commands / sizeof *commands };
 
@@ -77,18 +73,6 @@ static int fail_unknown(const char *name)
     return console_fail(EXIT_USAGE, "unknown command '%s'; see lacuna --help", name);
 }
 
-/* Threads of OpenMP that wait spin by default, for so long that on a machine with other work two
- * processes slow each other down tenfold. The runtime reads its environment before main, so a
- * short spin is set and the program started again; whoever sets one of the variables is obeyed. */
-static void wait_politely(char **argv)
-{
-    static const char *const variables[] = { "OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME" };
-    for (size_t i = 0; i < sizeof variables / sizeof *variables; i++)
-        if (getenv(variables[i])) return;
-    if (setenv("GOMP_SPINCOUNT", "10000", 1) == 0 && setenv("KMP_BLOCKTIME", "0", 1) == 0)
-        execv("/proc/self/exe", argv); /* where that fails, this process goes on as it is */
-}
-
 int main(int argc, char **argv)
 {
     interrupt_begin();
@@ -104,7 +88,6 @@ int main(int argc, char **argv)
     if (asks_help) name = argv[2];
     for (size_t i = 0; i < N_COMMANDS; i++) {
         if (strcmp(name, commands[i].name) != 0) continue;
-        if (commands[i].computes && !asks_help) wait_politely(argv);
         console_begin(commands[i].message_name);
         return asks_help ? commands[i].run(2, help_argv) : commands[i].run(argc - 1, argv + 1);
     }

@@ -1,10 +1,11 @@
 /* test_linear.c: matrix products of the CPU backend: against double precision, the same bits for a
- * row whatever rows it is computed with, and at any number of threads. */
+ * row whatever rows it is computed with, at any number of threads, and by as many as asked for. */
 #include <math.h>
 
 #include "backend/any_backend.h"
 
 #include "backend/backend.h"
+#include "backend/tasks.h"
 #include "base/rng.h"
 
 typedef struct {
@@ -136,8 +137,33 @@ static void products_are_right_and_reproducible(void **state)
     }
 }
 
+/* The library underneath has threads of its own. They must not appear, neither while weights are
+ * packed nor in products; the environment of this test asks it for three. */
+static void as_many_threads_as_asked_for(void **state)
+{
+    (void)state;
+    static const product p = { 700, 2200, 300 };
+    static const int threads[] = { 1, 2, 4 };
+    const int before = n_tasks();
+    if (before < 0) skip(); /* no /proc */
+    weights = calloc(p.n_out * p.n_in, sizeof *weights);
+    assert_non_null(weights);
+    for (int act = 0; act < 2; act++)
+        for (size_t i = 0; i < sizeof threads / sizeof *threads; i++) {
+            rig r = make_rig(&p, act ? LAC_DTYPE_BF16 : LAC_DTYPE_F32, threads[i]);
+            assert_tasks(before + threads[i] - 1);
+            laci_backend_linear(r.be, r.linear, r.x, 0, p.n_rows, r.y);
+            laci_backend_linear(r.be, r.linear, r.x, 0, 1, r.y);
+            assert_tasks(before + threads[i] - 1);
+            free_rig(&r);
+            assert_tasks(before);
+        }
+    free(weights);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(products_are_right_and_reproducible) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(products_are_right_and_reproducible),
+                                        cmocka_unit_test(as_many_threads_as_asked_for) };
     run_on_backend(tests);
 }

@@ -1,14 +1,17 @@
-/* backend_cpu.c: the CPU backend: buffers in process memory, rows spread over OpenMP threads, inner
- * loops from the kernel table, matrix products from cpu_linear.h. OpenMP lives in this file and
- * cpu_linear only. Every parallel loop writes disjoint outputs. */
+/* backend_cpu.c: the CPU backend: buffers in process memory, rows spread over the threads of
+ * cpu_team.h, inner loops from the kernel table, matrix products from cpu_linear.h. An operation is
+ * a job and a function over a span of its rows; spans write disjoint outputs. */
 #include <assert.h>
 #include <math.h>
+#include <stdatomic.h>
 
 #include "backend/cpu/cpu_attend.h"
 #include "backend/cpu/cpu_rows.h"
 #include "backend/cpu/cpu_select.h"
 #include "backend/cpu/cpu_state.h"
 #include "base/error.h"
+#include "base/machine.h"
+#include "base/thread.h"
 #include "kernels/isa.h"
 
 /* Addresses that must be left when a session is made: what the libraries take inside a pass. */
@@ -20,6 +23,7 @@ static void cpu_close(laci_backend *be)
 {
     cpu_backend *cpu = cpu_of(be);
     const lac_allocator mem = be->mem;
+    laci_team_close(cpu->team);
     laci_cpu_shapes_free(cpu->shapes, &mem);
     laci_release_aligned(&mem, cpu->scratch);
     laci_release_aligned(&mem, cpu->shared);
@@ -106,8 +110,9 @@ static void cpu_copy(laci_backend *be, laci_buf *out, size_t out_offset, const l
 static lac_status cpu_linear_new(laci_backend *be, size_t n_out, size_t n_in,
                                  laci_row_source source, laci_linear **out, lac_error *err)
 {
-    return laci_cpu_linear_new(out, &cpu_of(be)->shapes, be->act, n_out, n_in, source, &be->mem,
-                               err);
+    cpu_backend *cpu = cpu_of(be);
+    const laci_linear_maker maker = { &cpu->shapes, cpu->team, be->act, be->mem };
+    return laci_cpu_linear_new(out, &maker, n_out, n_in, source, err);
 }
 
 static void cpu_linear_free(laci_backend *be, laci_linear *linear)
@@ -122,47 +127,116 @@ static size_t cpu_linear_bytes(laci_backend *be, size_t n_out, size_t n_in)
 
 /* ------------------------------------------------------------------ rows */
 
+typedef struct {
+    const cpu_backend *cpu;
+    const laci_embedding *embedding;
+    const int32_t *ids;
+    laci_buf *out;
+} embed_job;
+
+static void embed_span(void *job, size_t begin, size_t end, int thread)
+{
+    const embed_job *j = job;
+    const laci_embedding *embedding = j->embedding;
+    const size_t d = embedding->d;
+    (void)thread;
+    for (size_t i = begin; i < end; i++) {
+        float *row = floats(j->out, i * d);
+        get_act(j->cpu, row, act_row(&j->cpu->base, embedding->table, (size_t)j->ids[i], d), d);
+        if (embedding->time_table)
+            j->cpu->kernels.add(row, floats(embedding->time_table, embedding->time_row * d), d);
+        if (embedding->norm)
+            j->cpu->kernels.rms_norm(row, row, floats(embedding->norm->weight, 0),
+                                     embedding->norm->eps, d);
+    }
+}
+
 static void cpu_embed(laci_backend *be, const laci_embedding *embedding, const int32_t *ids,
                       size_t n, laci_buf *out)
 {
-    const cpu_backend *cpu = cpu_of(be);
-    const size_t d = embedding->d;
-#pragma omp parallel for schedule(static) num_threads(be->n_threads) if (n * d > PARALLEL_MIN)
-    for (size_t i = 0; i < n; i++) {
-        float *row = floats(out, i * d);
-        get_act(cpu, row, act_row(be, embedding->table, (size_t)ids[i], d), d);
-        if (embedding->time_table)
-            cpu->kernels.add(row, floats(embedding->time_table, embedding->time_row * d), d);
-        if (embedding->norm)
-            cpu->kernels.rms_norm(row, row, floats(embedding->norm->weight, 0),
-                                  embedding->norm->eps, d);
+    embed_job job = { cpu_of(be), embedding, ids, out };
+    spread(be, n, 0, n * embedding->d, embed_span, &job);
+}
+
+typedef struct {
+    const cpu_backend *cpu;
+    const laci_buf *x;
+    const laci_norm *norm;
+    laci_buf *out;
+    const int32_t *rows;
+    size_t x_row, out_row, d;
+} norm_job;
+
+static void norm_span(void *job, size_t begin, size_t end, int thread)
+{
+    const norm_job *j = job;
+    const laci_kernels *k = &j->cpu->kernels;
+    const float *weight = floats(j->norm->weight, 0);
+    const size_t d = j->d;
+    float *wide = scratch_of(j->cpu, thread);
+    for (size_t i = begin; i < end; i++) {
+        const float *from = floats(j->x, (j->rows ? (size_t)j->rows[i] : j->x_row + i) * d);
+        if (j->cpu->base.act == LACI_F32) {
+            k->rms_norm(floats(j->out, (j->out_row + i) * d), from, weight, j->norm->eps, d);
+        } else {
+            k->rms_norm(wide, from, weight, j->norm->eps, d);
+            put_act(j->cpu, act_row(&j->cpu->base, j->out, j->out_row + i, d), wide, d);
+        }
     }
 }
 
 static void cpu_norm(laci_backend *be, const laci_buf *x, size_t x_row, const int32_t *rows,
                      size_t n, size_t d, const laci_norm *norm, laci_buf *out, size_t out_row)
 {
-    const cpu_backend *cpu = cpu_of(be);
-#pragma omp parallel for schedule(static) num_threads(be->n_threads) if (n * d > PARALLEL_MIN)
-    for (size_t i = 0; i < n; i++) {
-        const float *from = floats(x, (rows ? (size_t)rows[i] : x_row + i) * d);
-        if (be->act == LACI_F32) {
-            cpu->kernels.rms_norm(floats(out, (out_row + i) * d), from, floats(norm->weight, 0),
-                                  norm->eps, d);
-        } else {
-            float *wide = scratch_of(cpu);
-            cpu->kernels.rms_norm(wide, from, floats(norm->weight, 0), norm->eps, d);
-            put_act(cpu, act_row(be, out, out_row + i, d), wide, d);
-        }
-    }
+    norm_job job = { cpu_of(be), x, norm, out, rows, x_row, out_row, d };
+    spread(be, n, 0, n * d, norm_span, &job);
 }
 
 static void cpu_gather(laci_backend *be, const laci_buf *x, const int32_t *rows, size_t n, size_t d,
                        laci_buf *out)
 {
-#pragma omp parallel for schedule(static) num_threads(be->n_threads) if (n * d > PARALLEL_MIN)
-    for (size_t i = 0; i < n; i++)
-        memcpy(floats(out, i * d), floats(x, (size_t)rows[i] * d), d * sizeof(float));
+    laci_cpu_gather_rows(be, LACI_F32, x, rows, n, d, out);
+}
+
+/* A product of rows: see multiply_group. */
+typedef struct {
+    const cpu_backend *cpu;
+    const laci_linear *linear;
+    const char *x;
+    float *y;
+    size_t n, part, n_parts;
+    bool packs;
+    atomic_bool failed;
+} product_job;
+
+/* Inputs of tiles [begin, end). */
+static void pack_span(void *job, size_t begin, size_t end, int thread)
+{
+    const product_job *j = job;
+    const size_t row = laci_cpu_linear_row_bytes(j->linear);
+    const size_t bytes = laci_cpu_linear_n_in(j->linear) * act_size(&j->cpu->base);
+    (void)thread;
+    for (size_t i = begin * LACI_LINEAR_ROWS; i < j->n && i < end * LACI_LINEAR_ROWS;
+         i += LACI_LINEAR_ROWS)
+        laci_cpu_linear_pack(j->linear, j->x + i * bytes,
+                             j->n - i < LACI_LINEAR_ROWS ? j->n - i : LACI_LINEAR_ROWS,
+                             j->cpu->shared + i * row);
+}
+
+static void multiply_span(void *job, size_t begin, size_t end, int thread)
+{
+    product_job *j = job;
+    const size_t row = laci_cpu_linear_row_bytes(j->linear);
+    const char *x = j->packs ? j->cpu->shared : j->x;
+    for (size_t i = begin; i < end; i++) {
+        const size_t first = i % j->n_parts * j->part;
+        if (first >= j->n) continue; /* parts are whole tiles */
+        if (!laci_cpu_linear_slab(j->linear, x + first * row,
+                                  j->n - first < j->part ? j->n - first : j->part, i / j->n_parts,
+                                  j->y + first * laci_cpu_linear_n_out(j->linear),
+                                  scratch_of(j->cpu, thread)))
+            atomic_store(&j->failed, true);
+    }
 }
 
 /* Rows of one group: inputs are packed once for all slabs, then threads take slabs, or parts of
@@ -170,34 +244,16 @@ static void cpu_gather(laci_backend *be, const laci_buf *x, const int32_t *rows,
 static bool multiply_group(const cpu_backend *cpu, const laci_linear *linear, const char *x,
                            size_t n, float *y)
 {
-    const int n_threads = cpu->base.n_threads;
-    const size_t n_in = laci_cpu_linear_n_in(linear), n_out = laci_cpu_linear_n_out(linear);
-    const size_t n_slabs = laci_cpu_linear_n_slabs(linear), row = laci_cpu_linear_row_bytes(linear);
+    const size_t n_slabs = laci_cpu_linear_n_slabs(linear);
     const size_t n_tiles = (n + LACI_LINEAR_ROWS - 1) / LACI_LINEAR_ROWS;
-    const size_t wanted = (2 * (size_t)n_threads + n_slabs - 1) / n_slabs;
+    const size_t wanted = (2 * (size_t)cpu->base.n_threads + n_slabs - 1) / n_slabs;
     const size_t n_parts = wanted < n_tiles ? wanted : n_tiles;
     const size_t part = (n_tiles + n_parts - 1) / n_parts * LACI_LINEAR_ROWS;
-    const bool packs = laci_cpu_linear_packs(linear);
-    bool failed = false;
-    assert(!packs || n * row <= cpu->shared_bytes); /* more rows than the session said */
-#pragma omp parallel num_threads(n_threads) reduction(|| : failed) if (n_tiles * n_slabs > 1)
-    {
-#pragma omp for schedule(static)
-        for (size_t i = 0; i < (packs ? n : 0); i += LACI_LINEAR_ROWS)
-            laci_cpu_linear_pack(linear, x + i * n_in * act_size(&cpu->base),
-                                 n - i < LACI_LINEAR_ROWS ? n - i : LACI_LINEAR_ROWS,
-                                 cpu->shared + i * row);
-#pragma omp for schedule(dynamic)
-        for (size_t i = 0; i < n_slabs * n_parts; i++) {
-            const size_t first = i % n_parts * part;
-            if (first >= n) continue; /* parts are whole tiles */
-            if (!laci_cpu_linear_slab(linear, (packs ? cpu->shared : x) + first * row,
-                                      n - first < part ? n - first : part, i / n_parts,
-                                      y + first * n_out, scratch_of(cpu)))
-                failed = true;
-        }
-    }
-    return !failed;
+    product_job job = { cpu, linear, x, y, n, part, n_parts, laci_cpu_linear_packs(linear), false };
+    assert(!job.packs || n * laci_cpu_linear_row_bytes(linear) <= cpu->shared_bytes);
+    if (job.packs) laci_team_run(cpu->team, n_tiles, 1, pack_span, &job);
+    laci_team_run(cpu->team, n_slabs * n_parts, 1, multiply_span, &job);
+    return !atomic_load(&job.failed);
 }
 
 static void cpu_linear(laci_backend *be, const laci_linear *linear, const laci_buf *x, size_t x_row,
@@ -231,90 +287,166 @@ static void treat_heads(const cpu_backend *cpu, const laci_head_op *op, float *x
     }
 }
 
+typedef struct {
+    const cpu_backend *cpu;
+    const laci_head_op *op;
+    const laci_buf *x;
+    laci_buf *out;
+    const int32_t *positions;
+    size_t first_position, out_row;
+} heads_job;
+
+static void heads_span(void *job, size_t begin, size_t end, int thread)
+{
+    const heads_job *j = job;
+    const size_t width = j->op->n_heads * j->op->d_head;
+    (void)thread;
+    for (size_t i = begin; i < end; i++) {
+        float *row = floats(j->x, i * width);
+        treat_heads(j->cpu, j->op, row,
+                    j->positions ? (size_t)j->positions[i] : j->first_position + i);
+        put_act(j->cpu, act_row(&j->cpu->base, j->out, j->out_row + i, width), row, width);
+    }
+}
+
 static void cpu_heads(laci_backend *be, const laci_head_op *op, const laci_buf *x, size_t n,
                       const int32_t *positions, size_t first_position, laci_buf *out,
                       size_t out_row)
 {
-    const cpu_backend *cpu = cpu_of(be);
-    const size_t width = op->n_heads * op->d_head;
-#pragma omp parallel for schedule(static) num_threads(be->n_threads) if (n * width > PARALLEL_MIN)
-    for (size_t i = 0; i < n; i++) {
-        float *row = floats(x, i * width);
-        treat_heads(cpu, op, row, positions ? (size_t)positions[i] : first_position + i);
-        put_act(cpu, act_row(be, out, out_row + i, width), row, width);
+    heads_job job = { cpu_of(be), op, x, out, positions, first_position, out_row };
+    spread(be, n, 0, n * op->n_heads * op->d_head, heads_span, &job);
+}
+
+typedef struct {
+    laci_backend *be;
+    const laci_head_op *op;
+    const laci_buf *x;
+    const laci_kv *kv;
+    laci_kv_part part;
+    size_t batch, at, end, first_panel; /* keys [at, end) of the piece */
+    void (*pack)(void *, const float *, size_t, size_t, size_t, size_t);
+} store_job;
+
+/* Panels [first, last) of those that hold the keys. */
+static void store_span(void *job, size_t first, size_t last, int thread)
+{
+    const store_job *j = job;
+    const laci_head_op *op = j->op;
+    const size_t d = op->d_head, width = op->n_heads * d;
+    const size_t bytes = j->part == LACI_KEYS ? laci_k_panel_bytes(j->be->act, d)
+                                              : laci_v_panel_bytes(j->be->act, d);
+    (void)thread;
+    for (size_t panel = j->first_panel + first; panel < j->first_panel + last; panel++) {
+        const size_t begin = panel * LACI_PANEL > j->at ? panel * LACI_PANEL : j->at;
+        const size_t stop = (panel + 1) * LACI_PANEL < j->end ? (panel + 1) * LACI_PANEL : j->end;
+        float *rows = floats(j->x, (begin - j->at) * width);
+        for (size_t i = begin; i < stop; i++)
+            treat_heads(cpu_of(j->be), op, rows + (i - begin) * width, j->kv->first + i);
+        for (size_t h = 0; h < op->n_heads; h++)
+            j->pack(kv_panels(j->be, j->kv, j->part, j->batch, h) + panel * bytes, rows + h * d,
+                    width, begin % LACI_PANEL, stop - begin, d);
     }
 }
 
 static void cpu_store(laci_backend *be, const laci_head_op *op, const laci_buf *x, size_t n,
                       const laci_kv *kv, laci_kv_part part, size_t batch, size_t row)
 {
-    const cpu_backend *cpu = cpu_of(be);
-    const laci_kernels *k = &cpu->kernels;
+    const laci_kernels *k = &cpu_of(be)->kernels;
     const bool is_bf16 = be->act == LACI_BF16;
-    const size_t d = op->d_head, width = op->n_heads * d;
-    const size_t at = row - kv->first, end = at + n; /* keys of this piece */
-    const size_t bytes =
-        part == LACI_KEYS ? laci_k_panel_bytes(be->act, d) : laci_v_panel_bytes(be->act, d);
-    const size_t first_panel = at / LACI_PANEL, end_panel = (end + LACI_PANEL - 1) / LACI_PANEL;
-    void (*pack)(void *, const float *, size_t, size_t, size_t, size_t) =
-        part == LACI_KEYS ? (is_bf16 ? k->pack_k_bf16 : k->pack_k_f32)
-                          : (is_bf16 ? k->pack_v_bf16 : k->pack_v_f32);
-#pragma omp parallel for schedule(static) num_threads(be->n_threads) if (n * width > PARALLEL_MIN)
-    for (size_t panel = first_panel; panel < end_panel; panel++) {
-        const size_t begin = panel * LACI_PANEL > at ? panel * LACI_PANEL : at;
-        const size_t stop = (panel + 1) * LACI_PANEL < end ? (panel + 1) * LACI_PANEL : end;
-        float *rows = floats(x, (begin - at) * width);
-        for (size_t i = begin; i < stop; i++)
-            treat_heads(cpu, op, rows + (i - begin) * width, kv->first + i);
-        for (size_t h = 0; h < op->n_heads; h++)
-            pack(kv_panels(be, kv, part, batch, h) + panel * bytes, rows + h * d, width,
-                 begin % LACI_PANEL, stop - begin, d);
+    const size_t at = row - kv->first, end = at + n, first_panel = at / LACI_PANEL;
+    const size_t n_panels = (end + LACI_PANEL - 1) / LACI_PANEL - first_panel;
+    store_job job = { be, op, x, kv, part, batch, at, end, first_panel, NULL };
+    if (part == LACI_KEYS)
+        job.pack = is_bf16 ? k->pack_k_bf16 : k->pack_k_f32;
+    else
+        job.pack = is_bf16 ? k->pack_v_bf16 : k->pack_v_f32;
+    spread(be, n_panels, 0, n * op->n_heads * op->d_head, store_span, &job);
+}
+
+/* Rows of d numbers of one or two tensors. */
+typedef struct {
+    const cpu_backend *cpu;
+    const laci_buf *a, *b;
+    laci_buf *out;
+    size_t row, d; /* first row of out */
+    float scale;
+} pair_job;
+
+static void mlp_span(void *job, size_t begin, size_t end, int thread)
+{
+    const pair_job *j = job;
+    (void)thread;
+    for (size_t i = begin; i < end; i++) {
+        float *row = floats(j->b, i * j->d);
+        if (j->a)
+            j->cpu->kernels.swiglu(row, floats(j->a, i * j->d), row, j->d);
+        else
+            j->cpu->kernels.relu2(row, row, j->d);
+        put_act(j->cpu, act_row(&j->cpu->base, j->out, i, j->d), row, j->d);
     }
 }
 
 static void cpu_mlp(laci_backend *be, const laci_buf *gate, const laci_buf *up, size_t n, size_t d,
                     laci_buf *out)
 {
-    const cpu_backend *cpu = cpu_of(be);
-#pragma omp parallel for schedule(static) num_threads(be->n_threads) if (n * d > PARALLEL_MIN)
-    for (size_t i = 0; i < n; i++) {
-        float *row = floats(up, i * d);
-        if (gate)
-            cpu->kernels.swiglu(row, floats(gate, i * d), row, d);
-        else
-            cpu->kernels.relu2(row, row, d);
-        put_act(cpu, act_row(be, out, i, d), row, d);
-    }
+    pair_job job = { .cpu = cpu_of(be), .a = gate, .b = up, .out = out, .d = d };
+    spread(be, n, 0, n * d, mlp_span, &job);
+}
+
+static void add_span(void *job, size_t begin, size_t end, int thread)
+{
+    const pair_job *j = job;
+    (void)thread;
+    for (size_t i = begin; i < end; i++)
+        j->cpu->kernels.add(floats(j->out, (j->row + i) * j->d), floats(j->a, i * j->d), j->d);
 }
 
 static void cpu_add(laci_backend *be, laci_buf *sum, size_t sum_row, const laci_buf *x, size_t n,
                     size_t d)
 {
-    const cpu_backend *cpu = cpu_of(be);
-#pragma omp parallel for schedule(static) num_threads(be->n_threads) if (n * d > PARALLEL_MIN)
-    for (size_t i = 0; i < n; i++)
-        cpu->kernels.add(floats(sum, (sum_row + i) * d), floats(x, i * d), d);
+    pair_job job = { .cpu = cpu_of(be), .a = x, .out = sum, .row = sum_row, .d = d };
+    spread(be, n, 0, n * d, add_span, &job);
+}
+
+static void guide_span(void *job, size_t begin, size_t end, int thread)
+{
+    const pair_job *j = job;
+    float *cond = floats(j->out, 0);
+    const float *uncond = floats(j->a, 0);
+    (void)thread;
+    for (size_t i = begin * j->d; i < end * j->d; i++)
+        cond[i] = uncond[i] + (j->scale + 1.0f) * (cond[i] - uncond[i]);
 }
 
 static void cpu_guide(laci_backend *be, laci_buf *cond, const laci_buf *uncond, size_t n, size_t d,
                       float scale)
 {
-#pragma omp parallel for schedule(static) num_threads(be->n_threads) if (n * d > PARALLEL_MIN)
-    for (size_t i = 0; i < n * d; i++) {
-        const float u = *floats(uncond, i);
-        *floats(cond, i) = u + (scale + 1.0f) * (*floats(cond, i) - u);
-    }
+    pair_job job = { .cpu = cpu_of(be), .a = uncond, .out = cond, .d = d, .scale = scale };
+    spread(be, n, 0, n * d, guide_span, &job);
+}
+
+typedef struct {
+    const cpu_backend *cpu;
+    const laci_choice_rule *rule;
+    float *logits;
+    const uint64_t *keys;
+    laci_choice *out;
+} choose_job;
+
+static void choose_span(void *job, size_t begin, size_t end, int thread)
+{
+    const choose_job *j = job;
+    for (size_t i = begin; i < end; i++)
+        j->out[i] = laci_choose(j->rule, j->logits + i * (size_t)j->rule->n_vocab, j->keys[i],
+                                scratch_of(j->cpu, thread));
 }
 
 static void cpu_choose(laci_backend *be, const laci_choice_rule *rule, laci_buf *logits, size_t row,
                        size_t n, const uint64_t *keys, laci_choice *out)
 {
-    const cpu_backend *cpu = cpu_of(be);
     const size_t n_vocab = (size_t)rule->n_vocab;
-#pragma omp parallel for schedule(dynamic) \
-    num_threads(be->n_threads) if (n * n_vocab > PARALLEL_MIN)
-    for (size_t i = 0; i < n; i++)
-        out[i] = laci_choose(rule, floats(logits, (row + i) * n_vocab), keys[i], scratch_of(cpu));
+    choose_job job = { cpu_of(be), rule, floats(logits, row * n_vocab), keys, out };
+    spread(be, n, 1, n * n_vocab, choose_span, &job);
 }
 
 /* ------------------------------------------------------------------ opening */
@@ -355,12 +487,12 @@ static lac_status cpu_reserve(laci_backend *be, laci_scratch_size size, lac_erro
     cpu->scratch_stride = size.per_thread;
     cpu->shared = shared;
     cpu->shared_bytes = size.shared;
-    return LAC_OK;
+    return laci_team_start(cpu->team, err);
 }
 
 static void cpu_mark(laci_backend *be, unsigned i)
 {
-    cpu_of(be)->marks[i] = omp_get_wtime();
+    cpu_of(be)->marks[i] = (double)laci_clock_ns() * 1e-9;
 }
 
 static double cpu_between(laci_backend *be, unsigned from, unsigned to)
@@ -429,10 +561,14 @@ lac_status laci_backend_cpu_open(laci_backend **out, lac_dtype dtype, int n_thre
     cpu->base = (laci_backend){ &cpu_ops,
                                 "cpu",
                                 dtype == LAC_DTYPE_BF16 ? LACI_BF16 : LACI_F32,
-                                n_threads > 0 ? n_threads : omp_get_num_procs(),
+                                n_threads > 0 ? n_threads : laci_machine_threads(),
                                 laci_cpu_linear_rows_stand_alone(),
                                 from };
     cpu->kernels = laci_kernels_for(isa);
-    *out = &cpu->base;
-    return LAC_OK;
+    const lac_status st = laci_team_open(&cpu->team, cpu->base.n_threads, &from, err);
+    if (st)
+        laci_release(&from, cpu);
+    else
+        *out = &cpu->base;
+    return st;
 }

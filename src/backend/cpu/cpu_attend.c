@@ -79,6 +79,7 @@ size_t laci_cpu_attend_scratch(size_t d, size_t n_ctx, size_t stats_block)
  * is query begin + i of head head + h. */
 typedef struct {
     size_t batch, head, n_heads, row, begin, end;
+    int thread; /* whose scratch */
 } tile_job;
 
 /* ------------------------------------------------------------------ reading keys */
@@ -408,7 +409,7 @@ static void attend_tile(const cpu_backend *cpu, const laci_plan *plan, const lac
     const bool by_row = a->stats && a->stats->base;
     const size_t most_keys = by_row && a->n_k > LACI_MASS_PART ? LACI_MASS_PART : a->n_k;
     workspace w;
-    (void)carve(&w, scratch_of(cpu), d, a->stats ? most_keys : 0,
+    (void)carve(&w, scratch_of(cpu, job->thread), d, a->stats ? most_keys : 0,
                 a->stats ? stats_step(a->stats->k_block) : 0);
     if (a->stats && !a->stats->doubled) w.tile.squares = NULL;
     begin_tile(cpu, &w, a, job);
@@ -449,9 +450,35 @@ static void attend_heads(const cpu_backend *cpu, const laci_plan *plan, const la
     }
 }
 
+typedef struct {
+    const cpu_backend *cpu;
+    const laci_plan *plan;
+    const laci_attention *a;
+    size_t heads, part, n_parts; /* heads and queries of a tile, tiles of a plan row */
+} attend_job;
+
+static void attend_span(void *job, size_t begin, size_t end, int thread)
+{
+    const attend_job *j = job;
+    const laci_plan *plan = j->plan;
+    const laci_attention *a = j->a;
+    for (size_t i = begin; i < end; i++) {
+        const size_t row = i / j->n_parts % plan->n_rows, group = i / j->n_parts / plan->n_rows;
+        tile_job tile = { .batch = group / (a->n_heads / j->heads),
+                          .head = group % (a->n_heads / j->heads) * j->heads,
+                          .n_heads = j->heads,
+                          .row = row,
+                          .thread = thread };
+        const size_t stop = laci_plan_first_query(plan, a->n_q, (row + 1) * plan->q_block);
+        tile.begin =
+            laci_plan_first_query(plan, a->n_q, row * plan->q_block) + i % j->n_parts * j->part;
+        tile.end = tile.begin + j->part < stop ? tile.begin + j->part : stop;
+        if (tile.begin < tile.end) attend_heads(j->cpu, plan, a, &tile);
+    }
+}
+
 void laci_cpu_attend(laci_backend *be, const laci_plan *plan, const laci_attention *a)
 {
-    const cpu_backend *cpu = cpu_of(be);
     /* A plan row may hold more queries than a tile: it is cut into n_parts, the last ones empty
      * where few of its queries are active. */
     const size_t longest = plan->q_block < a->n_q ? plan->q_block : a->n_q;
@@ -460,19 +487,8 @@ void laci_cpu_attend(laci_backend *be, const laci_plan *plan, const laci_attenti
     const size_t n_parts = (longest + part - 1) / part;
     const size_t n_batch = a->n_batch ? a->n_batch : 1;
     const size_t n_jobs = n_batch * (a->n_heads / heads) * plan->n_rows * n_parts;
-#pragma omp parallel for schedule(dynamic) \
-    num_threads(be->n_threads) if (a->n_q * a->n_k * a->n_heads * n_batch > PARALLEL_MIN)
-    for (size_t i = 0; i < n_jobs; i++) {
-        const size_t row = i / n_parts % plan->n_rows, group = i / n_parts / plan->n_rows;
-        tile_job job = { .batch = group / (a->n_heads / heads),
-                         .head = group % (a->n_heads / heads) * heads,
-                         .n_heads = heads,
-                         .row = row };
-        const size_t end = laci_plan_first_query(plan, a->n_q, (row + 1) * plan->q_block);
-        job.begin = laci_plan_first_query(plan, a->n_q, row * plan->q_block) + i % n_parts * part;
-        job.end = job.begin + part < end ? job.begin + part : end;
-        if (job.begin < job.end) attend_heads(cpu, plan, a, &job);
-    }
+    attend_job job = { cpu_of(be), plan, a, heads, part, n_parts };
+    spread(be, n_jobs, 1, a->n_q * a->n_k * a->n_heads * n_batch, attend_span, &job);
 }
 
 /* ------------------------------------------------------------------ columns and merging */
@@ -493,7 +509,7 @@ static void columns_of_head(const cpu_backend *cpu, const laci_attention *a, con
     laci_panel panels[COLUMN_PANELS];
     float padded[COLUMN_PANELS * LACI_PANEL] = { 0 };
     size_t n_panels = 0;
-    (void)carve(&w, scratch_of(cpu), d, 0, 0);
+    (void)carve(&w, scratch_of(cpu, job->thread), d, 0, 0);
     begin_tile(cpu, &w, a, job);
     for (size_t i = 0; i < n; i++)
         w.lse[i] = lse[i] * 1.44269504088896341f;
@@ -531,21 +547,59 @@ static void columns_of_heads(const cpu_backend *cpu, const laci_attention *a, co
     }
 }
 
+typedef struct {
+    const cpu_backend *cpu;
+    const laci_attention *a;
+    laci_buf *out;
+    size_t q_group, first, n_groups;
+} columns_job;
+
+static void columns_span(void *job, size_t begin, size_t end, int thread)
+{
+    const columns_job *j = job;
+    const laci_attention *a = j->a;
+    const size_t n_groups = j->n_groups, heads = a->n_heads / a->kv->n_kv_heads;
+    for (size_t i = begin; i < end; i++) {
+        const size_t head = i / n_groups * heads, query = (j->first + i % n_groups) * j->q_group;
+        const tile_job tile = { .batch = head / a->n_heads,
+                                .head = head % a->n_heads,
+                                .n_heads = heads,
+                                .begin = query,
+                                .end = query + j->q_group < a->n_q ? query + j->q_group : a->n_q,
+                                .thread = thread };
+        columns_of_heads(j->cpu, a, &tile,
+                         floats(j->out, (head * n_groups + i % n_groups) * a->n_k),
+                         n_groups * a->n_k);
+    }
+}
+
 void laci_cpu_column_mass(laci_backend *be, const laci_attention *a, size_t q_group, size_t first,
                           size_t n_groups, laci_buf *out)
 {
-    const cpu_backend *cpu = cpu_of(be);
-    const size_t n_batch = a->n_batch ? a->n_batch : 1, heads = a->n_heads / a->kv->n_kv_heads;
-#pragma omp parallel for schedule(dynamic) num_threads(be->n_threads)
-    for (size_t i = 0; i < n_batch * a->kv->n_kv_heads * n_groups; i++) {
-        const size_t head = i / n_groups * heads, begin = (first + i % n_groups) * q_group;
-        const tile_job job = { .batch = head / a->n_heads,
-                               .head = head % a->n_heads,
-                               .n_heads = heads,
-                               .begin = begin,
-                               .end = begin + q_group < a->n_q ? begin + q_group : a->n_q };
-        columns_of_heads(cpu, a, &job, floats(out, (head * n_groups + i % n_groups) * a->n_k),
-                         n_groups * a->n_k);
+    const size_t n_batch = a->n_batch ? a->n_batch : 1;
+    columns_job job = { cpu_of(be), a, out, q_group, first, n_groups };
+    spread(be, n_batch * a->kv->n_kv_heads * n_groups, 1,
+           n_batch * a->n_heads * n_groups * q_group * a->n_k, columns_span, &job);
+}
+
+typedef struct {
+    const cpu_backend *cpu;
+    laci_buf *out, *lse;
+    const laci_buf *other, *other_lse;
+    size_t n_q, n_heads, d_head;
+} merge_job;
+
+static void merge_span(void *job, size_t begin, size_t end, int thread)
+{
+    const merge_job *j = job;
+    (void)thread;
+    for (size_t i = begin; i < end; i++) {
+        const size_t head = i % j->n_heads, query = i / j->n_heads % j->n_q;
+        const size_t batch = i / j->n_heads / j->n_q;
+        const size_t at = (batch * j->n_heads + head) * j->n_q + query;
+        j->cpu->kernels.merge(floats(j->out, i * j->d_head), floats(j->lse, at),
+                              floats(j->other, i * j->d_head), *floats(j->other_lse, at),
+                              j->d_head);
     }
 }
 
@@ -553,14 +607,7 @@ void laci_cpu_merge(laci_backend *be, laci_buf *out, laci_buf *lse, const laci_b
                     const laci_buf *other_lse, size_t n_batch, size_t n_q, size_t n_heads,
                     size_t d_head)
 {
-    const cpu_backend *cpu = cpu_of(be);
     const size_t n_rows = n_batch * n_q * n_heads;
-#pragma omp parallel for schedule(static) \
-    num_threads(be->n_threads) if (n_rows * d_head > PARALLEL_MIN)
-    for (size_t i = 0; i < n_rows; i++) {
-        const size_t head = i % n_heads, query = i / n_heads % n_q, batch = i / n_heads / n_q;
-        const size_t at = (batch * n_heads + head) * n_q + query;
-        cpu->kernels.merge(floats(out, i * d_head), floats(lse, at), floats(other, i * d_head),
-                           *floats(other_lse, at), d_head);
-    }
+    merge_job job = { cpu_of(be), out, lse, other, other_lse, n_q, n_heads, d_head };
+    spread(be, n_rows, 0, n_rows * d_head, merge_span, &job);
 }

@@ -10,6 +10,7 @@
 #define LACI_BACKEND_CPU_LINEAR_H
 
 #include "backend/backend.h"
+#include "backend/cpu/cpu_team.h"
 
 enum { LACI_LINEAR_ROWS = 128, LACI_LINEAR_GROUP = 1024 };
 
@@ -26,9 +27,17 @@ bool laci_cpu_linear_rows_stand_alone(void);
 /* Resident bytes of the library's code, generated code and tables, measured. */
 size_t laci_cpu_linear_runtime_bytes(void);
 
-lac_status laci_cpu_linear_new(laci_linear **out, laci_cpu_shapes **shapes, laci_dtype act,
-                               size_t n_out, size_t n_in, laci_row_source source,
-                               const lac_allocator *mem, lac_error *err);
+/* What matrices are made with: `team` packs panels; where it was not started it is for that long.
+ */
+typedef struct {
+    laci_cpu_shapes **shapes;
+    laci_team *team;
+    laci_dtype act;
+    lac_allocator mem;
+} laci_linear_maker;
+
+lac_status laci_cpu_linear_new(laci_linear **out, const laci_linear_maker *maker, size_t n_out,
+                               size_t n_in, laci_row_source source, lac_error *err);
 void laci_cpu_linear_free(laci_linear *linear, const lac_allocator *mem);
 size_t laci_cpu_linear_bytes(laci_dtype act, size_t n_out, size_t n_in);
 

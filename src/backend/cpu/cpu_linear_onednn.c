@@ -1,7 +1,9 @@
 /* cpu_linear_onednn.c: matrix products by oneDNN 2.x, weights reordered once into the library's own
  * layout. The only file that knows oneDNN. Primitives are compiled at load for one thread and for
  * row counts 16, 32, ..., 128, so nothing is compiled inside the denoising loop. Scratchpads are
- * the caller's.
+ * the caller's. The library divides its work by OpenMP, and asks for the number of threads when it
+ * runs as well; every call from here is held to the calling thread, and the threads that divide the
+ * work are those of cpu_team.h.
  *
  * A matrix is a grid of panels of at most COLS columns by DEPTH inputs. The library cuts longer
  * sums into parts by rules that depend on the number of rows, so a row's result would depend on its
@@ -14,7 +16,7 @@
  * numbers up to the order of sums.
  */
 #include <dnnl.h>
-#include <omp.h>
+#include <stdatomic.h>
 
 #include "backend/cpu/cpu_linear.h"
 #include "base/error.h"
@@ -81,6 +83,20 @@ bool laci_cpu_linear_rows_stand_alone(void)
 size_t laci_cpu_linear_runtime_bytes(void)
 {
     return (size_t)5000 * 1024; /* peak resident size minus what the plan counted, bundled model */
+}
+
+/* OpenMP's number of threads belongs to the calling thread: taken down to 1 around the library's
+ * work, and put back, for the caller may use OpenMP too. */
+static int alone_begin(void)
+{
+    const int n_threads = omp_get_max_threads();
+    if (n_threads != 1) omp_set_num_threads(1);
+    return n_threads;
+}
+
+static void alone_end(int n_threads)
+{
+    if (n_threads != 1) omp_set_num_threads(n_threads);
 }
 
 static dnnl_data_type_t type_of(laci_dtype act)
@@ -152,15 +168,12 @@ static void free_shape(shape *s, const lac_allocator *mem)
     laci_release(mem, s);
 }
 
-/* Compiles all variants as if for one thread: tiles are what threads share. */
+/* Compiles all variants, for one thread: tiles are what threads share. */
 static dnnl_status_t compile_all(shape *s, dnnl_engine_t engine)
 {
-    const int n_threads = omp_get_max_threads();
-    omp_set_num_threads(1);
     dnnl_status_t st = dnnl_success;
     for (int i = N_VARIANTS; i-- > 0 && !st;)
         st = compile(s, i, i == N_VARIANTS - 1, engine);
-    omp_set_num_threads(n_threads);
     return st;
 }
 
@@ -260,27 +273,33 @@ void laci_cpu_shapes_free(laci_cpu_shapes *shapes, const lac_allocator *mem)
     laci_release(mem, shapes);
 }
 
+/* Takes the memory of one panel. */
+static lac_status take_panel(laci_linear *linear, panel *p, const lac_allocator *mem,
+                             lac_error *err)
+{
+    const size_t size = dnnl_memory_desc_get_size(&p->shape->weights);
+    p->packed = laci_alloc_aligned(mem, size);
+    if (!p->packed) return laci_fail_memory(err, "packed weights", size);
+    if (!laci_has_room(CODE_ROOM, 0)) return laci_fail_memory(err, "code that packs weights", CODE_ROOM);
+    return dnnl_memory_create(&p->memory, &p->shape->weights, linear->shapes->engine, p->packed)
+               ? laci_fail_memory(err, "packed weights", size)
+               : LAC_OK;
+}
+
 /* Packs one panel: rows of W (columns of the product) as f32, n_in apart, reordered and rounded by
  * oneDNN. */
-static lac_status pack_panel(laci_linear *linear, panel *p, float *rows, const lac_allocator *mem,
-                             lac_error *err)
+static dnnl_status_t pack_panel(const laci_linear *linear, const panel *p, float *rows)
 {
     const shape *s = p->shape;
     const dnnl_dims_t dims = { (dnnl_dim_t)s->n_in, (dnnl_dim_t)s->n_cols };
     const dnnl_dims_t strides = { 1, (dnnl_dim_t)linear->n_in };
-    const size_t size = dnnl_memory_desc_get_size(&s->weights);
     dnnl_engine_t engine = linear->shapes->engine;
     dnnl_memory_desc_t plain;
     dnnl_memory_t source = NULL;
     dnnl_primitive_desc_t pd = NULL;
     dnnl_primitive_t reorder = NULL;
-    p->packed = laci_alloc_aligned(mem, size);
-    if (!p->packed) return laci_fail_memory(err, "packed weights", size);
-    if (!laci_has_room(CODE_ROOM, (size_t)omp_get_max_threads()))
-        return laci_fail_memory(err, "threads and code that pack weights", CODE_ROOM);
     dnnl_status_t st = dnnl_memory_desc_init_by_strides(&plain, 2, dims, dnnl_f32, strides);
     if (!st) st = dnnl_memory_create(&source, &plain, engine, rows);
-    if (!st) st = dnnl_memory_create(&p->memory, &s->weights, engine, p->packed);
     if (!st)
         st = dnnl_reorder_primitive_desc_create(&pd, &plain, engine, &s->weights, engine, NULL);
     if (!st) st = dnnl_primitive_create(&reorder, pd);
@@ -292,14 +311,34 @@ static lac_status pack_panel(laci_linear *linear, panel *p, float *rows, const l
     if (reorder) dnnl_primitive_destroy(reorder);
     if (pd) dnnl_primitive_desc_destroy(pd);
     if (source) dnnl_memory_destroy(source);
-    if (!st) return LAC_OK;
-    return laci_fail(err, st == dnnl_out_of_memory ? LAC_ENOMEM : LAC_EINTERNAL, 0,
-                     "oneDNN cannot pack weights (status %d)", (int)st);
+    return st;
+}
+
+/* The panels of a slab, from its rows. */
+typedef struct {
+    const laci_linear *linear;
+    size_t slab;
+    float *rows;
+    atomic_int status;
+} pack_job;
+
+static void pack_panels(void *job, size_t begin, size_t end, int thread)
+{
+    pack_job *j = job;
+    const int n_threads = alone_begin();
+    (void)thread;
+    for (size_t i = begin; i < end; i++) {
+        const dnnl_status_t st =
+            pack_panel(j->linear, &j->linear->panels[j->slab * j->linear->n_deep + i],
+                       j->rows + i * j->linear->depth);
+        if (st) atomic_store(&j->status, (int)st);
+    }
+    alone_end(n_threads);
 }
 
 /* Compiles what the panels of slab `slab` need and packs them from its rows. */
-static lac_status pack_slab(laci_linear *linear, laci_cpu_shapes *shapes, size_t slab, float *rows,
-                            const lac_allocator *mem, lac_error *err)
+static lac_status pack_slab(laci_linear *linear, const laci_linear_maker *maker, size_t slab,
+                            float *rows, lac_error *err)
 {
     lac_status st = LAC_OK;
     for (size_t i = 0; i < linear->n_deep && !st; i++) {
@@ -308,9 +347,31 @@ static lac_status pack_slab(laci_linear *linear, laci_cpu_shapes *shapes, size_t
                              .n_in = part_of(linear->n_in, linear->depth, i),
                              .act = linear->type,
                              .accumulate = i > 0 };
-        st = shape_get(&p->shape, shapes, &want, mem, err);
-        if (!st) st = pack_panel(linear, p, rows + i * linear->depth, mem, err);
+        st = shape_get(&p->shape, *maker->shapes, &want, &maker->mem, err);
+        if (!st) st = take_panel(linear, p, &maker->mem, err);
     }
+    pack_job job = { linear, slab, rows, 0 };
+    if (!st) laci_team_run(maker->team, linear->n_deep, 1, pack_panels, &job);
+    const int status = atomic_load(&job.status);
+    if (!status) return st;
+    return laci_fail(err, status == dnnl_out_of_memory ? LAC_ENOMEM : LAC_EINTERNAL, 0,
+                     "oneDNN cannot pack weights (status %d)", status);
+}
+
+/* Reads rows slab by slab and packs them. `rows` has room for a slab. */
+static lac_status pack_all(laci_linear *linear, const laci_linear_maker *maker,
+                           laci_row_source source, float *rows, lac_error *err)
+{
+    const bool starts = linear->n_deep > 1 && !laci_team_is_started(maker->team);
+    lac_status st = starts ? laci_team_start(maker->team, err) : LAC_OK;
+    for (size_t i = 0; i < linear->n_slabs && !st; i++) {
+        const size_t n_rows = part_of(linear->n_out, linear->cols, i);
+        source.read(source.user, i * linear->cols, n_rows, rows);
+        for (size_t k = 0; linear->type != linear->act && k < n_rows * linear->n_in; k++)
+            rows[k] = laci_bf16_to_f32(laci_f32_to_bf16(rows[k]));
+        st = pack_slab(linear, maker, i, rows, err);
+    }
+    if (starts) laci_team_stop(maker->team);
     return st;
 }
 
@@ -323,12 +384,13 @@ static void note_sizes(const laci_linear *linear, laci_cpu_shapes *shapes)
     if (cols > shapes->slab_cols) shapes->slab_cols = cols;
 }
 
-lac_status laci_cpu_linear_new(laci_linear **out, laci_cpu_shapes **shapes, laci_dtype act,
-                               size_t n_out, size_t n_in, laci_row_source source,
-                               const lac_allocator *mem, lac_error *err)
+static lac_status linear_new(laci_linear **out, const laci_linear_maker *maker, size_t n_out,
+                             size_t n_in, laci_row_source source, lac_error *err)
 {
-    lac_status st = *shapes ? LAC_OK : shapes_new(shapes, mem, err);
+    const lac_allocator *mem = &maker->mem;
+    lac_status st = *maker->shapes ? LAC_OK : shapes_new(maker->shapes, mem, err);
     if (st) return st;
+    laci_cpu_shapes *shapes = *maker->shapes;
     const size_t cols = share_of(n_out, COLS, 64), depth = share_of(n_in, DEPTH, 2);
     float *rows = laci_alloc_array(mem, cols * sizeof *rows, n_in);
     laci_linear *linear = laci_alloc_zero(mem, sizeof *linear);
@@ -337,28 +399,31 @@ lac_status laci_cpu_linear_new(laci_linear **out, laci_cpu_shapes **shapes, laci
         goto done;
     }
     *linear = (laci_linear){ .n_out = n_out, .n_in = n_in, .cols = cols, .depth = depth };
-    linear->act = act;
-    linear->type = act == LACI_BF16 && (*shapes)->has_bf16 ? LACI_BF16 : LACI_F32;
-    linear->shapes = *shapes;
+    linear->act = maker->act;
+    linear->type = maker->act == LACI_BF16 && shapes->has_bf16 ? LACI_BF16 : LACI_F32;
+    linear->shapes = shapes;
     linear->n_slabs = (n_out + cols - 1) / cols;
     linear->n_deep = (n_in + depth - 1) / depth;
-    note_sizes(linear, *shapes);
+    note_sizes(linear, shapes);
     const size_t n_panels = linear->n_slabs * linear->n_deep;
     linear->panels = laci_alloc_zero(mem, n_panels * sizeof *linear->panels);
-    if (!linear->panels) st = laci_fail_memory(err, "a weight matrix", n_panels * sizeof(panel));
-    for (size_t i = 0; i < linear->n_slabs && !st; i++) {
-        const size_t n_rows = part_of(n_out, cols, i);
-        source.read(source.user, i * cols, n_rows, rows);
-        for (size_t k = 0; linear->type != act && k < n_rows * n_in; k++)
-            rows[k] = laci_bf16_to_f32(laci_f32_to_bf16(rows[k]));
-        st = pack_slab(linear, *shapes, i, rows, mem, err);
-    }
+    st = linear->panels ? pack_all(linear, maker, source, rows, err)
+                        : laci_fail_memory(err, "a weight matrix", n_panels * sizeof(panel));
 done:
     laci_release(mem, rows);
     if (st)
         laci_cpu_linear_free(linear, mem);
     else
         *out = linear;
+    return st;
+}
+
+lac_status laci_cpu_linear_new(laci_linear **out, const laci_linear_maker *maker, size_t n_out,
+                               size_t n_in, laci_row_source source, lac_error *err)
+{
+    const int n_threads = alone_begin();
+    const lac_status st = linear_new(out, maker, n_out, n_in, source, err);
+    alone_end(n_threads);
     return st;
 }
 
@@ -463,8 +528,8 @@ static dnnl_status_t run_panel(const laci_linear *linear, const panel *p, size_t
 }
 
 /* Tiles take turns at each panel, which stays near meanwhile. */
-bool laci_cpu_linear_slab(const laci_linear *linear, const void *x, size_t n, size_t slab, float *y,
-                          void *scratch)
+static bool run_slab(const laci_linear *linear, const void *x, size_t n, size_t slab, float *y,
+                     void *scratch)
 {
     const size_t n_cols = part_of(linear->n_out, linear->cols, slab);
     const size_t bytes = laci_cpu_linear_row_bytes(linear);
@@ -486,4 +551,13 @@ bool laci_cpu_linear_slab(const laci_linear *linear, const void *x, size_t n, si
     for (size_t r = 0; !direct && r < n; r++)
         memcpy(y + r * linear->n_out + slab * linear->cols, out + r * n_cols, n_cols * sizeof *y);
     return true;
+}
+
+bool laci_cpu_linear_slab(const laci_linear *linear, const void *x, size_t n, size_t slab, float *y,
+                          void *scratch)
+{
+    const int n_threads = alone_begin();
+    const bool done = run_slab(linear, x, n, slab, y, scratch);
+    alone_end(n_threads);
+    return done;
 }

@@ -39,11 +39,11 @@ size_t laci_cpu_linear_bytes(laci_dtype act, size_t n_out, size_t n_in)
     return n_out * n_in * sizeof(float);
 }
 
-lac_status laci_cpu_linear_new(laci_linear **out, laci_cpu_shapes **shapes, laci_dtype act,
-                               size_t n_out, size_t n_in, laci_row_source source,
-                               const lac_allocator *mem, lac_error *err)
+lac_status laci_cpu_linear_new(laci_linear **out, const laci_linear_maker *maker, size_t n_out,
+                               size_t n_in, laci_row_source source, lac_error *err)
 {
-    (void)shapes;
+    const lac_allocator *mem = &maker->mem;
+    const laci_dtype act = maker->act;
     size_t n_elements;
     laci_linear *linear = laci_alloc_zero(mem, sizeof *linear);
     float *row = laci_alloc_array(mem, n_in, sizeof *row);

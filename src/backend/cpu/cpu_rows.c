@@ -23,25 +23,63 @@ static void add_channels(sums *s, const float *x, const float *ref, size_t n)
         }
 }
 
+typedef struct {
+    const cpu_backend *cpu;
+    const laci_buf *x, *ref;
+    size_t d;
+    double *change, *size;
+} changes_job;
+
+static void change_rows(void *job, size_t begin, size_t end, int thread)
+{
+    const changes_job *j = job;
+    const laci_backend *be = &j->cpu->base;
+    (void)thread;
+    for (size_t row = begin; row < end; row++) {
+        float a[PIECE], b[PIECE];
+        double change = 0, size = 0;
+        for (size_t at = 0; at < j->d; at += PIECE) {
+            const size_t part = j->d - at < PIECE ? j->d - at : PIECE;
+            sums s = { { 0 }, { 0 } };
+            get_act(j->cpu, a, act_row(be, j->x, row * j->d + at, 1), part);
+            get_act(j->cpu, b, act_row(be, j->ref, row * j->d + at, 1), part);
+            add_channels(&s, a, b, part);
+            for (size_t lane = 0; lane < LANES; lane++) {
+                change += (double)s.change[lane];
+                size += (double)s.size[lane];
+            }
+        }
+        j->change[row] = change;
+        j->size[row] = size;
+    }
+}
+
 void laci_cpu_row_changes(laci_backend *be, const laci_buf *x, const laci_buf *ref, size_t n,
                           size_t d, double *change, double *size)
 {
-    const cpu_backend *cpu = cpu_of(be);
-#pragma omp parallel for schedule(static) \
-    num_threads(be->n_threads) if (n * d > (size_t)8 * PARALLEL_MIN)
-    for (size_t row = 0; row < n; row++) {
-        float a[PIECE], b[PIECE];
-        change[row] = size[row] = 0;
-        for (size_t at = 0; at < d; at += PIECE) {
-            const size_t part = d - at < PIECE ? d - at : PIECE;
-            sums s = { { 0 }, { 0 } };
-            get_act(cpu, a, act_row(be, x, row * d + at, 1), part);
-            get_act(cpu, b, act_row(be, ref, row * d + at, 1), part);
-            add_channels(&s, a, b, part);
-            for (size_t lane = 0; lane < LANES; lane++) {
-                change[row] += (double)s.change[lane];
-                size[row] += (double)s.size[lane];
-            }
+    changes_job job = { cpu_of(be), x, ref, d, change, size };
+    spread(be, n, 0, n * d / 8, change_rows, &job); /* a row takes little */
+}
+
+typedef struct {
+    const laci_buf *x;
+    laci_buf *out;
+    size_t stride, out_stride, n, page;
+} columns_job;
+
+static void pool_rows(void *job, size_t begin, size_t end, int thread)
+{
+    const columns_job *j = job;
+    (void)thread;
+    for (size_t row = begin; row < end; row++) {
+        const float *from = floats(j->x, row * j->stride);
+        float *to = floats(j->out, row * j->out_stride);
+        for (size_t first = 0, at = 0; first < j->n; first += j->page, at++) {
+            const size_t stop = first + j->page < j->n ? first + j->page : j->n;
+            float sum = 0;
+            for (size_t i = first; i < stop; i++)
+                sum += from[i];
+            to[at] = sum;
         }
     }
 }
@@ -49,18 +87,8 @@ void laci_cpu_row_changes(laci_backend *be, const laci_buf *x, const laci_buf *r
 void laci_cpu_pool_columns(laci_backend *be, const laci_buf *x, size_t n_rows, size_t stride,
                            size_t n, size_t page, laci_buf *out, size_t out_stride)
 {
-#pragma omp parallel for schedule(static) num_threads(be->n_threads) if (n_rows * n > PARALLEL_MIN)
-    for (size_t row = 0; row < n_rows; row++) {
-        const float *from = floats(x, row * stride);
-        float *to = floats(out, row * out_stride);
-        for (size_t first = 0, at = 0; first < n; first += page, at++) {
-            const size_t end = first + page < n ? first + page : n;
-            float sum = 0;
-            for (size_t i = first; i < end; i++)
-                sum += from[i];
-            to[at] = sum;
-        }
-    }
+    columns_job job = { x, out, stride, out_stride, n, page };
+    spread(be, n_rows, 0, n_rows * n, pool_rows, &job);
 }
 
 /* Sum of w[n] * x[n] in LANES lanes; n is a multiple of LANES. */
@@ -104,19 +132,32 @@ static void pool_part(const laci_row_masses *rows, size_t head, size_t begin, si
     }
 }
 
+typedef struct {
+    const laci_row_masses *rows;
+    laci_buf *out;
+    size_t stride, first, n_parts;
+} masses_job;
+
+static void pool_parts(void *job, size_t begin, size_t end, int thread)
+{
+    const masses_job *j = job;
+    const laci_row_masses *rows = j->rows;
+    const size_t n = rows->n_blocks, per_part = LACI_MASS_PART / rows->k_block;
+    const size_t group = rows->n_heads / rows->n_kv_heads;
+    (void)thread;
+    for (size_t i = begin; i < end; i++) {
+        /* the heads of a KV head, whose rows lie side by side, one after another */
+        const size_t head = i / group / j->n_parts * group + i % group;
+        const size_t from = i / group % j->n_parts * per_part;
+        pool_part(rows, head, from, from + per_part < n ? from + per_part : n,
+                  floats(j->out, head * j->stride + j->first + from));
+    }
+}
+
 void laci_cpu_pool_masses(laci_backend *be, const laci_row_masses *rows, laci_buf *out,
                           size_t stride, size_t first)
 {
     const size_t n = rows->n_blocks, per_part = LACI_MASS_PART / rows->k_block;
-    const size_t n_parts = (n + per_part - 1) / per_part;
-    const size_t group = rows->n_heads / rows->n_kv_heads;
-#pragma omp parallel for schedule(static) \
-    num_threads(be->n_threads) if (rows->n_heads * rows->n_q * n > PARALLEL_MIN)
-    for (size_t i = 0; i < rows->n_heads * n_parts; i++) {
-        /* the heads of a KV head, whose rows lie side by side, one after another */
-        const size_t head = i / group / n_parts * group + i % group;
-        const size_t begin = i / group % n_parts * per_part;
-        pool_part(rows, head, begin, begin + per_part < n ? begin + per_part : n,
-                  floats(out, head * stride + first + begin));
-    }
+    masses_job job = { rows, out, stride, first, (n + per_part - 1) / per_part };
+    spread(be, rows->n_heads * job.n_parts, 0, rows->n_heads * rows->n_q * n, pool_parts, &job);
 }

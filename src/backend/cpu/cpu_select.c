@@ -1,4 +1,4 @@
-/* cpu_select.c: selection on the CPU: lists are spread over OpenMP threads, one list is made by one
+/* cpu_select.c: selection on the CPU: lists are spread over the threads, one list is made by one
  * thread, so the answer does not depend on their number. Scores and rankings are kernels; this file
  * owns where bounds lie, how rows share a list, and the union of lists. */
 #include "backend/cpu/cpu_select.h"
@@ -71,20 +71,44 @@ static char *head_bounds(const laci_backend *be, const laci_pages *pages, size_t
     return (char *)pages->bounds->data + at * panel_bytes(be, pages);
 }
 
-/* Fills one bounds panel of a head from the panels of keys in [from, n_keys); keys [first, ..). */
-static void fill_bounds(const cpu_backend *cpu, char *bounds, const char *keys, size_t first,
-                        const laci_pages *pages, size_t from, size_t n_keys)
+typedef struct {
+    laci_backend *be;
+    const laci_kv *kv;
+    const laci_pages *pages;
+    size_t batch, from, n_keys;
+    size_t span, first, n_spans; /* keys of a bounds panel; panels of a head to be filled */
+} bounds_job;
+
+/* Fills one bounds panel of a head from the panels of keys in [from, n_keys). */
+static void fill_bounds(const bounds_job *j, char *bounds, const char *keys, size_t from,
+                        size_t n_keys, void *scratch)
 {
+    const cpu_backend *cpu = cpu_of(j->be);
+    const laci_pages *pages = j->pages;
     const laci_dtype act = cpu->base.act;
     const size_t page = pages->page, d = pages->d_head;
     for (size_t panel = from / LACI_PANEL; panel * LACI_PANEL < n_keys; panel++) {
         const size_t left = n_keys - panel * LACI_PANEL;
         const size_t lane = panel * (LACI_PANEL / page) % LACI_PANEL;
-        void *const exact = pages->is_i8 ? scratch_of(cpu) : bounds;
-        cpu->kernels.page_bounds(exact, lane,
-                                 keys + (panel - first / LACI_PANEL) * laci_k_panel_bytes(act, d),
-                                 left < LACI_PANEL ? left : LACI_PANEL, page, act, d);
+        void *const exact = pages->is_i8 ? scratch : bounds;
+        cpu->kernels.page_bounds(
+            exact, lane, keys + (panel - j->kv->first / LACI_PANEL) * laci_k_panel_bytes(act, d),
+            left < LACI_PANEL ? left : LACI_PANEL, page, act, d);
         if (pages->is_i8) cpu->kernels.round_bounds(bounds, exact, lane, LACI_PANEL / page, act, d);
+    }
+}
+
+static void fill_panels(void *job, size_t begin, size_t end, int thread)
+{
+    const bounds_job *j = job;
+    const size_t bytes = panel_bytes(j->be, j->pages);
+    for (size_t i = begin; i < end; i++) {
+        const size_t kv_head = i / j->n_spans, at = j->first + i % j->n_spans;
+        const size_t from = at == j->first ? j->from : at * j->span;
+        const size_t stop = (at + 1) * j->span < j->n_keys ? (at + 1) * j->span : j->n_keys;
+        fill_bounds(j, head_bounds(j->be, j->pages, j->batch, kv_head) + at * bytes,
+                    kv_panels(j->be, j->kv, LACI_KEYS, j->batch, kv_head), from, stop,
+                    scratch_of(cpu_of(j->be), thread));
     }
 }
 
@@ -92,24 +116,15 @@ static void fill_bounds(const cpu_backend *cpu, char *bounds, const char *keys, 
 void laci_cpu_page_bounds(laci_backend *be, const laci_kv *kv, const laci_pages *pages,
                           size_t batch, size_t from, size_t n_keys)
 {
-    const cpu_backend *cpu = cpu_of(be);
     const size_t span = pages->page * LACI_PANEL; /* keys of a bounds panel */
-    const size_t bytes = panel_bytes(be, pages);
     if (from < kv->first) from = kv->first;
     if (n_keys > kv->first + kv->n_ctx) n_keys = kv->first + kv->n_ctx;
     if (from >= n_keys) return;
     assert(n_keys <= pages->n_ctx);
     const size_t first = from / span, n_spans = (n_keys + span - 1) / span - first;
-    const size_t n_jobs = n_spans * pages->n_kv_heads;
-#pragma omp parallel for schedule(static) num_threads( \
-    be->n_threads) if ((n_keys - from) * pages->d_head * pages->n_kv_heads > PARALLEL_MIN)
-    for (size_t job = 0; job < n_jobs; job++) {
-        const size_t kv_head = job / n_spans, at = first + job % n_spans;
-        const size_t begin = at == first ? from : at * span;
-        const size_t end = (at + 1) * span < n_keys ? (at + 1) * span : n_keys;
-        fill_bounds(cpu, head_bounds(be, pages, batch, kv_head) + at * bytes,
-                    kv_panels(be, kv, LACI_KEYS, batch, kv_head), kv->first, pages, begin, end);
-    }
+    bounds_job job = { be, kv, pages, batch, from, n_keys, span, first, n_spans };
+    spread(be, n_spans * pages->n_kv_heads, 0, (n_keys - from) * pages->d_head * pages->n_kv_heads,
+           fill_panels, &job);
 }
 
 /* ------------------------------------------------------------------ lists */
@@ -186,7 +201,7 @@ typedef struct {
     select_memory memory;
 } page_job;
 
-static page_job job_of(laci_backend *be, const laci_page_query *query, size_t list)
+static page_job job_of(laci_backend *be, const laci_page_query *query, size_t list, int thread)
 {
     const laci_pages *pages = query->pages;
     const size_t n_group = query->n_heads / pages->n_kv_heads;
@@ -196,7 +211,7 @@ static page_job job_of(laci_backend *be, const laci_page_query *query, size_t li
     job.first_head = list % n_lists * job.n_group;
     job.kv_head = job.first_head / n_group;
     job.n_pages = (query->n_keys[job.batch] + pages->page - 1) / pages->page;
-    job.memory = carve(scratch_of(job.cpu), pages->d_head, job.n_pages);
+    job.memory = carve(scratch_of(job.cpu, thread), pages->d_head, job.n_pages);
     return job;
 }
 
@@ -285,6 +300,26 @@ static size_t select_list(const page_job *job, uint32_t *ids, size_t *n_picked)
     return n_ids;
 }
 
+typedef struct {
+    laci_backend *be;
+    const laci_page_query *query;
+    const laci_id_lists *lists;
+} pages_job;
+
+static void select_lists(void *job, size_t begin, size_t end, int thread)
+{
+    const pages_job *j = job;
+    const laci_id_lists *lists = j->lists;
+    for (size_t list = begin; list < end; list++) {
+        const page_job one = job_of(j->be, j->query, list, thread);
+        size_t n_picked;
+        const size_t n_ids = select_list(&one, lists->ids + list * lists->stride, &n_picked);
+        assert(n_ids <= lists->stride);
+        lists->counts[list] = (uint32_t)n_ids;
+        if (lists->picked) lists->picked[list] = (uint32_t)n_picked;
+    }
+}
+
 void laci_cpu_select_pages(laci_backend *be, const laci_page_query *query,
                            const laci_id_lists *lists)
 {
@@ -292,33 +327,33 @@ void laci_cpu_select_pages(laci_backend *be, const laci_page_query *query,
         query->n_batch * (query->per_head ? query->n_heads : query->pages->n_kv_heads);
     const size_t work = query->n_batch * query->n_q * query->n_heads * query->pages->d_head *
                         (query->pages->n_ctx / query->pages->page);
-#pragma omp parallel for schedule(dynamic) num_threads(be->n_threads) if (work > PARALLEL_MIN)
-    for (size_t list = 0; list < n_lists; list++) {
-        const page_job job = job_of(be, query, list);
-        size_t n_picked;
-        const size_t n_ids = select_list(&job, lists->ids + list * lists->stride, &n_picked);
-        assert(n_ids <= lists->stride);
-        lists->counts[list] = (uint32_t)n_ids;
-        if (lists->picked) lists->picked[list] = (uint32_t)n_picked;
-    }
+    pages_job job = { be, query, lists };
+    spread(be, n_lists, 1, work, select_lists, &job);
 }
 
 /* ------------------------------------------------------------------ any scores, any rows */
 
-void laci_cpu_top_k(laci_backend *be, const laci_ranking *ranking, const laci_id_lists *lists)
+typedef struct {
+    const cpu_backend *cpu;
+    const laci_ranking *ranking;
+    const laci_id_lists *lists;
+    size_t n_pooled;
+} ranks_job;
+
+static void rank_lists(void *job, size_t begin, size_t end, int thread)
 {
-    const cpu_backend *cpu = cpu_of(be);
-    const size_t n = ranking->n, n_pooled = ranking->n_pooled ? ranking->n_pooled : 1;
-#pragma omp parallel for schedule(dynamic) \
-    num_threads(be->n_threads) if (ranking->n_lists * n_pooled * n > PARALLEL_MIN)
-    for (size_t list = 0; list < ranking->n_lists; list++) {
-        const float *rows = floats(ranking->scores, list * n_pooled * ranking->stride);
-        float *sum = scratch_of(cpu);
-        int32_t *order = (int32_t *)(void *)(sum + round_up(n, LACI_PANEL));
+    const ranks_job *j = job;
+    const laci_ranking *ranking = j->ranking;
+    const laci_id_lists *lists = j->lists;
+    const size_t n = ranking->n;
+    float *sum = scratch_of(j->cpu, thread);
+    int32_t *order = (int32_t *)(void *)(sum + round_up(n, LACI_PANEL));
+    for (size_t list = begin; list < end; list++) {
+        const float *rows = floats(ranking->scores, list * j->n_pooled * ranking->stride);
         memcpy(sum, rows, n * sizeof *sum);
-        for (size_t row = 1; row < n_pooled; row++)
-            cpu->kernels.add(sum, rows + row * ranking->stride, n);
-        const size_t n_ids = choose_ids(&cpu->kernels, lists->ids + list * lists->stride, sum, n,
+        for (size_t row = 1; row < j->n_pooled; row++)
+            j->cpu->kernels.add(sum, rows + row * ranking->stride, n);
+        const size_t n_ids = choose_ids(&j->cpu->kernels, lists->ids + list * lists->stride, sum, n,
                                         &ranking->budget, order);
         assert(n_ids <= lists->stride);
         lists->counts[list] = (uint32_t)n_ids;
@@ -326,22 +361,48 @@ void laci_cpu_top_k(laci_backend *be, const laci_ranking *ranking, const laci_id
     }
 }
 
+void laci_cpu_top_k(laci_backend *be, const laci_ranking *ranking, const laci_id_lists *lists)
+{
+    const size_t n_pooled = ranking->n_pooled ? ranking->n_pooled : 1;
+    ranks_job job = { cpu_of(be), ranking, lists, n_pooled };
+    spread(be, ranking->n_lists, 1, ranking->n_lists * n_pooled * ranking->n, rank_lists, &job);
+}
+
+typedef struct {
+    const laci_buf *x;
+    laci_buf *out;
+    const int32_t *rows;
+    size_t bytes; /* of a row */
+} rows_job;
+
+static void gather_span(void *job, size_t begin, size_t end, int thread)
+{
+    const rows_job *j = job;
+    (void)thread;
+    for (size_t i = begin; i < end; i++)
+        memcpy((char *)j->out->data + i * j->bytes,
+               (const char *)j->x->data + (size_t)j->rows[i] * j->bytes, j->bytes);
+}
+
+static void scatter_span(void *job, size_t begin, size_t end, int thread)
+{
+    const rows_job *j = job;
+    (void)thread;
+    for (size_t i = begin; i < end; i++)
+        memcpy((char *)j->out->data + (size_t)j->rows[i] * j->bytes,
+               (const char *)j->x->data + i * j->bytes, j->bytes);
+}
+
 void laci_cpu_gather_rows(laci_backend *be, laci_dtype type, const laci_buf *x, const int32_t *rows,
                           size_t n, size_t d, laci_buf *out)
 {
-    const size_t bytes = d * laci_act_bytes(type);
-#pragma omp parallel for schedule(static) num_threads(be->n_threads) if (n * d > PARALLEL_MIN)
-    for (size_t i = 0; i < n; i++)
-        memcpy((char *)out->data + i * bytes, (const char *)x->data + (size_t)rows[i] * bytes,
-               bytes);
+    rows_job job = { x, out, rows, d * laci_act_bytes(type) };
+    spread(be, n, 0, n * d, gather_span, &job);
 }
 
 void laci_cpu_scatter_rows(laci_backend *be, laci_dtype type, const laci_buf *x,
                            const int32_t *rows, size_t n, size_t d, laci_buf *out)
 {
-    const size_t bytes = d * laci_act_bytes(type);
-#pragma omp parallel for schedule(static) num_threads(be->n_threads) if (n * d > PARALLEL_MIN)
-    for (size_t i = 0; i < n; i++)
-        memcpy((char *)out->data + (size_t)rows[i] * bytes, (const char *)x->data + i * bytes,
-               bytes);
+    rows_job job = { x, out, rows, d * laci_act_bytes(type) };
+    spread(be, n, 0, n * d, scatter_span, &job);
 }

@@ -3,10 +3,9 @@
 #ifndef LACI_BACKEND_CPU_STATE_H
 #define LACI_BACKEND_CPU_STATE_H
 
-#include <omp.h>
-
 #include "backend/backend_ops.h"
 #include "backend/cpu/cpu_linear.h"
+#include "backend/cpu/cpu_team.h"
 #include "kernels/kernels.h"
 
 /* Elements below which a loop is not worth waking other threads for. */
@@ -21,6 +20,7 @@ struct laci_buf {
 typedef struct {
     laci_backend base;
     laci_kernels kernels;
+    laci_team *team;         /* owned */
     laci_cpu_shapes *shapes; /* of the matrices made here */
     size_t scratch_stride;   /* bytes of one thread's scratch */
     char *scratch;           /* [n_threads, scratch_stride], owned */
@@ -49,9 +49,20 @@ static inline char *act_row(const laci_backend *be, const laci_buf *buf, size_t 
     return (char *)buf->data + row * d * act_size(be);
 }
 
-static inline void *scratch_of(const cpu_backend *cpu)
+static inline void *scratch_of(const cpu_backend *cpu, int thread)
 {
-    return cpu->scratch + (size_t)omp_get_thread_num() * cpu->scratch_stride;
+    return cpu->scratch + (size_t)thread * cpu->scratch_stride;
+}
+
+/* Runs fn over items [0, n): on all threads where `work`, a number of elements, is worth it. `span`
+ * as for laci_team_run: 0 for rows of equal work, 1 where every item is a large piece. */
+static inline void spread(laci_backend *be, size_t n, size_t span, size_t work, laci_span_fn *fn,
+                          void *job)
+{
+    if (work > PARALLEL_MIN)
+        laci_team_run(cpu_of(be)->team, n, span, fn, job);
+    else if (n)
+        fn(job, 0, n, 0);
 }
 
 /* Writes a row of f32 as activations. */
