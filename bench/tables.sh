@@ -32,6 +32,26 @@ table() {
     fi
 }
 
+# ---------------------------------------------------------------- threads
+
+table_shared_machine() {
+    table shared_machine.csv '
+        {
+            if (!(c("case") in seen)) { seen[c("case")] = 1; order[++n] = c("case") }
+            wall[c("case"), c("build")] = c("wall_min")
+            cpu[c("case"), c("build")] = c("cpu_min")
+        }
+        END {
+            head("case|wall, s|threads before|processor, s|threads before")
+            for (i = 1; i <= n; i++) {
+                name = order[i]; gsub("_", " ", name)
+                printf "| %s | %s | %s | %s | %s |\n", name, known(wall[order[i], "this"], "%.2f"),
+                    known(wall[order[i], "other"], "%.2f"), known(cpu[order[i], "this"], "%.2f"),
+                    known(cpu[order[i], "other"], "%.2f")
+            }
+        }'
+}
+
 # ---------------------------------------------------------------- kernels
 
 table_kernels_dense() {
