@@ -101,7 +101,8 @@ typedef enum {
 
 typedef struct {
     lac_dtype dtype;                /* type of weights, activations and keys in memory */
-    int n_threads;                  /* 0 = all cores this process may use */
+    int n_threads;                  /* 0 = all cores this process may use: its affinity, or what
+                                       its control groups grant when that is less */
     bool card_only;                 /* read headers, configuration and tokenizer, load no weights:
                                        enough for lac_model_info, lac_memory_plan and tokens */
     const char *backend;            /* "cpu" (NULL), "cuda", "cuda:N" = device N, or "auto" = cuda
@@ -294,7 +295,9 @@ typedef struct {
 
 /* Creates a session with room for opt->n_ctx positions. All memory of the denoising loop is taken
  * here: lac_generate takes none inside its steps. The model must outlive the session. One thread
- * at a time. Errors: EINVAL, ENOMEM, EUNSUPPORTED, ECONTEXT. */
+ * at a time. On the CPU n_threads - 1 threads start here and end in lac_session_free; they take no
+ * signals and sleep while there is nothing to do. Errors: EINVAL, ENOMEM (threads that cannot be
+ * started too), EUNSUPPORTED, ECONTEXT. */
 LAC_API lac_status lac_session_create(lac_session **out, const lac_model *model,
                                       const lac_session_options *opt, lac_error *err);
 
