@@ -336,6 +336,10 @@ typedef enum {
     LAC_ALGORITHM_SEQUENTIAL = 7,      /* SDAR: from left to right (2510.06303) */
     LAC_ALGORITHM_ENTROPY_BOUNDED = 8, /* SDAR: lowest entropies while their sum stays below
                                           entropy_bound, and never fewer than the schedule asks */
+    LAC_ALGORITHM_CONFIDENCE_THRESHOLD = 9, /* Fast-dLLM v1 for Dream: of as many as the schedule
+                                               has by now, the best and those that reach threshold
+                                               (0 = 0.9); the others wait, in steps behind the last
+                                               where they must */
 } lac_algorithm;
 
 /* Published behaviour that is off by default because it is a flaw; for comparison with the
@@ -345,12 +349,14 @@ typedef enum {
     LAC_QUIRK_ZERO_STEP = 2,       /* Dream: schedule may fix nothing in a step */
     LAC_QUIRK_SAMPLE_MASK = 4,     /* the mask token may be chosen */
     LAC_QUIRK_SAMPLE_PADDING = 8,  /* embedding rows that no token has may be chosen */
-    LAC_QUIRK_EOS_ALIAS = 16,      /* LLaDA: end-token penalty reaches only the first end token */
+    LAC_QUIRK_EOS_ALIAS = 16,      /* LLaDA: confidence_eos_eot_inf leaves the first end token in at
+                                      temperatures above 0 */
 } lac_quirk;
 
 /* What one step did. Pointers are valid during the callback only. */
 typedef struct {
-    int step, n_steps;          /* from 0; n_steps is what the schedule plans, it may end earlier */
+    int step, n_steps;          /* from 0; n_steps is what the schedule plans, it may end earlier and
+                                   grows where confidence_threshold needs more */
     int block, n_blocks;        /* decoding block, from 0 */
     int block_begin, block_end; /* canvas positions the step may fix */
     int n_fixed;                /* positions fixed by this step */
@@ -417,7 +423,9 @@ typedef struct {
     int n_tokens;            /* holes to append after the ids; exact. 0 = 128 when the ids hold no
                                 hole, else none. End tokens close the text in the run of holes
                                 that ends the canvas; in holes before given text they do not */
-    int steps;               /* denoising steps over all blocks; 0 = one per token */
+    int steps;               /* denoising steps over all blocks; 0 = one per token. Steps above the
+                                tokens are run as published: Dream's fix nothing until there are as
+                                many left as tokens, a block of others ends when it is full */
     int block_length;        /* holes decided together; 0 = family default (LLaDA 32, Dream all). A
                                 block-causal model has its own and accepts no other */
     lac_algorithm algorithm; /* 0 = family default */
@@ -432,8 +440,8 @@ typedef struct {
     float cfg_scale;         /* classifier-free guidance, at most LAC_MAX_CFG_SCALE; 0 = off */
     uint64_t seed;           /* same seed, same output, at any number of threads */
     bool ignore_eos;         /* do not stop at end tokens */
-    bool forbid_eos;         /* never choose an end token (published: logits_eos_inf) */
-    bool late_eos;           /* end tokens are fixed last (published: confidence_eos_eot_inf) */
+    bool forbid_eos;         /* never choose an end token of any kind */
+    bool late_eos;           /* end tokens are fixed after all others, whose order stays */
     unsigned quirks;         /* bits of lac_quirk */
     int shift;               /* logits shift: 0 = as the model says, 1 = on, -1 = off */
     lac_step_fn on_step;     /* NULL = none */
@@ -446,6 +454,18 @@ typedef struct {
     const int32_t *replay_ids, *replay_steps; /* [n_replay], borrowed for the call */
     size_t n_replay;                          /* canvas length */
     float entropy_bound; /* entropy_bounded: most nats a step fixes together, 0 = 0.35 */
+    bool logits_eos_inf; /* LLaDA: never choose the first end token, which ends a text; those that
+                            end a turn may be chosen */
+    int block_steps;     /* denoising steps of each block of a block-causal model, as SDAR counts
+                            them: B / block_steps tokens in each, first those of the remainder, also
+                            in a block that is open in part. In place of steps. 0 = off */
+    bool cut_last_block; /* a block-causal model fills its last block up to the wanted tokens only,
+                            masks behind. Off: the whole block is denoised, as it was trained and as
+                            published code does, and what is not wanted is cut; where the context
+                            ends inside the block, the block ends there */
+    bool confidence_eos_eot_inf; /* LLaDA: confidence is taken without the logits of end tokens. One
+                                    that is chosen has the least confidence there is; all other
+                                    positions are ranked by what the softmax is without them */
 } lac_generate_options;
 
 typedef enum {

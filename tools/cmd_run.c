@@ -290,6 +290,8 @@ static void trace_header(const run_state *s)
         { "ignore_eos", g->ignore_eos },
         { "forbid_eos", g->forbid_eos },
         { "late_eos", g->late_eos },
+        { "logits_eos_inf", g->logits_eos_inf },
+        { "confidence_eos_eot_inf", g->confidence_eos_eot_inf },
     };
     for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
         json_key(j, counts[i].key);

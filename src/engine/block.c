@@ -166,7 +166,7 @@ lac_status laci_block_enter(laci_generation *g, lac_error *err)
     g->n_candidates = 1;
     laci_generation_commit(g, 1);
     g->stopped = laci_generation_has_ended(g);
-    laci_generation_report(g, 1, 0);
+    laci_generation_report(g, 0);
     g->step++;
     return LAC_OK;
 }

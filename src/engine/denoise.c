@@ -31,17 +31,27 @@ static bool is_hole(const generation *g, int32_t id)
     return id == LAC_HOLE || id == g->config->mask_id;
 }
 
+/* Where holes end that nobody asked for: with the last block, or with the context inside it. */
+static size_t end_of_block(const generation *g)
+{
+    const size_t block = (size_t)g->config->block_size, n_ctx = g->s->layout.n_ctx;
+    if (!g->is_blockwise || g->opt.cut_last_block) return g->n_shown;
+    const size_t end = (g->n_shown + block - 1) / block * block;
+    return end < n_ctx ? end : n_ctx;
+}
+
 /* Copies the ids to the canvas, appends holes and lists all holes. */
 static lac_status lay_canvas(generation *g, const int32_t *ids, size_t n_ids, lac_error *err)
 {
     const lac_session *s = g->s;
     laci_sequence *seq = g->seq;
     const int n_tokens = laci_tokenizer_n_tokens(s->model->tokenizer);
-    g->n = n_ids + (size_t)g->opt.n_tokens;
-    if (g->n > s->layout.n_ctx)
+    g->n_shown = n_ids + (size_t)g->opt.n_tokens;
+    if (g->n_shown > s->layout.n_ctx)
         return laci_fail(err, LAC_ECONTEXT, 0,
                          "%zu prompt and %d new tokens do not fit: the context holds %zu", n_ids,
                          g->opt.n_tokens, s->layout.n_ctx);
+    g->n = end_of_block(g);
     for (size_t i = 0; i < g->n; i++) {
         const int32_t id = i < n_ids && !is_hole(g, ids[i]) ? ids[i] : LAC_HOLE;
         if (id != LAC_HOLE && (id < 0 || id >= n_tokens))
@@ -56,7 +66,7 @@ static lac_status lay_canvas(generation *g, const int32_t *ids, size_t n_ids, la
         else
             g->tail_begin = (int)i + 1;
     }
-    g->n_left = g->n_holes;
+    g->n_left = g->n_holes - (int)(g->n - g->n_shown);
     return LAC_OK;
 }
 
@@ -66,11 +76,11 @@ static lac_status check_replay(const generation *g, lac_error *err)
     const lac_generate_options *o = &g->opt;
     const int n_tokens = laci_tokenizer_n_tokens(g->s->model->tokenizer);
     if (!o->replay_ids && !o->replay_steps) return LAC_OK;
-    if (!o->replay_ids || !o->replay_steps || o->n_replay != g->n)
+    if (!o->replay_ids || !o->replay_steps || o->n_replay != g->n_shown)
         return laci_fail(err, LAC_EINVAL, 0,
                          "a replay of %zu positions for a canvas of %zu: ids and steps of both",
-                         o->replay_ids && o->replay_steps ? o->n_replay : 0, g->n);
-    for (size_t i = 0; i < g->n; i++)
+                         o->replay_ids && o->replay_steps ? o->n_replay : 0, g->n_shown);
+    for (size_t i = 0; i < g->n_shown; i++)
         if (o->replay_steps[i] >= 0 && (o->replay_ids[i] < 0 || o->replay_ids[i] >= n_tokens))
             return laci_fail(err, LAC_EINVAL, 0,
                              "replayed id %d at position %zu: the model has %d tokens",
@@ -134,7 +144,11 @@ static void plan_steps(generation *g)
                                    .steps = g->opt.steps,
                                    .is_dream = laci_algorithm_is_dream(g->opt.algorithm),
                                    .may_fix_none = (g->opt.quirks & LAC_QUIRK_ZERO_STEP) != 0,
-                                   .eps = g->opt.eps };
+                                   .eps = g->opt.eps,
+                                   .n_wanted = g->n_left,
+                                   .block_steps = g->opt.block_steps,
+                                   .may_defer =
+                                       g->opt.algorithm == LAC_ALGORITHM_CONFIDENCE_THRESHOLD };
     for (int b = 0; b < laci_schedule_n_blocks(&g->schedule); b++)
         g->n_steps += laci_schedule_block_steps(&g->schedule, b);
 }
@@ -163,6 +177,9 @@ static void show_logits(const generation *g, const laci_buf *logits, size_t row,
     laci_sequence *seq = g->seq;
     const size_t n_vocab = (size_t)g->config->n_vocab;
     if (!g->opt.on_logits) return;
+    while (n && (size_t)seq->candidates[first + n - 1].position >= g->n_shown)
+        n--;
+    if (!n) return;
     for (size_t i = 0; i < n; i++)
         seq->seen_position[i] = seq->candidates[first + i].position;
     laci_backend_read(s->be, logits, row * n_vocab * sizeof(float), s->seen_logits,
@@ -278,34 +295,36 @@ static void ask(generation *g)
     }
 }
 
-/* Decides as the replayed run did: its candidates of this step come first, with its tokens. */
-static size_t replay(generation *g)
-{
-    laci_candidate *c = g->seq->candidates;
-    size_t n_fixed = 0;
-    for (size_t i = 0; i < (size_t)g->n_candidates; i++) {
-        laci_candidate own = c[i];
-        if (g->opt.replay_steps[own.position] != g->step) continue;
-        const int32_t id = g->opt.replay_ids[own.position];
-        if (own.choice.id != id) own.choice.logprob = NAN;
-        own.choice.id = id;
-        c[i] = c[n_fixed];
-        c[n_fixed++] = own;
-    }
-    return n_fixed;
-}
-
 /* Which open positions of the block this step fixes; they come first among the candidates. */
 static size_t decide(generation *g)
 {
     laci_candidate *candidates = g->seq->candidates;
     const int n_open = g->n_candidates, n_block = g->hole_end - g->hole_begin;
     const int i = g->block_step, n_steps = g->n_block_steps;
-    if (g->opt.replay_ids) return replay(g);
     const int quota = laci_schedule_quota(&g->schedule, i, n_steps, n_block, n_open);
     const double chance = laci_schedule_chance(&g->schedule, i, n_steps);
     laci_rank_candidates(candidates, (size_t)n_open, g->config, &g->opt, g->step);
     return laci_decide(candidates, (size_t)n_open, (size_t)quota, chance, &g->opt, g->step);
+}
+
+/* Decides as the replayed run did: its candidates of this step come first, with its tokens. What
+ * lies behind the canvas is no part of a replay and decided as ever. */
+static size_t replay(generation *g)
+{
+    laci_candidate *c = g->seq->candidates;
+    const size_t n_own = g->n > g->n_shown ? decide(g) : 0;
+    size_t n_fixed = 0;
+    for (size_t i = 0; i < (size_t)g->n_candidates; i++) {
+        laci_candidate own = c[i];
+        const bool is_shown = (size_t)own.position < g->n_shown;
+        if (is_shown ? g->opt.replay_steps[own.position] != g->step : i >= n_own) continue;
+        const int32_t id = is_shown ? g->opt.replay_ids[own.position] : own.choice.id;
+        if (own.choice.id != id) own.choice.logprob = NAN;
+        own.choice.id = id;
+        c[i] = c[n_fixed];
+        c[n_fixed++] = own;
+    }
+    return n_fixed;
 }
 
 void laci_generation_commit(generation *g, size_t n_fixed)
@@ -325,8 +344,8 @@ void laci_generation_commit(generation *g, size_t n_fixed)
         seq->canvas[c->position] = c->choice.id;
         seq->step_map[c->position] = g->step;
         seq->logprob[c->position] = c->choice.logprob;
+        g->n_left -= (size_t)c->position < g->n_shown;
     }
-    g->n_left -= (int)n_fixed;
 }
 
 /* Position of the first end token that closes the text: everything before it in the tail is fixed.
@@ -334,7 +353,7 @@ void laci_generation_commit(generation *g, size_t n_fixed)
 static int find_end(const generation *g)
 {
     if (g->opt.ignore_eos) return -1;
-    for (int i = g->tail_begin; i < (int)g->n; i++) {
+    for (int i = g->tail_begin; i < (int)g->n_shown; i++) {
         if (g->seq->canvas[i] == LAC_HOLE) return -1;
         for (int e = 0; e < g->config->n_eos; e++)
             if (g->seq->canvas[i] == g->config->eos_ids[e]) return i;
@@ -355,19 +374,30 @@ bool laci_generation_has_ended(const generation *g)
     return find_end(g) >= 0 && !has_open_inside(g);
 }
 
-void laci_generation_report(generation *g, size_t n_fixed, double seconds)
+/* Of the positions this step fixed those that callers see. */
+static int n_fixed_shown(const generation *g)
+{
+    int n = 0;
+    for (int h = g->hole_begin; h < g->hole_end; h++)
+        n += (size_t)g->seq->holes[h] < g->n_shown && g->seq->step_map[g->seq->holes[h]] == g->step;
+    return n;
+}
+
+void laci_generation_report(generation *g, double seconds)
 {
     const laci_sequence *seq = g->seq;
     if (!g->opt.on_step) return;
+    const int block_end = seq->holes[g->hole_end - 1] + 1;
     const lac_step step = { .step = g->step,
                             .n_steps = g->n_steps,
                             .block = g->block,
                             .n_blocks = laci_schedule_n_blocks(&g->schedule),
                             .block_begin = seq->holes[g->hole_begin],
-                            .block_end = seq->holes[g->hole_end - 1] + 1,
-                            .n_fixed = (int)n_fixed,
+                            .block_end =
+                                block_end < (int)g->n_shown ? block_end : (int)g->n_shown,
+                            .n_fixed = n_fixed_shown(g),
                             .n_left = g->n_left,
-                            .n_canvas = (int)g->n,
+                            .n_canvas = (int)g->n_shown,
                             .canvas = seq->canvas,
                             .step_map = seq->step_map,
                             .confidence = seq->confidence,
@@ -403,12 +433,12 @@ static void enter_block(generation *g)
     g->block_step = 0;
     g->turn = LACI_TURN_STEP;
     if (g->is_blockwise) g->status = laci_block_enter(g, &g->error);
-    if (g->status || g->stopped || g->cancelled) end(g);
+    if (g->status || g->stopped || g->cancelled || !g->n_left) end(g);
 }
 
 static void leave_block(generation *g)
 {
-    if (g->stopped || g->cancelled || g->hole_end == g->n_holes) {
+    if (g->stopped || g->cancelled || !g->n_left || g->hole_end == g->n_holes) {
         end(g);
     } else if (g->is_blockwise) {
         g->turn = LACI_TURN_COMMIT;
@@ -418,6 +448,19 @@ static void leave_block(generation *g)
     }
 }
 
+/* What was put off until behind the last step gets one more; in a replay only what comes in it. */
+static void extend_block(generation *g, size_t n_fixed)
+{
+    bool is_open = false;
+    if (!g->schedule.may_defer || g->block_step < g->n_block_steps) return;
+    for (size_t i = n_fixed; i < (size_t)g->n_candidates; i++) {
+        const size_t at = (size_t)g->seq->candidates[i].position;
+        is_open |= !g->opt.replay_ids || (at < g->n_shown && g->opt.replay_steps[at] >= g->step);
+    }
+    g->n_block_steps += is_open;
+    g->n_steps += is_open;
+}
+
 /* Decides from the choices of the pass; `start` is when the turn began. */
 static void finish_step(generation *g, double start)
 {
@@ -425,15 +468,16 @@ static void finish_step(generation *g, double start)
     const int n_open = g->n_candidates;
     for (int i = 0; i < n_open; i++)
         seq->candidates[i].choice = seq->choices[i];
-    const size_t n_fixed = decide(g);
+    const size_t n_fixed = g->opt.replay_ids ? replay(g) : decide(g);
+    const bool is_filled = (int)n_fixed == n_open;
     laci_generation_commit(g, n_fixed);
     g->stopped = laci_generation_has_ended(g);
-    laci_generation_report(g, n_fixed, laci_generation_now() - start);
+    laci_generation_report(g, laci_generation_now() - start);
     g->step++;
     g->block_step++;
-    const bool is_filled = (int)n_fixed == n_open;
+    extend_block(g, n_fixed);
     const bool is_over = is_filled || g->block_step >= g->n_block_steps;
-    if ((is_over && !g->has_more) || g->stopped || g->cancelled) leave_block(g);
+    if ((is_over && !g->has_more) || g->stopped || g->cancelled || !g->n_left) leave_block(g);
 }
 
 /* What follows from a block-wise pass. */
@@ -519,6 +563,7 @@ static void collect(const generation *g, lac_result *out)
     for (int h = 0; h < g->n_holes; h++) {
         const int32_t at = seq->holes[h];
         if (seq->canvas[at] == LAC_HOLE || (end >= 0 && at >= end)) continue;
+        if ((size_t)at >= g->n_shown) break;
         seq->out_ids[n] = seq->canvas[at];
         seq->out_position[n] = at;
         seq->out_step[n] = seq->step_map[at];
@@ -530,7 +575,7 @@ static void collect(const generation *g, lac_result *out)
                          .logprobs = seq->out_logprob,
                          .n_ids = n,
                          .canvas = seq->canvas,
-                         .n_canvas = g->n,
+                         .n_canvas = g->n_shown,
                          .finish = g->cancelled ? LAC_FINISH_CANCELLED
                                    : end >= 0   ? LAC_FINISH_STOP
                                                 : LAC_FINISH_LENGTH,

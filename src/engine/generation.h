@@ -25,8 +25,10 @@ typedef struct {
     laci_turn turn;
     lac_status status; /* why it ended early, with the error */
     lac_error error;
-    size_t n; /* canvas length */
-    int n_holes, n_left;
+    size_t n;       /* canvas length, and the rest of the last block where it is denoised too */
+    size_t n_shown; /* canvas length as asked for: what callers see */
+    int n_holes;    /* of n */
+    int n_left;     /* open ones of n_shown */
     int tail_begin;    /* canvas position from which holes run to the end: text that may end */
     int step, n_steps; /* running number and plan */
     int block;         /* under way */
@@ -83,6 +85,6 @@ void laci_generation_commit(laci_generation *g, size_t n_fixed);
 bool laci_generation_has_ended(const laci_generation *g);
 
 /* Calls on_step for the active block. */
-void laci_generation_report(laci_generation *g, size_t n_fixed, double seconds);
+void laci_generation_report(laci_generation *g, double seconds);
 
 #endif

@@ -19,10 +19,12 @@ static const struct {
     { "entropy", LAC_ALGORITHM_ENTROPY },
     { "sequential", LAC_ALGORITHM_SEQUENTIAL },
     { "entropy_bounded", LAC_ALGORITHM_ENTROPY_BOUNDED },
+    { "confidence_threshold", LAC_ALGORITHM_CONFIDENCE_THRESHOLD },
 };
 enum { N_ALGORITHMS = sizeof algorithms / sizeof algorithms[0], DEFAULT_TOKENS = 128 };
 
 static const float ENTROPY_BOUND = 0.35f; /* SDAR's own */
+static const float THRESHOLD = 0.9f;      /* Fast-dLLM's own, of its confidence_threshold */
 
 const char *lac_algorithm_name(lac_algorithm algorithm)
 {
@@ -74,13 +76,14 @@ static lac_status check_counts(const lac_generate_options *opt, lac_error *err)
         int value;
     } counts[] = { { "n_tokens", opt->n_tokens },
                    { "steps", opt->steps },
+                   { "block_steps", opt->block_steps },
                    { "block_length", opt->block_length },
                    { "top_k", opt->top_k } };
     for (size_t i = 0; i < sizeof counts / sizeof counts[0]; i++)
         if (counts[i].value < 0)
             return laci_fail(err, LAC_EINVAL, 0, "%s is %d: must not be negative", counts[i].name,
                              counts[i].value);
-    if (opt->algorithm < LAC_ALGORITHM_DEFAULT || opt->algorithm > LAC_ALGORITHM_ENTROPY_BOUNDED)
+    if (opt->algorithm < LAC_ALGORITHM_DEFAULT || opt->algorithm > LAC_ALGORITHM_CONFIDENCE_THRESHOLD)
         return laci_fail(err, LAC_EINVAL, 0, "unknown algorithm %d", (int)opt->algorithm);
     return LAC_OK;
 }
@@ -90,6 +93,32 @@ static bool has_no_probability(lac_algorithm algorithm)
 {
     return algorithm == LAC_ALGORITHM_ENTROPY || algorithm == LAC_ALGORITHM_SEQUENTIAL ||
            algorithm == LAC_ALGORITHM_ENTROPY_BOUNDED;
+}
+
+/* Steps of n holes: a total, or so many a block. A resolved total stays what it is when it is
+ * resolved again. Steps above the holes fix nothing, or less at once. */
+static lac_status resolve_steps(const laci_config *config, int n, lac_generate_options *o,
+                                lac_error *err)
+{
+    const int n_blocks = (n - 1) / o->block_length + 1;
+    const int64_t of_blocks = (int64_t)o->block_steps * n_blocks;
+    if (o->block_steps && !config->block_size)
+        return laci_fail(err, LAC_EINVAL, 0,
+                         "block_steps is %d: %s does not decode in blocks of its own, where steps "
+                         "is the number of all",
+                         o->block_steps, config->family);
+    if (of_blocks > INT32_MAX)
+        return laci_fail(err, LAC_EINVAL, 0, "%d steps a block in %d blocks: at most %d in all",
+                         o->block_steps, n_blocks, INT32_MAX);
+    if (o->block_steps && o->steps && o->steps != of_blocks)
+        return laci_fail(err, LAC_EINVAL, 0, "steps %d and %d block_steps: only one can be given",
+                         o->steps, o->block_steps);
+    if (!o->steps) o->steps = o->block_steps ? (int)of_blocks : n;
+    if (o->steps < n_blocks)
+        return laci_fail(err, LAC_EINVAL, 0,
+                         "%d steps for %d blocks of %d tokens: a block takes at least one",
+                         o->steps, n_blocks, o->block_length);
+    return LAC_OK;
 }
 
 lac_status laci_options_resolve(const laci_config *config, size_t n_holes,
@@ -119,19 +148,13 @@ lac_status laci_options_resolve(const laci_config *config, size_t n_holes,
     if (config->block_size) o.block_length = config->block_size;
     if (!o.block_length) o.block_length = dream_family || n < 32 ? n : 32;
     if (o.block_length > n && !config->block_size) o.block_length = n;
-    if (!o.steps) o.steps = n;
     if (o.eps == 0) o.eps = 1e-3f;
     if (o.entropy_bound == 0) o.entropy_bound = ENTROPY_BOUND;
-    const int n_blocks = (n - 1) / o.block_length + 1;
-    if (o.steps > n)
-        return laci_fail(err, LAC_EINVAL, 0, "%d steps for %d tokens: a step fixes at least one",
-                         o.steps, n);
-    if (o.steps < n_blocks)
-        return laci_fail(err, LAC_EINVAL, 0,
-                         "%d steps for %d blocks of %d tokens: a block takes at least one", o.steps,
-                         n_blocks, o.block_length);
-    *opt = o;
-    return LAC_OK;
+    if (o.algorithm == LAC_ALGORITHM_CONFIDENCE_THRESHOLD && o.threshold == 0)
+        o.threshold = THRESHOLD;
+    st = resolve_steps(config, n, &o, err);
+    if (!st) *opt = o;
+    return st;
 }
 
 laci_choice_rule laci_choice_rule_of(const laci_config *config, int n_tokens, const uint32_t *gaps,
@@ -146,27 +169,36 @@ laci_choice_rule laci_choice_rule_of(const laci_config *config, int n_tokens, co
         [LAC_ALGORITHM_ENTROPY] = LACI_CONFIDENCE_ENTROPY,
         [LAC_ALGORITHM_SEQUENTIAL] = LACI_CONFIDENCE_CHOSEN,
         [LAC_ALGORITHM_ENTROPY_BOUNDED] = LACI_CONFIDENCE_ENTROPY,
+        [LAC_ALGORITHM_CONFIDENCE_THRESHOLD] = LACI_CONFIDENCE_CHOSEN,
     };
     /* SDAR samples and judges as Dream does, by the filtered distribution; LLaDA by the
      * whole one. */
     const bool is_sdar = config->sampler == LACI_SAMPLER_SDAR;
     const bool is_plain = confidence_of[opt->algorithm] == LACI_CONFIDENCE_MODEL;
+    const bool is_dream = laci_algorithm_is_dream(opt->algorithm) ||
+                          opt->algorithm == LAC_ALGORITHM_CONFIDENCE_THRESHOLD;
     laci_choice_rule rule = {
-        .draw = is_sdar || laci_algorithm_is_dream(opt->algorithm) ? LACI_DRAW_CATEGORICAL
-                                                                   : LACI_DRAW_GUMBEL,
+        .draw = is_sdar || is_dream ? LACI_DRAW_CATEGORICAL : LACI_DRAW_GUMBEL,
         .confidence = is_sdar && is_plain ? LACI_CONFIDENCE_CHOSEN : confidence_of[opt->algorithm],
         .bf16_confidence = (opt->quirks & LAC_QUIRK_BF16_CONFIDENCE) != 0,
         .temperature = (double)opt->temperature,
         .top_p = (double)opt->top_p,
         .top_k = opt->top_k,
+        .top_k_first = config->mask == LAC_MASK_BLOCK_CAUSAL,
         .n_vocab = config->n_vocab,
         .n_allowed = opt->quirks & LAC_QUIRK_SAMPLE_PADDING ? config->n_vocab : n_tokens,
         .gaps = opt->quirks & LAC_QUIRK_SAMPLE_PADDING ? NULL : gaps,
     };
     if (!(opt->quirks & LAC_QUIRK_SAMPLE_MASK))
         rule.forbidden[rule.n_forbidden++] = config->mask_id;
-    for (int i = 0; opt->forbid_eos && i < config->n_eos; i++)
+    const int n_hidden = opt->forbid_eos ? config->n_eos : opt->logits_eos_inf ? 1 : 0;
+    for (int i = 0; i < n_hidden && i < config->n_eos; i++)
         rule.forbidden[rule.n_forbidden++] = config->eos_ids[i];
+    /* Published, the logit of the first end token is removed from a copy that nobody reads, but at
+     * temperature 0, where the copy is the row itself. */
+    const bool is_alias = opt->quirks & LAC_QUIRK_EOS_ALIAS && opt->temperature > 0;
+    for (int i = is_alias ? 1 : 0; opt->confidence_eos_eot_inf && i < config->n_eos; i++)
+        rule.unranked[rule.n_unranked++] = config->eos_ids[i];
     return rule;
 }
 
@@ -179,11 +211,9 @@ static double gumbel(uint64_t seed, uint32_t purpose, int step, int32_t position
     return -log(-log(laci_rng_unit(key, 0)));
 }
 
-/* End tokens are fixed last. Published, the penalty of the second end token has no effect. */
 static bool is_late(int32_t id, const laci_config *config, const lac_generate_options *opt)
 {
-    const int n = opt->quirks & LAC_QUIRK_EOS_ALIAS && config->n_eos > 1 ? 1 : config->n_eos;
-    for (int i = 0; opt->late_eos && i < n; i++)
+    for (int i = 0; opt->late_eos && i < config->n_eos; i++)
         if (config->eos_ids[i] == id) return true;
     return false;
 }
@@ -278,6 +308,11 @@ size_t laci_decide(laci_candidate *candidates, size_t n, size_t quota, double ch
     }
     if (opt->threshold <= 0) return quota < n ? quota : n;
     size_t n_fixed = quota > 0 ? quota : 1;
+    /* Fast-dLLM's loop for Dream: of those that are due, the ones below the threshold wait. */
+    if (opt->algorithm == LAC_ALGORITHM_CONFIDENCE_THRESHOLD) {
+        n = n_fixed < n ? n_fixed : n;
+        n_fixed = 1;
+    }
     while (n_fixed < n && candidates[n_fixed].rank >= (double)opt->threshold)
         n_fixed++;
     return n_fixed < n ? n_fixed : n;

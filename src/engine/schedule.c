@@ -23,9 +23,11 @@ void laci_schedule_block(const laci_schedule *s, int b, int *begin, int *end)
 int laci_schedule_block_steps(const laci_schedule *s, int b)
 {
     int begin, end;
+    if (s->block_steps > 0) return s->block_steps;
     laci_schedule_block(s, b, &begin, &end);
-    const int64_t upto_end = (int64_t)s->steps * end / s->n_holes;
-    const int64_t upto_begin = (int64_t)s->steps * begin / s->n_holes;
+    const int n = s->n_wanted > 0 ? s->n_wanted : s->n_holes;
+    const int64_t upto_end = (int64_t)s->steps * end / n;
+    const int64_t upto_begin = (int64_t)s->steps * begin / n;
     return upto_end > upto_begin ? (int)(upto_end - upto_begin) : 1;
 }
 
@@ -46,13 +48,16 @@ double laci_schedule_chance(const laci_schedule *s, int i, int n_steps)
 
 int laci_schedule_quota(const laci_schedule *s, int i, int n_steps, int n_block, int n_open)
 {
-    int quota;
     if (i >= n_steps - 1) return n_open;
+    const int n_split = s->block_steps > 0 ? s->block_length : n_block;
+    const int each = n_split / n_steps, rest = n_split % n_steps;
+    int quota = each + (i < rest);
     if (s->is_dream) {
         quota = (int)((double)n_open * laci_schedule_chance(s, i, n_steps));
-        if (!quota && !s->may_fix_none) quota = 1;
-    } else {
-        quota = n_block / n_steps + (i < n_block % n_steps);
+        if (!quota && !s->may_fix_none && n_steps <= n_block) quota = 1;
+    } else if (s->may_defer) {
+        const int due = each * (i + 1) + (i < rest ? i + 1 : rest);
+        quota = due - (n_block - n_open);
     }
     return quota < n_open ? quota : n_open;
 }

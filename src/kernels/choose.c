@@ -64,6 +64,12 @@ static int lowest_bit(uint32_t bits)
     return at;
 }
 
+static void remove_ids(const int *ids, int n, float *logits, int n_vocab)
+{
+    for (int i = 0; i < n; i++)
+        if (ids[i] >= 0 && ids[i] < n_vocab) logits[ids[i]] = -INFINITY;
+}
+
 static void exclude(const laci_choice_rule *rule, float *logits)
 {
     for (int i = rule->n_allowed; i < rule->n_vocab; i++)
@@ -71,13 +77,22 @@ static void exclude(const laci_choice_rule *rule, float *logits)
     for (int word = 0; rule->gaps && word * 32 < rule->n_vocab; word++)
         for (uint32_t bits = rule->gaps[word]; bits; bits &= bits - 1)
             logits[word * 32 + lowest_bit(bits)] = -INFINITY;
-    for (int i = 0; i < rule->n_forbidden; i++)
-        if (rule->forbidden[i] >= 0 && rule->forbidden[i] < rule->n_vocab)
-            logits[rule->forbidden[i]] = -INFINITY;
+    remove_ids(rule->forbidden, rule->n_forbidden, logits, rule->n_vocab);
 }
 
-/* Top-p, then top-k, as Dream applies them: an id stays while the mass before it is at most top_p;
- * of those at most top_k stay. */
+/* The first of n ids of a heap, which is taken off and kept where the heap ended. */
+static int32_t take_first(const float *logits, int32_t *heap, size_t *n)
+{
+    const int32_t first = heap[0];
+    heap[0] = heap[--*n];
+    heap[*n] = first;
+    sift_down(logits, heap, *n, 0);
+    return first;
+}
+
+/* An id stays while the mass before it is at most top_p of all mass, and at most top_k ids stay.
+ * All is what top-k leaves where it comes first, as in SDAR, and the whole row where it comes last,
+ * as in Dream. */
 static cut filter(const laci_choice_rule *rule, const float *logits, float top, double temperature,
                   int32_t *heap)
 {
@@ -89,15 +104,22 @@ static cut filter(const laci_choice_rule *rule, const float *logits, float top, 
         if (logits[i] > -INFINITY) heap[n++] = i;
     for (size_t i = n / 2; i-- > 0;)
         sift_down(logits, heap, n, i);
-    const double total = by_mass ? mass_of(logits, rule->n_vocab, top, temperature, last) : 1;
+    const size_t n_all = n;
+    const bool by_rest = by_mass && rule->top_k_first && rule->top_k > 0;
+    double total = by_mass && !by_rest ? mass_of(logits, rule->n_vocab, top, temperature, last) : 1;
+    if (by_rest) total = 0;
+    for (int i = 0; by_rest && n && i < rule->top_k; i++) {
+        const float logit = logits[take_first(logits, heap, &n)];
+        total += exp(((double)logit - (double)top) / temperature);
+    }
     double before = 0;
-    for (int kept = 0; n; kept++) {
-        if (rule->top_k > 0 && kept >= rule->top_k) break;
+    size_t kept = 0;
+    for (; kept < n_all; kept++) {
+        if (rule->top_k > 0 && kept >= (size_t)rule->top_k) break;
         if (kept && by_mass && before / total > rule->top_p) break;
-        last = (cut){ logits[heap[0]], heap[0] };
+        const int32_t id = by_rest ? heap[n_all - 1 - kept] : take_first(logits, heap, &n);
+        last = (cut){ logits[id], id };
         if (by_mass) before += exp(((double)last.logit - (double)top) / temperature);
-        heap[0] = heap[--n];
-        sift_down(logits, heap, n, 0);
     }
     return last;
 }
@@ -181,11 +203,18 @@ static double entropy_of(const float *logits, int n, float top, double temperatu
     return sum;
 }
 
-static double confidence_of(const laci_choice_rule *rule, const float *logits, float top,
+static double confidence_of(const laci_choice_rule *rule, float *logits, float top,
                             double temperature, cut last, int32_t id)
 {
     const cut all = { 0, -1 };
     const int n = rule->n_vocab;
+    for (int i = 0; i < rule->n_unranked; i++)
+        if (rule->unranked[i] == id)
+            return rule->confidence == LACI_CONFIDENCE_ENTROPY ? -INFINITY : 0;
+    if (rule->n_unranked) {
+        remove_ids(rule->unranked, rule->n_unranked, logits, n);
+        top = row_max(logits, n);
+    }
     if (rule->confidence == LACI_CONFIDENCE_MODEL) {
         if (rule->bf16_confidence) return bf16_probability(logits, n, id);
         return exp((double)logits[id] - (double)top) / mass_of(logits, n, top, 1, all);
@@ -218,9 +247,10 @@ laci_choice laci_choose(const laci_choice_rule *rule, float *logits, uint64_t ke
         id = draw_categorical(rule, logits, top, mass, last, key);
     }
     if (id < 0) return (laci_choice){ 0, NAN, NAN }; /* every allowed logit is NaN or -inf */
+    const double logprob = (double)logits[id] - (double)whole_top - log(whole);
     return (laci_choice){
         .id = id,
-        .logprob = (float)((double)logits[id] - (double)whole_top - log(whole)),
+        .logprob = (float)logprob,
         .confidence = confidence_of(rule, logits, top, temperature, last, id),
     };
 }

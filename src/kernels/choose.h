@@ -28,18 +28,21 @@ typedef struct {
     double temperature;                /* >= 0 */
     double top_p;                      /* 0 or 1 = off */
     int top_k;                         /* 0 = off */
+    bool top_k_first;                  /* top-p of what top-k leaves (SDAR); else of all (Dream) */
     int n_vocab;                       /* length of a row */
     int n_allowed;                     /* ids from here on are never chosen */
     int forbidden[LACI_MAX_FORBIDDEN]; /* nor are these */
     int n_forbidden;
     const uint32_t *gaps; /* [n_vocab / 32, rounded up] nor are ids whose bit is set: bit id % 32 of
                              word id / 32; NULL = none. Host memory, for the call */
+    int unranked[LACI_MAX_FORBIDDEN]; /* may be chosen; confidence is that of a row without them */
+    int n_unranked;
 } laci_choice_rule;
 
 typedef struct {
     int32_t id;
     float logprob;     /* ln softmax of the row as given, temperature 1, nothing excluded */
-    double confidence; /* NaN only if the row is NaN */
+    double confidence; /* NaN only if the row is NaN; of an unranked id the least there is */
 } laci_choice;
 
 /* Chooses from `logits` [n_vocab], which is changed (excluded ids become -INFINITY). `key` is the

@@ -13,6 +13,32 @@ static const char nano_b[] = "models/nano-b";
 
 /* ------------------------------------------------------------------ the reference's decodes */
 
+/* A number that is written where it is not 0. */
+static double number_of(const laci_jval *c, const char *key)
+{
+    const laci_jval *v = laci_json_get(c, key);
+    if (!v) return 0;
+    return laci_json_is_bool(v) ? (double)laci_json_bool(v) : laci_json_number(v);
+}
+
+static lac_generate_options options_of(const laci_jval *c)
+{
+    const laci_jval *algorithm = laci_json_get(c, "algorithm");
+    const int found = algorithm ? lac_algorithm_from_name(laci_json_string(algorithm)) : 0;
+    return (lac_generate_options){
+        .n_tokens = (int)number_of(c, "n_new"),
+        .algorithm = (lac_algorithm)found,
+        .threshold = (float)number_of(c, "threshold"),
+        .temperature = (float)number_of(c, "temperature"),
+        .top_k = (int)number_of(c, "top_k"),
+        .top_p = (float)number_of(c, "top_p"),
+        .seed = (uint64_t)number_of(c, "seed"),
+        .block_steps = (int)number_of(c, "block_steps"),
+        .cut_last_block = number_of(c, "cut") > 0,
+        .ignore_eos = true,
+    };
+}
+
 static void check_decode(lac_session *session, const char *name, const laci_jval *c)
 {
     int32_t prompt[MAX_IDS], want[MAX_IDS], steps[MAX_IDS];
@@ -21,13 +47,11 @@ static void check_decode(lac_session *session, const char *name, const laci_jval
     const size_t n_prompt = golden_ints(golden_get(c, "prompt"), prompt, MAX_IDS);
     const size_t n = golden_ints(golden_get(c, "ids"), want, MAX_IDS);
     (void)golden_ints(golden_get(c, "step_map"), steps, MAX_IDS);
-    const lac_generate_options opt = {
-        .n_tokens = (int)laci_json_number(golden_get(c, "n_new")),
-        .threshold = (float)laci_json_number(golden_get(c, "threshold")),
-        .ignore_eos = true,
-    };
+    const lac_generate_options opt = options_of(c);
     if (lac_generate(session, prompt, n_prompt, &opt, &r, &err)) fail_msg("%s", err.message);
     assert_int_equal(r.n_ids, n);
+    assert_int_equal(r.n_canvas, n_prompt + n);
+    if (laci_json_get(c, "n_steps")) assert_int_equal(r.steps, number_of(c, "n_steps"));
     for (size_t i = 0; i < n; i++)
         if (r.ids[i] != want[i] || r.step_map[i] != steps[i])
             fail_msg("%s, prompt of %zu, threshold %g, token %zu: id %d at step %d, not %d at %d",
@@ -51,7 +75,7 @@ static void decodes_match_the_reference(void **state)
         const laci_jval *cases = golden_get(laci_json_root(doc), "cases");
         for (const laci_jval *c = laci_json_first(cases); c; c = laci_json_next(c), n_cases++)
             check_decode(session, names[i], c);
-        assert_true(n_cases >= 5);
+        assert_true(n_cases >= 11);
         laci_json_free(doc);
         lac_session_free(session);
         lac_model_close(model);
@@ -118,9 +142,11 @@ static void check_cached(lac_session *session, lac_session *whole, size_t n_prom
     memcpy(f.before, prompt, n_prompt * sizeof *prompt);
     for (int i = 0; i < n_new; i++)
         f.before[n_prompt + (size_t)i] = LAC_HOLE;
-    const lac_generate_options opt = {
-        .n_tokens = n_new, .ignore_eos = true, .on_step = follow, .user = &f
-    };
+    const lac_generate_options opt = { .n_tokens = n_new,
+                                       .ignore_eos = true,
+                                       .cut_last_block = true,
+                                       .on_step = follow,
+                                       .user = &f };
     if (lac_generate(session, prompt, n_prompt, &opt, &r, &err)) fail_msg("%s", err.message);
     assert_int_equal(r.n_ids, n_new);
     assert_true(f.n_compared >= n_new);
@@ -236,6 +262,113 @@ static void what_does_not_fit_is_refused(void **state)
     assert_int_equal(r.n_ids, 10);
     lac_session_free(session);
     lac_model_close(model);
+}
+
+/* What a step says of positions that were asked for. */
+typedef struct {
+    int n_fixed, n_steps, n_canvas, n_seen;
+} account;
+
+static int note_step(void *user, const lac_step *step)
+{
+    account *a = user;
+    int n = 0, n_open = 0;
+    for (int i = 0; i < step->n_canvas; i++) {
+        n += step->step_map[i] == step->step;
+        n_open += step->canvas[i] == LAC_HOLE;
+    }
+    assert_int_equal(step->n_fixed, n);
+    assert_int_equal(step->n_left, n_open);
+    assert_true(step->block_begin < step->block_end && step->block_end <= step->n_canvas);
+    a->n_fixed += step->n_fixed;
+    a->n_canvas = step->n_canvas;
+    a->n_steps++;
+    return 0;
+}
+
+static void note_logits(void *user, const lac_logits_view *v)
+{
+    account *a = user;
+    for (int i = 0; i < v->n_rows; i++)
+        a->n_seen += v->position[i];
+    assert_true(v->n_rows > 0);
+}
+
+/* A request that ends inside a block comes to the beginning of the one that ends with the block,
+ * and tells only of what was asked for. */
+static void a_last_block_is_denoised_whole(void **state)
+{
+    (void)state;
+    static const char *const names[] = { "tests/golden/sdar", "tests/golden/fast-dllm" };
+    static const lac_generate_options how[] = {
+        { .threshold = 0.02f },
+        { .temperature = 0.8f, .seed = 4 },
+        { .block_steps = 2 },
+        { .algorithm = LAC_ALGORITHM_CONFIDENCE_THRESHOLD, .threshold = 0.03f, .block_steps = 2 },
+    };
+    enum { N_PROMPT = 13 };
+    for (size_t i = 0; i < 2 * sizeof how / sizeof *how; i++) {
+        lac_model *model;
+        lac_session *session;
+        int32_t prompt[N_PROMPT], ids[64], steps[64];
+        float logprobs[64];
+        lac_result r;
+        golden_session(&model, &session, test_path(names[i % 2]), LAC_DTYPE_F32, 1, 64);
+        const int block = model->config.block_size, whole = 32 - N_PROMPT;
+        fill_prompt(prompt, N_PROMPT);
+        lac_generate_options opt = how[i / 2];
+        opt.ignore_eos = true;
+        opt.n_tokens = whole;
+        assert_ok(lac_generate(session, prompt, N_PROMPT, &opt, &r, NULL));
+        memcpy(ids, r.ids, sizeof *ids * (size_t)whole);
+        memcpy(steps, r.step_map, sizeof *steps * (size_t)whole);
+        memcpy(logprobs, r.logprobs, sizeof *logprobs * (size_t)whole);
+        for (int n = whole - block + 1; n < whole; n++) {
+            account a = { 0 };
+            opt.n_tokens = n;
+            opt.on_step = note_step;
+            opt.on_logits = note_logits;
+            opt.user = &a;
+            assert_ok(lac_generate(session, prompt, N_PROMPT, &opt, &r, NULL));
+            assert_int_equal(r.n_ids, n);
+            assert_int_equal(r.finish, LAC_FINISH_LENGTH);
+            assert_memory_equal(ids, r.ids, sizeof *ids * (size_t)n);
+            assert_memory_equal(steps, r.step_map, sizeof *steps * (size_t)n);
+            assert_memory_equal(logprobs, r.logprobs, sizeof *logprobs * (size_t)n);
+            assert_int_equal(a.n_fixed, n);
+            assert_int_equal(a.n_canvas, N_PROMPT + n);
+            assert_int_equal(a.n_steps, r.steps);
+            int last = 0;
+            for (int k = 0; k < n; k++)
+                last = steps[k] > last ? steps[k] : last;
+            assert_int_equal(r.steps, last + 1); /* nothing is run for what nobody asked for */
+        }
+        lac_session_free(session);
+        lac_model_close(model);
+    }
+}
+
+/* The context may end inside the block: then the block ends there. */
+static void a_last_block_ends_with_the_context(void **state)
+{
+    (void)state;
+    static int32_t ids[64], first[16];
+    fill_prompt(ids, 64);
+    for (int i = 0; i < 2; i++) {
+        lac_model *model;
+        lac_session *session;
+        lac_result r;
+        const lac_generate_options opt = { .n_tokens = 6,
+                                           .cut_last_block = i == 1,
+                                           .ignore_eos = true };
+        golden_session(&model, &session, test_path(nano_b), LAC_DTYPE_F32, 1, 38);
+        assert_ok(lac_generate(session, ids, 32, &opt, &r, NULL));
+        assert_int_equal(r.n_ids, 6);
+        if (i) assert_memory_equal(first, r.ids, sizeof *first * 6);
+        memcpy(first, r.ids, sizeof *first * 6);
+        lac_session_free(session);
+        lac_model_close(model);
+    }
 }
 
 /* Every way of choosing fills every hole, in the steps it was given. */
@@ -422,6 +555,8 @@ int main(void)
         cmocka_unit_test(bits_do_not_depend_on_threads_or_growth),
         cmocka_unit_test(later_tokens_are_never_seen),
         cmocka_unit_test(what_does_not_fit_is_refused),
+        cmocka_unit_test(a_last_block_is_denoised_whole),
+        cmocka_unit_test(a_last_block_ends_with_the_context),
         cmocka_unit_test(samplers_fill_every_hole),
         cmocka_unit_test(an_end_token_ends_the_run),
         cmocka_unit_test(the_cache_takes_what_was_predicted),

@@ -155,6 +155,7 @@ static void check_case(const char *name, const lac_model *model, int n_heads, co
     const lac_session_options room = { .n_ctx = MAX_IDS, .sparse = request_of_case(c) };
     const lac_generate_options gen = { .n_tokens = (int)n,
                                        .ignore_eos = true,
+                                       .cut_last_block = true, /* as the reference has it */
                                        .on_plan = see_plan,
                                        .on_logits = see_logits,
                                        .user = &f };

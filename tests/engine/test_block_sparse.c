@@ -338,10 +338,11 @@ static void what_is_reported_adds_up(void **state)
         if (!strcmp(names[i], "losa")) /* a page of 64, and the last one may be short */
             assert_true(r->union_inflation <= 1 && r->union_inflation > 0.5);
     }
-    /* dense: 4 layers, every step all 4 heads of 32 in bf16, keys and values; 34 steps or more */
-    const uint64_t key = 4 * 4 * 32 * 2 * 2;
-    assert_true(dense.result.bytes_read > 37 * 680 * key &&
-                dense.result.bytes_read < 37 * 760 * key);
+    /* dense: 4 layers, every step all 4 heads of 32 in bf16, keys and values */
+    const uint64_t key = 4 * 4 * 32 * 2 * 2, n_steps = (uint64_t)dense.result.steps;
+    assert_true(n_steps >= 34);
+    assert_true(dense.result.bytes_read > n_steps * 680 * key &&
+                dense.result.bytes_read < n_steps * 760 * key);
 }
 
 /* The answer is found by every policy, with a third of the keys. */

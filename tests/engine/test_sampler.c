@@ -21,6 +21,12 @@ static double number(const laci_jval *v, const char *key)
     return laci_json_is_bool(member) ? (double)laci_json_bool(member) : laci_json_number(member);
 }
 
+/* Members that are written only where they are on. */
+static bool is_on(const laci_jval *v, const char *key)
+{
+    return laci_json_get(v, key) && number(v, key) != 0;
+}
+
 static const char *name_of(const laci_jval *v, const char *key)
 {
     return laci_json_string(laci_json_get(v, key));
@@ -51,6 +57,10 @@ static int close_golden(void **state)
 static laci_config config_of(const laci_jval *v)
 {
     laci_config config = { .n_vocab = n_vocab, .mask_id = mask_id };
+    if (is_on(v, "block_order")) {
+        config.mask = LAC_MASK_BLOCK_CAUSAL;
+        config.sampler = LACI_SAMPLER_SDAR;
+    }
     const laci_jval *eos = laci_json_get(v, "eos_ids");
     for (const laci_jval *e = laci_json_first(eos); e; e = laci_json_next(e))
         config.eos_ids[config.n_eos++] = (int)laci_json_number(e);
@@ -67,6 +77,8 @@ static lac_generate_options choice_options(const laci_jval *v)
         .seed = (uint64_t)number(v, "seed"),
         .forbid_eos = number(v, "forbid_eos") != 0,
         .quirks = (unsigned)number(v, "quirks"),
+        .logits_eos_inf = is_on(v, "logits_eos_inf"),
+        .confidence_eos_eot_inf = is_on(v, "confidence_eos_eot_inf"),
     };
 }
 
@@ -177,7 +189,7 @@ typedef struct {
     int holes[MAX_CANVAS], n_holes;
     int32_t ids[MAX_CANVAS], steps[MAX_CANVAS]; /* by canvas position; -1 = open */
     float logprobs[MAX_CANVAS];
-    int step;
+    int step, n_wanted, end; /* holes in front of `end` that are open and wanted */
 } mock;
 
 static void mock_logits(const mock *m, uint32_t purpose, int position, float *out)
@@ -207,7 +219,8 @@ static void mock_block(mock *m, int b, const laci_choice_rule *rule)
     int begin, end;
     laci_schedule_block(&m->schedule, b, &begin, &end);
     const int n_steps = laci_schedule_block_steps(&m->schedule, b);
-    for (int i = 0, n_open = end - begin; i < n_steps && n_open; i++, m->step++) {
+    for (int i = 0, n_open = end - begin; n_open && m->n_wanted; i++, m->step++) {
+        if (i >= n_steps && !m->schedule.may_defer) break;
         laci_candidate candidates[MAX_CANVAS];
         size_t n = 0;
         for (int h = begin; h < end; h++)
@@ -223,6 +236,7 @@ static void mock_block(mock *m, int b, const laci_choice_rule *rule)
             m->ids[candidates[c].position] = candidates[c].choice.id;
             m->steps[candidates[c].position] = m->step;
             m->logprobs[candidates[c].position] = candidates[c].choice.logprob;
+            m->n_wanted -= candidates[c].position < m->end;
         }
         n_open -= (int)n_fixed;
     }
@@ -230,7 +244,7 @@ static void mock_block(mock *m, int b, const laci_choice_rule *rule)
 
 static void mock_open(mock *m, const laci_jval *v)
 {
-    *m = (mock){ .opt = choice_options(v), .config = config_of(v) };
+    *m = (mock){ .opt = choice_options(v), .config = config_of(v), .end = MAX_CANVAS };
     m->opt.steps = (int)number(v, "steps");
     m->opt.block_length = (int)number(v, "block_length");
     m->opt.threshold = (float)number(v, "threshold");
@@ -244,13 +258,15 @@ static void mock_open(mock *m, const laci_jval *v)
         m->holes[m->n_holes++] = (int)laci_json_number(h);
     for (int i = 0; i < MAX_CANVAS; i++)
         m->ids[i] = m->steps[i] = -1;
-    m->schedule = (laci_schedule){ m->n_holes,
-                                   m->opt.block_length,
-                                   m->opt.steps,
-                                   laci_algorithm_is_dream(m->opt.algorithm),
-                                   (m->opt.quirks & LAC_QUIRK_ZERO_STEP) != 0,
-                                   m->opt.eps,
-                                   0 };
+    m->n_wanted = m->n_holes;
+    m->schedule =
+        (laci_schedule){ .n_holes = m->n_holes,
+                         .block_length = m->opt.block_length,
+                         .steps = m->opt.steps,
+                         .is_dream = laci_algorithm_is_dream(m->opt.algorithm),
+                         .may_fix_none = (m->opt.quirks & LAC_QUIRK_ZERO_STEP) != 0,
+                         .eps = m->opt.eps,
+                         .may_defer = m->opt.algorithm == LAC_ALGORITHM_CONFIDENCE_THRESHOLD };
 }
 
 static void mock_compare(const mock *m, const laci_jval *v)
@@ -286,6 +302,71 @@ static void generations_match_the_reference(void **state)
     assert_true(n > 40);
 }
 
+/* A block-wise model's: whole blocks, of which the last one may reach past what is wanted. */
+static void mock_open_blocks(mock *m, const laci_jval *v)
+{
+    const int n_prompt = (int)number(v, "n_prompt"), n_new = (int)number(v, "n_new");
+    const int block = (int)number(v, "block");
+    *m = (mock){ .opt = choice_options(v), .config = config_of(v), .n_wanted = n_new };
+    m->opt.threshold = (float)number(v, "threshold");
+    m->scale = (float)number(v, "logit_scale");
+    m->end = n_prompt + n_new;
+    const int end = (m->end + block - 1) / block * block;
+    for (int p = n_prompt; p < end; p++)
+        m->holes[m->n_holes++] = p;
+    for (int i = 0; i < MAX_CANVAS; i++)
+        m->ids[i] = m->steps[i] = -1;
+    m->schedule = (laci_schedule){ .n_holes = m->n_holes,
+                                   .block_length = block,
+                                   .lead = block - n_prompt % block,
+                                   .n_wanted = n_new,
+                                   .block_steps = (int)number(v, "block_steps") };
+}
+
+static void block_generations_match_the_reference(void **state)
+{
+    (void)state;
+    int n = 0;
+    const laci_jval *list = laci_json_get(laci_json_root(golden), "block_generations");
+    for (const laci_jval *v = laci_json_first(list); v; v = laci_json_next(v), n++) {
+        static mock m;
+        mock_open_blocks(&m, v);
+        const laci_choice_rule rule = laci_choice_rule_of(&m.config, n_tokens, &m.opt);
+        for (int b = 0; b < laci_schedule_n_blocks(&m.schedule); b++)
+            mock_block(&m, b, &rule);
+        const laci_jval *id = laci_json_first(laci_json_get(v, "ids"));
+        const laci_jval *step = laci_json_first(laci_json_get(v, "step_map"));
+        for (int p = m.holes[0]; p < m.end; p++) {
+            if (m.ids[p] != (int)laci_json_number(id) || m.steps[p] != (int)laci_json_number(step))
+                fail_msg("%s, position %d: id %d at step %d, reference %g at %g",
+                         name_of(v, "name"), p, m.ids[p], m.steps[p], laci_json_number(id),
+                         laci_json_number(step));
+            id = laci_json_next(id), step = laci_json_next(step);
+        }
+        assert_int_equal(m.step, (int)number(v, "n_steps"));
+    }
+    assert_true(n >= 14);
+}
+
+/* Entropy has no floor: an end token that counts for nothing lies below every other. */
+static void an_unranked_choice_is_the_least_confident(void **state)
+{
+    (void)state;
+    const laci_config config = { .n_vocab = 4, .mask_id = 3, .eos_ids = { 1 }, .n_eos = 1 };
+    const lac_generate_options opt = { .algorithm = LAC_ALGORITHM_ENTROPY,
+                                       .confidence_eos_eot_inf = true };
+    const laci_choice_rule rule = laci_choice_rule_of(&config, 4, &opt);
+    float row[] = { 0, 9, 0, 0 }, other[] = { 2, 1, 2, 0 };
+    int32_t heap[4];
+    const laci_choice end = laci_choose(&rule, row, 0, heap);
+    const laci_choice not_end = laci_choose(&rule, other, 0, heap);
+    assert_int_equal(end.id, 1);
+    assert_true(end.confidence == -INFINITY);
+    assert_true(fabs((double)end.logprob + log1p(3 * exp(-9))) < 1e-6);
+    assert_int_equal(not_end.id, 0);
+    assert_true(fabs(not_end.confidence - log(0.5)) < 1e-9); /* two that are equal */
+}
+
 static void noise_matches_the_reference(void **state)
 {
     (void)state;
@@ -306,7 +387,7 @@ static void noise_matches_the_reference(void **state)
 
 static void refused(lac_generate_options opt, const char *sentence)
 {
-    const laci_config config = { .sampler = LACI_SAMPLER_LLADA };
+    const laci_config config = { .family = "llada", .sampler = LACI_SAMPLER_LLADA };
     lac_error err = { 0 };
     assert_int_equal(laci_options_resolve(&config, 0, &opt, &err), LAC_EINVAL);
     if (!strstr(err.message, sentence)) fail_msg("\"%s\" lacks \"%s\"", err.message, sentence);
@@ -315,7 +396,8 @@ static void refused(lac_generate_options opt, const char *sentence)
 static void options_out_of_range_are_refused(void **state)
 {
     (void)state;
-    refused((lac_generate_options){ .n_tokens = 8, .steps = 9 }, "9 steps for 8 tokens");
+    refused((lac_generate_options){ .n_tokens = 8, .block_steps = 2 }, "block_steps is 2");
+    refused((lac_generate_options){ .n_tokens = 8, .block_steps = -2 }, "block_steps is -2");
     refused((lac_generate_options){ .n_tokens = 64, .steps = 1 }, "1 steps for 2 blocks");
     refused((lac_generate_options){ .n_tokens = -1 }, "n_tokens is -1");
     refused((lac_generate_options){ .temperature = -0.5f }, "temperature is -0.5");
@@ -323,6 +405,7 @@ static void options_out_of_range_are_refused(void **state)
     refused((lac_generate_options){ .top_p = 1.5f }, "top_p is 1.5");
     refused((lac_generate_options){ .top_k = -2 }, "top_k is -2");
     refused((lac_generate_options){ .algorithm = (lac_algorithm)99 }, "unknown algorithm 99");
+    refused((lac_generate_options){ .algorithm = (lac_algorithm)10 }, "unknown algorithm 10");
     refused((lac_generate_options){ .algorithm = LAC_ALGORITHM_ENTROPY, .threshold = 0.5f },
             "threshold 0.5 with algorithm entropy");
 }
@@ -346,6 +429,43 @@ static void zero_means_default(void **state)
     assert_int_equal(opt.algorithm, LAC_ALGORITHM_ENTROPY);
 }
 
+/* Steps a block and steps in all are one number said in two ways, and resolving changes nothing
+ * that is resolved. */
+static void steps_are_counted_in_one_way(void **state)
+{
+    (void)state;
+    const laci_config config = { .family = "sdar",
+                                 .sampler = LACI_SAMPLER_SDAR,
+                                 .mask = LAC_MASK_BLOCK_CAUSAL,
+                                 .block_size = 4 };
+    lac_error err = { 0 };
+    lac_generate_options opt = { .n_tokens = 10, .block_steps = 2 };
+    assert_ok(laci_options_resolve(&config, 0, &opt, &err));
+    assert_int_equal(opt.steps, 6); /* three blocks */
+    assert_ok(laci_options_resolve(&config, 0, &opt, &err));
+    assert_int_equal(opt.steps, 6);
+    opt.steps = 10;
+    assert_int_equal(laci_options_resolve(&config, 0, &opt, &err), LAC_EINVAL);
+    if (!strstr(err.message, "steps 10 and 2 block_steps")) fail_msg("\"%s\"", err.message);
+    opt = (lac_generate_options){ .n_tokens = INT32_MAX, .block_steps = 8 };
+    assert_int_equal(laci_options_resolve(&config, 0, &opt, &err), LAC_EINVAL);
+    opt = (lac_generate_options){ .n_tokens = 10, .steps = 512 };
+    assert_ok(laci_options_resolve(&config, 0, &opt, &err));
+    assert_int_equal(opt.steps, 512);
+}
+
+static void fast_dllms_threshold_is_the_default(void **state)
+{
+    (void)state;
+    const laci_config config = { .sampler = LACI_SAMPLER_DREAM };
+    lac_generate_options opt = { .algorithm = LAC_ALGORITHM_CONFIDENCE_THRESHOLD };
+    assert_ok(laci_options_resolve(&config, 5, &opt, NULL));
+    assert_true(opt.threshold == 0.9f);
+    opt.threshold = 0.25f;
+    assert_ok(laci_options_resolve(&config, 5, &opt, NULL));
+    assert_true(opt.threshold == 0.25f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -354,6 +474,10 @@ int main(void)
         cmocka_unit_test(gaps_have_no_probability),
         cmocka_unit_test(padding_quirk_lifts_gaps),
         cmocka_unit_test(generations_match_the_reference),
+        cmocka_unit_test(block_generations_match_the_reference),
+        cmocka_unit_test(an_unranked_choice_is_the_least_confident),
+        cmocka_unit_test(steps_are_counted_in_one_way),
+        cmocka_unit_test(fast_dllms_threshold_is_the_default),
         cmocka_unit_test(options_out_of_range_are_refused),
         cmocka_unit_test(zero_means_default),
     };

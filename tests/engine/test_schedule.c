@@ -75,7 +75,11 @@ static void every_hole_is_given_out(void **state)
         for (int block = 1; block <= holes; block++) {
             const int n_blocks = (holes + block - 1) / block;
             for (int steps = n_blocks; steps <= holes; steps++) {
-                laci_schedule s = { holes, block, steps, (holes + steps) % 2, false, 1e-3f, 0 };
+                const laci_schedule s = { .n_holes = holes,
+                                          .block_length = block,
+                                          .steps = steps,
+                                          .is_dream = (holes + steps) % 2,
+                                          .eps = 1e-3f };
                 int total = 0;
                 const int n = run_schedule(&s, fixed, 64);
                 for (int i = 0; i < n; i++)
@@ -87,11 +91,44 @@ static void every_hole_is_given_out(void **state)
     }
 }
 
+/* Steps of its own give every block the same, whatever is open in it; a total is spread over what
+ * is wanted, and a last block that reaches past it has those of a whole one. */
+static void blocks_have_the_steps_they_are_given(void **state)
+{
+    (void)state;
+    laci_schedule s = { .n_holes = 15, .block_length = 8, .lead = 7, .block_steps = 3 };
+    assert_int_equal(laci_schedule_n_blocks(&s), 2);
+    assert_int_equal(laci_schedule_block_steps(&s, 0), 3);
+    assert_int_equal(laci_schedule_quota(&s, 0, 3, 7, 7), 3); /* 8 in three: 3, 3 and 2 */
+    assert_int_equal(laci_schedule_quota(&s, 1, 3, 7, 4), 3);
+    assert_int_equal(laci_schedule_quota(&s, 2, 3, 7, 1), 1);
+    s = (laci_schedule){ .n_holes = 16, .block_length = 8, .steps = 13, .n_wanted = 13 };
+    assert_int_equal(laci_schedule_block_steps(&s, 0), 8);
+    assert_int_equal(laci_schedule_block_steps(&s, 1), 8);
+    s.n_wanted = 0;
+    assert_int_equal(laci_schedule_block_steps(&s, 0), 6);
+    assert_int_equal(laci_schedule_block_steps(&s, 1), 7);
+}
+
+/* What was put off comes on top of what is due next. */
+static void deferred_positions_stay_due(void **state)
+{
+    (void)state;
+    const laci_schedule s = { .n_holes = 10, .block_length = 10, .steps = 4, .may_defer = true };
+    assert_int_equal(laci_schedule_quota(&s, 0, 4, 10, 10), 3); /* 3, 3, 2, 2 */
+    assert_int_equal(laci_schedule_quota(&s, 1, 4, 10, 9), 5);
+    assert_int_equal(laci_schedule_quota(&s, 2, 4, 10, 4), 2);
+    assert_int_equal(laci_schedule_quota(&s, 3, 4, 10, 3), 3);
+    assert_int_equal(laci_schedule_quota(&s, 4, 5, 10, 2), 2);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(schedules_match_the_reference),
         cmocka_unit_test(every_hole_is_given_out),
+        cmocka_unit_test(blocks_have_the_steps_they_are_given),
+        cmocka_unit_test(deferred_positions_stay_due),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -15,6 +15,8 @@ import numpy as np
 import torch
 
 import models
+import samplers
+import sdar
 from make_models import (VOCAB, draw, expected, llama_shapes, make_folder, save, special_id,
                          vocabulary, write_json, write_tokenizer)
 
@@ -52,8 +54,9 @@ def chosen(found, quota, threshold):
     return order[:n]
 
 
-def decode(config, w, prompt, n_new, mask, n_ids, per_step, threshold, shift, sub):
-    """Greedy block-wise decoding. Returns ids and, for each, the step that fixed it."""
+def decode(config, w, prompt, n_new, mask, n_ids, per_step, threshold, shift, sub, whole=False):
+    """Greedy block-wise decoding. Returns ids and, for each, the step that fixed it. The last block
+    ends with the tokens that are asked for, masks behind; `whole`: it is denoised to its end."""
     block, ids = config["block"], list(prompt)
     end, steps, step = len(prompt) + n_new, {}, 0
     while len(ids) < end:
@@ -64,8 +67,9 @@ def decode(config, w, prompt, n_new, mask, n_ids, per_step, threshold, shift, su
             canvas[begin] = proposals(logits[-1:], [begin], mask, n_ids)[begin][1]
             steps[begin] = step
             step += 1
+        last = None if whole else end
         while any(v is None for v in canvas[:end]):
-            open_ = [i for i, v in enumerate(canvas[:end]) if v is None]
+            open_ = [i for i, v in enumerate(canvas[:last]) if v is None]
             if sub:
                 open_ = [i for i in open_ if i // sub == open_[0] // sub]
             logits, _ = models.forward(config, w, [mask if v is None else v for v in canvas])
@@ -96,8 +100,67 @@ def decodes(config, w, rng, mask, n_ids, shift, sub):
                 break
             if ids is None:
                 continue
+            cases.append({"prompt": prompt, "n_new": n_new, "threshold": threshold, "cut": True,
+                          "ids": ids, "step_map": steps})
+    return cases
+
+
+def whole_decodes(config, w, rng, mask, n_ids, shift, sub):
+    """What ends inside a block, with the block denoised to its end; a cut one gives another text."""
+    cases, block = [], config["block"]
+    for n_prompt, n_new in ((2 * block + 1, 2 * block), (block, block + 3), (3 * block - 1, 4)):
+        for threshold in (0, 0.125):
+            for _ in range(2000):
+                prompt = [int(v) for v in rng.integers(0, mask, n_prompt)]
+                what = config, w, prompt, n_new, mask, n_ids, 1, threshold, shift, sub
+                try:
+                    ids, steps = decode(*what, whole=True)
+                    is_own = sub or decode(*what) != (ids, steps)
+                except TooClose:
+                    continue
+                if is_own:
+                    break
+            else:
+                raise SystemExit(f"{n_prompt}, {n_new}: no case")
             cases.append({"prompt": prompt, "n_new": n_new, "threshold": threshold, "ids": ids,
                           "step_map": steps})
+    return cases
+
+
+def sdar_decodes(config, w, rng, mask, n_ids):
+    """Rounds a block, strategies and filters of SDAR, in blocks that are open in part."""
+    cases, block = [], config["block"]
+    low = dict(algorithm="low_confidence", block_order=True, mask_id=mask, n_tokens=n_ids)
+    for n_prompt, n_new, rounds, setting in (
+            (6, 13, 2, dict(low)), (9, 10, 3, dict(low)), (3, 9, 1, dict(low)),
+            (7, 12, 9, dict(low)), (5, 14, 2, dict(low, algorithm="sequential")),
+            (10, 12, 2, dict(low, threshold=0.125)),
+            (6, 14, 4, dict(low, temperature=0.7, top_k=6, top_p=0.8)),
+            (5, 13, 2, dict(low, temperature=0.5, top_k=20, top_p=0.95, threshold=0.3))):
+        for seed in range(200):
+            prompt = [int(v) for v in rng.integers(0, mask, n_prompt)]
+            o, close = samplers.Options(seed=seed, **setting), samplers.Closeness()
+
+            def rows(_, fixed, open_):
+                end = (open_[0] // block + 1) * block
+                canvas = prompt + [fixed.get(p, mask) for p in range(n_prompt, end)]
+                logits, _ = models.forward(config, w, canvas)
+                given = {p: logits[p].float().numpy() for p in open_}
+                for p in open_:  # the best two are apart
+                    best = np.sort(given[p][:n_ids])[-2:]
+                    close.note(float(best[0]), float(best[1]))
+                return given
+
+            ids, steps, n = sdar.generate(rows, n_prompt, n_new, block, rounds, o, close)
+            if close.smallest >= CLOSEST:
+                break
+        else:
+            raise SystemExit(f"{rounds} rounds, {setting}: no case")
+        cases.append({"prompt": prompt, "n_new": n_new, "block_steps": rounds, "seed": seed,
+                      "algorithm": o.algorithm, "threshold": setting.get("threshold", 0),
+                      "temperature": setting.get("temperature", 0),
+                      "top_k": o.top_k, "top_p": setting.get("top_p", 0), "ids": ids,
+                      "step_map": steps, "n_steps": n})
     return cases
 
 
@@ -120,6 +183,9 @@ def make(root, name, config, shift, sub, seed, **shape):
     expected(os.path.join(folder, "expected.json"), [name], name, [loaded], rng, shift, folder,
              n_ids, mask)
     cases = decodes(*loaded, rng, mask, n_ids, shift, sub)
+    cases += whole_decodes(*loaded, rng, mask, n_ids, shift, sub)
+    if not shift:
+        cases += sdar_decodes(*loaded, rng, mask, n_ids)
     with open(os.path.join(folder, "decode.json"), "w", encoding="utf-8") as f:
         f.write("{\n " + json.dumps("cases") + ": [\n" + ",\n".join(
             "  " + json.dumps(c, separators=(",", ":")) for c in cases) + "\n ]\n}\n")

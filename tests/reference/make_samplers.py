@@ -12,14 +12,21 @@ from dataclasses import asdict, replace
 
 import numpy as np
 
+import fast_dllm
 import rng
 import samplers
+import sdar
 from samplers import Closeness, Options
 
 N_VOCAB = 50
 N_CANVAS = 40
 OPTIONS = ("algorithm", "steps", "block_length", "temperature", "top_k", "top_p", "threshold",
-           "alg_temp", "eps", "cfg_scale", "seed", "forbid_eos", "late_eos", "quirks", "eos_ids")
+           "alg_temp", "eps", "cfg_scale", "seed", "forbid_eos", "late_eos", "logits_eos_inf",
+           "confidence_eos_eot_inf", "block_order", "quirks", "eos_ids")
+# what a single row's choice depends on
+ROW_OPTIONS = ("algorithm", "temperature", "top_k", "top_p", "seed", "forbid_eos", "logits_eos_inf",
+               "confidence_eos_eot_inf", "block_order", "quirks", "eos_ids")
+RARE = ("logits_eos_inf", "confidence_eos_eot_inf", "block_order")  # written where they are on
 
 
 def nine(x):
@@ -32,13 +39,13 @@ def short(x):
 
 
 def plain(o):
-    return {k: short(v) for k, v in asdict(o).items() if k in OPTIONS}
+    return {k: short(v) for k, v in asdict(o).items() if k in OPTIONS and (v or k not in RARE)}
 
 
 def bf16_is_safe(row, o):
     """Whether the confidence of the best id rounds to the same bfloat16 value from sums in any
     order, in float32 or better."""
-    x = samplers.allowed(np.asarray(row, dtype=np.float32), o)
+    x = samplers.judged(samplers.allowed(np.asarray(row, dtype=np.float32), o), o)
     exact = samplers.softmax(samplers.to_bf16(x.astype(np.float32)).astype(np.float64))
     best = np.argmax(x)
     for scale in (1 - 3e-6, 1, 1 + 3e-6):
@@ -131,6 +138,18 @@ def choice_settings():
     yield dict(algorithm="low_confidence", quirks=samplers.QUIRK_SAMPLE_MASK)
     yield dict(algorithm="maskgit_plus", quirks=samplers.QUIRK_SAMPLE_PADDING)
     yield dict(algorithm="low_confidence", forbid_eos=True, eos_ids=(41,))
+    yield dict(algorithm="low_confidence", logits_eos_inf=True)
+    for temperature in (0, 0.8):
+        end = dict(confidence_eos_eot_inf=True, temperature=temperature)
+        yield dict(algorithm="low_confidence", **end)
+        yield dict(algorithm="low_confidence", quirks=samplers.QUIRK_EOS_ALIAS, **end)
+        yield dict(algorithm="maskgit_plus", top_p=0.9, **end)
+        yield dict(algorithm="topk_margin", top_k=6, **end)
+    for top in (dict(top_k=3, top_p=0.9), dict(top_k=20, top_p=0.95), dict(top_k=4, top_p=0.3),
+                dict(top_k=10), dict(top_p=0.8), dict(top_k=200, top_p=0.9)):
+        yield dict(algorithm="low_confidence", temperature=0.9, block_order=True, **top)
+    for algorithm in ("low_confidence", "topk_margin", "entropy"):
+        yield dict(algorithm=algorithm, block_order=True, top_k=5, top_p=0.8)
 
 
 def choice_section(rows):
@@ -148,9 +167,7 @@ def choice_section(rows):
                 dropped += 1
                 continue
             case = {"row": index, "step": step, "position": position}
-            case.update({k: v for k, v in plain(o).items()
-                         if k in ("algorithm", "temperature", "top_k", "top_p", "seed",
-                                  "forbid_eos", "quirks", "eos_ids")})
+            case.update({k: v for k, v in plain(o).items() if k in ROW_OPTIONS})
             case.update(id=chosen, confidence=nine(confidence), logprob=nine(logprob))
             out.append(case)
     print(f"choices: {len(out)}, dropped as too close: {dropped}")
@@ -233,8 +250,9 @@ def generation_cases():
     yield "quirk sample padding", TAIL, 8, dict(low, quirks=samplers.QUIRK_SAMPLE_PADDING)
     yield "forbid_eos", TAIL, 8, dict(low, forbid_eos=True, eos_ids=(41,), block_length=16)
     yield "late_eos", TAIL, 8, dict(low, late_eos=True, block_length=16)
-    yield "late_eos quirk alias", TAIL, 8, dict(low, late_eos=True, block_length=16,
-                                                quirks=samplers.QUIRK_EOS_ALIAS)
+    judged = dict(low, confidence_eos_eot_inf=True, block_length=16)
+    yield "confidence_eos_eot_inf quirk alias", TAIL, 8, dict(
+        judged, temperature=0.7, quirks=samplers.QUIRK_EOS_ALIAS)
     for name in samplers.DREAM:
         alg = dict(algorithm=name)
         yield name, TAIL, 8, dict(alg)
@@ -258,20 +276,51 @@ def generation_cases():
     yield "origin one hole", ONE, 8, dict(algorithm="origin")
     yield "entropy one step", TAIL, 8, dict(algorithm="entropy", steps=1)
     yield "entropy guidance", TAIL, 8, dict(algorithm="entropy", cfg_scale=1.0, steps=17)
+    yield "logits_eos_inf", TAIL, 8, dict(low, logits_eos_inf=True, block_length=16)
+    yield "confidence_eos_eot_inf", TAIL, 8, dict(judged)
+    yield "confidence_eos_eot_inf temperature", TAIL, 8, dict(judged, temperature=0.7)
+    yield "confidence_eos_eot_inf threshold", TAIL, 40, dict(judged, threshold=0.5)
+    yield "low_confidence more steps than holes", TAIL, 8, dict(low, steps=51, block_length=16)
+    for name in ("origin", "maskgit_plus", "entropy"):
+        alg = dict(algorithm=name)
+        yield f"{name} more steps than holes", TAIL, 8, dict(alg, steps=51)
+        yield f"{name} one step more", SCATTERED, 8, dict(alg, steps=len(SCATTERED) + 1)
+    yield "entropy many more steps in blocks", TAIL, 8, dict(
+        algorithm="entropy", steps=140, block_length=10, temperature=0.5)
+    wait = dict(algorithm="confidence_threshold", block_length=40)
+    yield "confidence_threshold", TAIL, 40, dict(wait, threshold=0.9, steps=17)
+    yield "confidence_threshold low", TAIL, 40, dict(wait, threshold=0.3, steps=17)
+    yield "confidence_threshold one step", TAIL, 40, dict(wait, threshold=0.7, steps=1)
+    yield "confidence_threshold one hole a step", SCATTERED, 40, dict(
+        wait, threshold=0.7, steps=len(SCATTERED))
+    yield "confidence_threshold uneven", SCATTERED, 40, dict(wait, threshold=0.6, steps=7)
+    yield "confidence_threshold temperature", TAIL, 60, dict(
+        wait, threshold=0.8, steps=17, temperature=0.5, top_p=0.95, top_k=5)
 
 
 def has_effect(o, holes, scale, result):
     """Options that act on rare tokens must act in the golden, or it tests nothing."""
     watched = samplers.QUIRK_SAMPLE_PADDING | samplers.QUIRK_EOS_ALIAS
-    if not (o.forbid_eos or o.late_eos or o.quirks & watched):
+    published = o.logits_eos_inf or o.confidence_eos_eot_inf
+    if not (o.forbid_eos or o.late_eos or published or o.quirks & watched):
         return True
-    variants = [replace(o, forbid_eos=False, late_eos=False), replace(o, quirks=0)]
+    variants = [replace(o, forbid_eos=False, late_eos=False, logits_eos_inf=False,
+                        confidence_eos_eot_inf=False), replace(o, quirks=0)]
+    if o.logits_eos_inf:
+        variants.append(replace(o, logits_eos_inf=False, forbid_eos=True))
+    if o.confidence_eos_eot_inf:
+        variants.append(replace(o, confidence_eos_eot_inf=False, late_eos=True))
     for other in variants:
         if other != o:
             logits = samplers.mock_logits(other, N_VOCAB, scale)
             if samplers.generate(logits, holes, other, Closeness())["ids"] == result["ids"]:
                 return False
     return True
+
+
+def run(logits, holes, o, close):
+    is_fast = o.algorithm == "confidence_threshold"
+    return (fast_dllm if is_fast else samplers).generate(logits, holes, o, close)
 
 
 def bf16_generation_is_safe(o, holes, scale, n_steps):
@@ -282,15 +331,14 @@ def bf16_generation_is_safe(o, holes, scale, n_steps):
 def make_generation(name, holes, scale, setting, first_seed):
     for seed in range(first_seed, first_seed + 400):
         o, close = Options(seed=seed, **setting), Closeness()
-        result = samplers.generate(samplers.mock_logits(o, N_VOCAB, scale), holes, o, close)
+        result = run(samplers.mock_logits(o, N_VOCAB, scale), holes, o, close)
         if close.smallest < (1e-5 if o.cfg_scale > 0 else 1e-8):
             continue
         if o.quirks & samplers.QUIRK_BF16_CONFIDENCE and not bf16_generation_is_safe(
                 o, holes, scale, result["n_steps"]):
             continue
         unfused = replace(o, fused_times=False)
-        if samplers.generate(samplers.mock_logits(o, N_VOCAB, scale), holes, unfused,
-                             Closeness()) != result:
+        if run(samplers.mock_logits(o, N_VOCAB, scale), holes, unfused, Closeness()) != result:
             continue
         if has_effect(o, holes, scale, result):
             break
@@ -307,6 +355,48 @@ def make_generation(name, holes, scale, setting, first_seed):
 def generation_section():
     return [make_generation(*case, first_seed=1 + 500 * i)
             for i, case in enumerate(generation_cases())]
+
+
+def block_cases():
+    """(name, prompt, new tokens, block, rounds a block, logit scale, options)."""
+    low = dict(algorithm="low_confidence", block_order=True)
+    yield "a token a round", 9, 16, 4, 4, 8, dict(low)
+    yield "ends inside a block", 8, 7, 4, 4, 8, dict(low)
+    yield "two tokens a round", 10, 22, 4, 2, 8, dict(low)
+    yield "one hole in the first block", 15, 9, 8, 3, 8, dict(low)
+    yield "uneven rounds", 5, 30, 8, 3, 8, dict(low)
+    yield "more rounds than positions", 6, 13, 4, 9, 8, dict(low)
+    yield "one round", 3, 18, 8, 1, 8, dict(low)
+    yield "one token", 4, 1, 4, 2, 8, dict(low)
+    yield "within one block", 17, 5, 16, 5, 8, dict(low)
+    yield "sequential", 10, 21, 8, 3, 8, dict(low, algorithm="sequential")
+    yield "threshold", 9, 21, 8, 4, 30, dict(low, threshold=0.5)
+    yield "threshold high", 9, 21, 8, 2, 60, dict(low, threshold=0.9)
+    yield "top_k top_p", 9, 25, 4, 4, 8, dict(low, temperature=0.6, top_k=8, top_p=0.95)
+    yield "top_k top_p threshold", 6, 27, 8, 4, 30, dict(
+        low, temperature=0.8, top_k=5, top_p=0.8, threshold=0.85)
+
+
+def block_generation(name, n_prompt, n_new, block, rounds, scale, setting, first_seed):
+    for seed in range(first_seed, first_seed + 400):
+        o, close = Options(seed=seed, **setting), Closeness()
+        logits = samplers.mock_logits(o, N_VOCAB, scale)
+        rows = lambda step, _, open_: {p: logits(step, p) for p in open_}
+        ids, steps, n = sdar.generate(rows, n_prompt, n_new, block, rounds, o, close)
+        other = replace(o, block_order=False)
+        reversed_ = sdar.generate(rows, n_prompt, n_new, block, rounds, other, Closeness())
+        if close.smallest >= 1e-8 and (o.top_p == 0 or reversed_[:2] != (ids, steps)):
+            break
+    else:
+        raise SystemExit(f"{name}: no seed gives a robust case")
+    print(f"blocks, {name}: seed {seed}, {n} steps, closest {close.smallest:.1g}")
+    return {"name": name, **plain(o), "logit_scale": scale, "n_prompt": n_prompt, "n_new": n_new,
+            "block": block, "block_steps": rounds, "ids": ids, "step_map": steps, "n_steps": n}
+
+
+def block_section():
+    return [block_generation(*case, first_seed=100001 + 500 * i)
+            for i, case in enumerate(block_cases())]
 
 
 # ------------------------------------------------------------------ file
@@ -331,7 +421,8 @@ def main():
           {"note": "made by tests/reference/make_samplers.py; rules in tests/reference/README.md",
            "n_vocab": N_VOCAB, "mask_id": 40, "n_tokens": 45},
           {"rng": rng_section(), "rows": rows, "choices": choice_section(rows),
-           "schedules": schedule_section(), "generations": generation_section()})
+           "schedules": schedule_section(), "generations": generation_section(),
+           "block_generations": block_section()})
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import numpy as np
 import rng
 
 LLADA = ("low_confidence", "random")
+ENDS = {"forbid_eos": slice(None), "logits_eos_inf": slice(1)}  # end ids that are never chosen
 DREAM = ("origin", "maskgit_plus", "topk_margin", "entropy")
 
 QUIRK_BF16_CONFIDENCE = 1
@@ -38,6 +39,9 @@ class Options:
     seed: int = 0
     forbid_eos: bool = False
     late_eos: bool = False
+    logits_eos_inf: bool = False
+    confidence_eos_eot_inf: bool = False
+    block_order: bool = False  # top-k before top-p, as block-wise models have it
     quirks: int = 0
     fused_times: bool = True  # see dream_times
     mask_id: int = 40
@@ -92,25 +96,48 @@ def allowed(row, o):
         x[o.mask_id] = -np.inf
     if not o.quirks & QUIRK_SAMPLE_PADDING:
         x[o.n_tokens:] = -np.inf
-    if o.forbid_eos:
-        x[list(o.eos_ids)] = -np.inf
+    for name, which in ENDS.items():
+        if getattr(o, name):
+            x[list(o.eos_ids[which])] = -np.inf
     return x
 
 
-def filtered(x, o, close):
-    """Logits over temperature with everything outside top-p, then top-k, at -inf. Sorted
-    descending, equal values by lower id; the token that crosses top_p stays."""
-    z = x / o.temperature if o.temperature > 0 else x.copy()
-    order = np.argsort(-z, kind="stable")
-    n_keep = len(z)
-    if 0 < o.top_p < 1:
+def judged(x, o):
+    """The row that confidence is taken from. LLaDA's confidence_eos_eot_inf removes both end logits
+    there; under EOS_ALIAS, at a temperature above 0, it misses the first."""
+    if not o.confidence_eos_eot_inf:
+        return x
+    misses = o.quirks & QUIRK_EOS_ALIAS and o.temperature > 0
+    x = x.copy()
+    x[list(o.eos_ids[1 if misses else 0:])] = -np.inf
+    return x
+
+
+def keep_top_k(z, k):
+    """The k largest, of equal ones the lower ids."""
+    if k > 0:
+        z[np.argsort(-z, kind="stable")[k:]] = -np.inf
+
+
+def keep_top_p(z, top_p, close):
+    """Ids before which at most top_p of the probability lies: the one that crosses stays."""
+    if 0 < top_p < 1:
+        order = np.argsort(-z, kind="stable")
         before = np.cumsum(softmax(z)[order])  # before[i] is what precedes order[i + 1]
-        for value in before:
-            close.note(value, o.top_p)
-        n_keep = 1 + int((before[:-1] <= o.top_p).sum())
-    if o.top_k > 0:
-        n_keep = min(n_keep, o.top_k)
-    z[order[n_keep:]] = -np.inf
+        for value in before[np.isfinite(z[order])]:
+            close.note(value, top_p)
+        z[order[1 + int((before[:-1] <= top_p).sum()):]] = -np.inf
+
+
+def filtered(x, o, close):
+    """Logits over temperature with everything that the filters drop at -inf: top-p of the whole row,
+    then top-k (Dream), or top-k, then top-p of what is left (SDAR)."""
+    z = x / o.temperature if o.temperature > 0 else x.copy()
+    if o.block_order:
+        keep_top_k(z, o.top_k)
+    keep_top_p(z, o.top_p, close)
+    if not o.block_order:
+        keep_top_k(z, o.top_k)
     return z
 
 
@@ -151,19 +178,23 @@ def choose(row, o, step, position, close):
     row = np.asarray(row, dtype=np.float32)
     x = allowed(row, o)
     stream = rng.key(o.seed, rng.TOKEN, step, position)
-    if o.algorithm in LLADA:
+    if o.algorithm in LLADA and not o.block_order:
         chosen = choose_llada(x, o, stream, close)
         if o.algorithm == "random":
             confidence = float(rng.unit(rng.key(o.seed, rng.ORDER, step, position), 0))
         elif o.quirks & QUIRK_BF16_CONFIDENCE:
-            confidence = float(bf16_softmax(x)[chosen])
+            confidence = float(bf16_softmax(judged(x, o))[chosen])
         else:
-            confidence = float(softmax(x)[chosen])
+            confidence = float(softmax(judged(x, o))[chosen])
     else:
         z = filtered(x, o, close)
         p = softmax(z)
         chosen = choose_dream(z, p, o, stream, close)
-        if o.algorithm == "topk_margin":
+        is_left_out = judged(z, o)[chosen] == -np.inf
+        p = softmax(judged(z, o))
+        if is_left_out:
+            confidence = -np.inf if o.algorithm == "entropy" else 0.0
+        elif o.algorithm == "topk_margin":
             second, best = np.sort(p)[-2:]
             confidence = float(best - second)
         elif o.algorithm == "entropy":
@@ -223,7 +254,8 @@ def dream_times(eps, steps, fused=True):
 
 
 def dream_count(n_masked, t, s, is_last, quirks):
-    """Positions to fix; t and s, the float32 times of this step and the next, act as doubles."""
+    """Positions to fix; t and s, the float32 times of this step and the next, act as doubles. Where
+    there are more steps than positions the count is as published, as under ZERO_STEP."""
     if is_last:
         return n_masked
     n = int(n_masked * (1 - float(s) / float(t)))
@@ -254,14 +286,13 @@ def pick_origin(masked, o, step, t, s, is_last, close):
 def ranks(masked, candidates, o, step):
     """What positions are ordered by: the confidence, with noise for alg_temp; last of all where the
     candidate is an end token that late_eos holds back."""
-    late = o.eos_ids[:1] if o.quirks & QUIRK_EOS_ALIAS else o.eos_ids
     out = {}
     for p in masked:
         chosen, confidence, _ = candidates[p]
         if o.alg_temp > 0 and o.algorithm in DREAM:
             noise = gumbel(rng.unit(rng.key(o.seed, rng.PICK, step, p), 0))
             confidence = confidence / o.alg_temp + float(noise)
-        out[p] = -np.inf if o.late_eos and chosen in late else confidence
+        out[p] = -np.inf if o.late_eos and chosen in o.eos_ids else confidence
     return out
 
 
@@ -301,7 +332,9 @@ def generate(logits, holes, o, close):
                 break
             candidates = {p: choose(logits(step, p), o, step, p, close) for p in masked}
             rank = ranks(masked, candidates, o, step)
-            now = pick(masked, rank, o, step, index, times, counts, close)
+            spare = QUIRK_ZERO_STEP if n_steps > len(block) else 0
+            now = pick(masked, rank, replace(o, quirks=o.quirks | spare), step, index, times,
+                       counts, close)
             for p in now:
                 done[p] = (candidates[p][0], step, candidates[p][2], candidates[p][1])
             fixed.append(len(now))

@@ -16,6 +16,7 @@
  * numbers up to the order of sums.
  */
 #include <dnnl.h>
+#include <omp.h>
 #include <stdatomic.h>
 
 #include "backend/cpu/cpu_linear.h"

@@ -19,6 +19,7 @@ struct row_state {
     bool is_cut; /* filters keep ids before (cut_key, cut_id), and that one */
     uint32_t cut_key;
     uint32_t cut_id;
+    bool is_judged; /* an id is chosen: the unranked ones count no more */
 };
 
 static __device__ bool is_allowed(const laci_cu_choose &a, uint32_t id)
@@ -30,11 +31,19 @@ static __device__ bool is_allowed(const laci_cu_choose &a, uint32_t id)
     return allowed;
 }
 
+static __device__ bool is_unranked(const laci_cu_choose &a, uint32_t id)
+{
+    bool unranked = false;
+    for (uint32_t i = 0; i < a.n_unranked; i++)
+        unranked = unranked || a.unranked[i] == (int32_t)id;
+    return unranked;
+}
+
 /* Whether an id counts before any filter; NaN does, so that it shows. */
 static __device__ __forceinline__ bool counts(const laci_cu_choose &a, const row_state &r,
                                               uint32_t id)
 {
-    return r.x[id] != NOTHING && is_allowed(a, id);
+    return r.x[id] != NOTHING && is_allowed(a, id) && !(r.is_judged && is_unranked(a, id));
 }
 
 /* Logits as integers of the same order; both zeros are one. */
@@ -74,13 +83,13 @@ static __device__ double mass_of(const laci_cu_choose &a, const row_state &r, do
 
 /* ------------------------------------------------------------------ filters */
 
-/* Whether an id stays that has so many ids and so much mass before it. */
+/* Whether an id stays that has so many ids and so much mass before it; top-p is of `total`, and off
+ * where that is 0. */
 static __device__ __forceinline__ bool stays(const laci_cu_choose &a, double before, double mass,
                                              double total)
 {
-    const bool by_mass = a.top_p > 0 && a.top_p < 1;
     if (a.top_k > 0 && before >= a.top_k) return false;
-    return !by_mass || before == 0 || !(mass / total > a.top_p);
+    return !(total > 0) || before == 0 || !(mass / total > a.top_p);
 }
 
 /* Ids above a key: how many, and their mass. */
@@ -98,11 +107,10 @@ static __device__ void sum_above(const laci_cu_choose &a, const row_state &r, ui
 }
 
 /* Finds the last id that stays: the lowest logit whose first id does, then its last id. */
-static __device__ void find_cut(const laci_cu_choose &a, row_state &r)
+static __device__ void find_cut(const laci_cu_choose &a, row_state &r, double total)
 {
     __shared__ unsigned ranks[32];
     __shared__ float lasts[32];
-    const double total = mass_of(a, r, r.temperature);
     uint32_t low = 0, high = key_of_logit(r.top); /* high stays; the answer is in [low, high] */
     double n, mass;
     while (low < high) {
@@ -129,6 +137,17 @@ static __device__ void find_cut(const laci_cu_choose &a, row_state &r)
     r.is_cut = true;
     r.cut_key = high;
     r.cut_id = (uint32_t)last;
+}
+
+/* Top-p of the whole row beside top-k, or of what top-k leaves. */
+static __device__ void filter(const laci_cu_choose &a, row_state &r)
+{
+    const bool by_mass = a.top_p > 0 && a.top_p < 1;
+    if (!by_mass && !a.top_k) return;
+    if (by_mass && a.top_k && a.top_k_first) find_cut(a, r, 0);
+    const double total = by_mass ? mass_of(a, r, r.temperature) : 0;
+    r.is_cut = false;
+    find_cut(a, r, total);
 }
 
 /* ------------------------------------------------------------------ choosing */
@@ -255,8 +274,23 @@ static __device__ double entropy_of(const laci_cu_choose &a, const row_state &r,
     return sum_of_block(sum);
 }
 
+/* Largest logit of the ids that count. */
+static __device__ float top_of(const laci_cu_choose &a, const row_state &r)
+{
+    __shared__ float tops[32];
+    float top = NOTHING;
+    for (uint32_t i = threadIdx.x; i < a.n_vocab; i += THREADS)
+        if (r.x[i] > top && counts(a, r, i)) top = r.x[i];
+    return block_max(top, tops);
+}
+
 static __device__ double confidence_of(const laci_cu_choose &a, row_state r, int32_t id)
 {
+    if (is_unranked(a, (uint32_t)id)) return a.confidence == LACI_CU_ENTROPY ? (double)NOTHING : 0;
+    if (a.n_unranked) {
+        r.is_judged = true;
+        r.top = top_of(a, r);
+    }
     if (a.confidence == LACI_CU_MODEL) {
         r.is_cut = false;
         if (a.bf16_confidence) return bf16_probability(a, r, id);
@@ -285,7 +319,7 @@ static __device__ float find_tops(const laci_cu_choose &a, row_state &r)
 
 static __global__ void choose_rows(const laci_cu_choose a)
 {
-    row_state r = { a.logits + (size_t)blockIdx.x * a.n_vocab, 0, 1, false, 0, 0 };
+    row_state r = { a.logits + (size_t)blockIdx.x * a.n_vocab, 0, 1, false, 0, 0, false };
     if (a.temperature > 0) r.temperature = a.temperature;
     const float whole_top = find_tops(a, r);
     double whole = 0;
@@ -295,7 +329,7 @@ static __global__ void choose_rows(const laci_cu_choose a)
     int32_t id = -1;
     double confidence = 0;
     if (r.top > NOTHING) {
-        if (a.top_k > 0 || (a.top_p > 0 && a.top_p < 1)) find_cut(a, r);
+        filter(a, r);
         id = a.temperature > 0 && a.categorical ? drawn_id(a, r) : best_id(a, r);
         if (id >= 0) confidence = confidence_of(a, r, id);
     }

@@ -233,9 +233,10 @@ typedef struct {
     double *numbers; /* [n, 2]: log-probability, confidence */
     double temperature, top_p;
     uint32_t n, n_vocab, n_allowed, n_forbidden, top_k, confidence;
-    int32_t forbidden[LACI_CU_FORBIDDEN];
+    int32_t forbidden[LACI_CU_FORBIDDEN], unranked[LACI_CU_FORBIDDEN];
+    uint32_t n_unranked;
     const uint32_t *gaps; /* bit id % 32 of word id / 32: never chosen; NULL = none */
-    bool categorical, bf16_confidence;
+    bool categorical, bf16_confidence, top_k_first;
 } laci_cu_choose;
 
 /* ---- selection ---- */

@@ -367,9 +367,13 @@ void laci_cuda_choose(laci_backend *be, const laci_choice_rule *rule, laci_buf *
         .confidence = (uint32_t)rule->confidence,
         .categorical = rule->draw == LACI_DRAW_CATEGORICAL,
         .bf16_confidence = rule->bf16_confidence,
+        .top_k_first = rule->top_k_first,
+        .n_unranked = (uint32_t)rule->n_unranked,
     };
     for (int i = 0; i < rule->n_forbidden; i++)
         a.forbidden[i] = rule->forbidden[i];
+    for (int i = 0; i < rule->n_unranked; i++)
+        a.unranked[i] = rule->unranked[i];
     if (answers && a.keys && (a.gaps || !rule->gaps)) {
         a.ids = (void *)(answers + n * 2 * sizeof(double));
         cuda->api.choose(cuda->stream, &a);
