@@ -291,6 +291,8 @@ typedef struct {
     const lac_allocator *allocator; /* copied; NULL = the model's */
     bool allow_longer; /* n_ctx may exceed lac_model_info.n_ctx, up to 2^24: positions the model was
                           not made for, see lac_model_options.rope_scale */
+    unsigned quirks; /* bits of lac_quirk that a session has: LAC_QUIRK_ROPE_F32; others have no
+                        effect here */
 } lac_session_options;
 
 /* Creates a session with room for opt->n_ctx positions. All memory of the denoising loop is taken
@@ -351,13 +353,16 @@ typedef enum {
     LAC_QUIRK_SAMPLE_PADDING = 8,  /* embedding rows that no token has may be chosen */
     LAC_QUIRK_EOS_ALIAS = 16,      /* LLaDA: confidence_eos_eot_inf leaves the first end token in at
                                       temperatures above 0 */
+    LAC_QUIRK_ROPE_F32 = 32, /* angles of rotation rounded to f32 before their cosine is taken:
+                                wrong by 2e-3 at 65,535 and by 0.02 at 262,143. Of
+                                lac_session_options.quirks */
 } lac_quirk;
 
 /* What one step did. Pointers are valid during the callback only. */
 typedef struct {
-    int step, n_steps;          /* from 0; n_steps is what the schedule plans, it may end earlier and
-                                   grows where confidence_threshold needs more */
-    int block, n_blocks;        /* decoding block, from 0 */
+    int step, n_steps;   /* from 0; n_steps is what the schedule plans, it may end earlier and
+                            grows where confidence_threshold needs more */
+    int block, n_blocks; /* decoding block, from 0 */
     int block_begin, block_end; /* canvas positions the step may fix */
     int n_fixed;                /* positions fixed by this step */
     int n_left;                 /* holes left on the whole canvas */

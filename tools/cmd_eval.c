@@ -221,7 +221,10 @@ static void settings_of(const eval_state *s, eval_setting out[N_SETTINGS])
                  s->info.rope_base, s->info.rope_scale);
     snprintf(out[1].value, size, "%s", dtype_name(s->info.dtype));
     snprintf(out[2].value, size, "%" PRIu64, g->seed);
-    snprintf(out[3].value, size, g->steps ? "%d" : "default", g->steps);
+    if (g->block_steps)
+        snprintf(out[3].value, size, "%d a block", g->block_steps);
+    else
+        snprintf(out[3].value, size, g->steps ? "%d" : "default", g->steps);
     snprintf(out[4].value, size, g->block_length ? "%d" : "default", g->block_length);
     snprintf(out[5].value, size, o->gen_tokens ? "%d" : "default", o->gen_tokens);
     snprintf(out[6].value, size, "%s", o->chat_template ? o->chat_template : "auto");
@@ -234,10 +237,19 @@ static void settings_of(const eval_state *s, eval_setting out[N_SETTINGS])
     snprintf(out[7].value, size, "%.80s, %016" PRIx64, name ? base_name(name) : "built-in", hash);
 }
 
+/* Positions of a session: a block-wise model denoises its last block whole, where it has room. */
+static int room_of(const eval_state *s)
+{
+    const int block = s->info.block_size ? s->info.block_size : 1;
+    const int room = (s->n_ctx + block - 1) / block * block;
+    const int most = s->n_ctx > s->info.n_ctx ? s->n_ctx : s->info.n_ctx;
+    return room < most ? room : most;
+}
+
 static eval_run_options run_options_of(const eval_state *s)
 {
     return (eval_run_options){ .model = s->model,
-                               .n_ctx = s->n_ctx,
+                               .n_ctx = room_of(s),
                                .allow_longer = s->n_ctx > s->info.n_ctx,
                                .n_threads = s->opt.n_threads,
                                .generate = s->opt.generate,
@@ -302,6 +314,7 @@ static int prepare(eval_state *s)
     const lac_status st = lac_model_get_info(s->card, &s->info, &err);
     if (st) return console_fail_status(st, &err);
     console_warn_model(s->card, NULL, idle_topics(s));
+    steps_settle(s->opt.denoising_steps, &s->info, &s->opt.generate);
     code = s->opt.data ? measure_data(s) : try_cells(s);
     if (!code && !s->opt.export_path) code = check_memory(s);
     return code;

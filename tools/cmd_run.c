@@ -78,7 +78,19 @@ static lac_session_options session_options(const run_state *s)
     return (lac_session_options){ .n_ctx = s->n_ctx,
                                   .n_threads = s->opt.n_threads,
                                   .sparse = s->opt.sparse,
-                                  .allow_longer = s->n_ctx > s->info.n_ctx };
+                                  .allow_longer = s->n_ctx > s->info.n_ctx,
+                                  .quirks = s->generate.quirks };
+}
+
+/* Steps the run may take: more than it plans where what is put off needs them, and where the last
+ * block is denoised past the canvas or the first one is open in part. */
+static int most_steps(const run_state *s)
+{
+    const lac_generate_options *g = &s->generate;
+    const int64_t n_holes = (int64_t)s->prompt.n_holes + g->n_tokens;
+    int64_t most = (int64_t)g->steps + 2 * s->info.block_size + g->block_steps;
+    if (g->algorithm == LAC_ALGORITHM_CONFIDENCE_THRESHOLD) most += n_holes;
+    return most < INT32_MAX ? (int)most : INT32_MAX;
 }
 
 static int fail_session(lac_status st, const lac_error *err)
@@ -112,14 +124,10 @@ static int check_options(run_state *s)
         s->generate.algorithm = strcmp(s->info.architecture, "dream") == 0
                                     ? LAC_ALGORITHM_MASKGIT_PLUS
                                     : LAC_ALGORITHM_LOW_CONFIDENCE;
+    steps_settle(s->opt.denoising_steps, &s->info, &s->generate);
     lac_error err = { .message = "" };
-    const int steps = s->generate.steps;
     lac_status st = lac_generate_resolve(s->card, s->prompt.n_holes, &s->generate, &err);
     if (st) return console_fail_status(st, &err);
-    const size_t n_holes = s->prompt.n_holes + (size_t)s->generate.n_tokens;
-    if ((size_t)steps > n_holes)
-        return console_fail(EXIT_USAGE, "--steps %d is more than the %zu tokens to generate", steps,
-                            n_holes);
     const int code = check_context(s);
     return code ? code : check_memory(s);
 }
@@ -283,8 +291,11 @@ static void trace_header(const run_state *s)
         { "n_layers", s->info.n_layers },
         { "n_heads", s->info.n_heads },
         { "steps", g->steps },
+        { "most_steps", most_steps(s) },
+        { "block_steps", g->block_steps },
         { "block_length", g->block_length },
         { "block_size", s->info.block_size },
+        { "cut_last_block", g->cut_last_block },
         { "top_k", g->top_k },
         { "quirks", g->quirks },
         { "ignore_eos", g->ignore_eos },
@@ -492,7 +503,7 @@ static bool wants_color(const run_options *opt)
 /* The record that --masks draws. */
 static int open_picture(run_state *s)
 {
-    const int n_steps = s->generate.steps, n_prompt = (int)(s->prompt.n - s->prompt.n_holes);
+    const int n_steps = most_steps(s), n_prompt = (int)(s->prompt.n - s->prompt.n_holes);
     const cache_view sizes = { .n_layers = s->info.n_layers,
                                .n_heads = s->info.n_heads,
                                .n_canvas = (int)s->prompt.n + s->generate.n_tokens,

@@ -124,6 +124,11 @@ static lac_status set_out(generation *g, const int32_t *ids, size_t n_ids, lac_e
     size_t n_holes = 0;
     for (size_t i = 0; i < n_ids; i++)
         n_holes += is_hole(g, ids[i]);
+    if (g->opt.quirks & ~g->s->quirks & LAC_QUIRK_ROPE_F32)
+        return laci_fail(err, LAC_EINVAL, 0,
+                         "quirks hold rope-f32 (%d), which the session was created without: it "
+                         "has its angles from lac_session_options.quirks",
+                         (int)LAC_QUIRK_ROPE_F32);
     lac_status st = laci_options_resolve(g->config, n_holes, &g->opt, err);
     if (!st) st = lay_canvas(g, ids, n_ids, err);
     if (!st) st = check_replay(g, err);
@@ -138,17 +143,17 @@ static lac_status set_out(generation *g, const int32_t *ids, size_t n_ids, lac_e
 static void plan_steps(generation *g)
 {
     const int block = g->config->block_size;
-    g->schedule = (laci_schedule){ .n_holes = g->n_holes,
-                                   .lead = g->is_blockwise ? block - g->seq->holes[0] % block : 0,
-                                   .block_length = g->opt.block_length,
-                                   .steps = g->opt.steps,
-                                   .is_dream = laci_algorithm_is_dream(g->opt.algorithm),
-                                   .may_fix_none = (g->opt.quirks & LAC_QUIRK_ZERO_STEP) != 0,
-                                   .eps = g->opt.eps,
-                                   .n_wanted = g->n_left,
-                                   .block_steps = g->opt.block_steps,
-                                   .may_defer =
-                                       g->opt.algorithm == LAC_ALGORITHM_CONFIDENCE_THRESHOLD };
+    g->schedule =
+        (laci_schedule){ .n_holes = g->n_holes,
+                         .lead = g->is_blockwise ? block - g->seq->holes[0] % block : 0,
+                         .block_length = g->opt.block_length,
+                         .steps = g->opt.steps,
+                         .is_dream = laci_algorithm_is_dream(g->opt.algorithm),
+                         .may_fix_none = (g->opt.quirks & LAC_QUIRK_ZERO_STEP) != 0,
+                         .eps = g->opt.eps,
+                         .n_wanted = g->n_left,
+                         .block_steps = g->opt.block_steps,
+                         .may_defer = g->opt.algorithm == LAC_ALGORITHM_CONFIDENCE_THRESHOLD };
     for (int b = 0; b < laci_schedule_n_blocks(&g->schedule); b++)
         g->n_steps += laci_schedule_block_steps(&g->schedule, b);
 }
@@ -393,8 +398,7 @@ void laci_generation_report(generation *g, double seconds)
                             .block = g->block,
                             .n_blocks = laci_schedule_n_blocks(&g->schedule),
                             .block_begin = seq->holes[g->hole_begin],
-                            .block_end =
-                                block_end < (int)g->n_shown ? block_end : (int)g->n_shown,
+                            .block_end = block_end < (int)g->n_shown ? block_end : (int)g->n_shown,
                             .n_fixed = n_fixed_shown(g),
                             .n_left = g->n_left,
                             .n_canvas = (int)g->n_shown,

@@ -25,10 +25,10 @@ typedef struct {
     laci_turn turn;
     lac_status status; /* why it ended early, with the error */
     lac_error error;
-    size_t n;       /* canvas length, and the rest of the last block where it is denoised too */
-    size_t n_shown; /* canvas length as asked for: what callers see */
-    int n_holes;    /* of n */
-    int n_left;     /* open ones of n_shown */
+    size_t n;          /* canvas length, and the rest of the last block where it is denoised too */
+    size_t n_shown;    /* canvas length as asked for: what callers see */
+    int n_holes;       /* of n */
+    int n_left;        /* open ones of n_shown */
     int tail_begin;    /* canvas position from which holes run to the end: text that may end */
     int step, n_steps; /* running number and plan */
     int block;         /* under way */

@@ -83,7 +83,8 @@ static lac_status check_counts(const lac_generate_options *opt, lac_error *err)
         if (counts[i].value < 0)
             return laci_fail(err, LAC_EINVAL, 0, "%s is %d: must not be negative", counts[i].name,
                              counts[i].value);
-    if (opt->algorithm < LAC_ALGORITHM_DEFAULT || opt->algorithm > LAC_ALGORITHM_CONFIDENCE_THRESHOLD)
+    if (opt->algorithm < LAC_ALGORITHM_DEFAULT ||
+        opt->algorithm > LAC_ALGORITHM_CONFIDENCE_THRESHOLD)
         return laci_fail(err, LAC_EINVAL, 0, "unknown algorithm %d", (int)opt->algorithm);
     return LAC_OK;
 }

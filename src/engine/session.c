@@ -169,8 +169,18 @@ static laci_scratch_size scratch_need(const lac_model *model, const laci_session
 
 /* ------------------------------------------------------------------ creation */
 
-/* Angles position * theta^(-2i/r), in double, stored as f32. */
-static lac_status fill_rope(lac_session *s, lac_error *err)
+/* Angle position * theta^(-2i/r) of pair i. Published code takes power, frequency and product in
+ * f32, each rounded: the angle is then wrong by half a last place of its size. */
+static double angle_of(const laci_config *c, size_t at, size_t i, bool is_f32)
+{
+    if (!is_f32) return (double)at * laci_rope_frequency(c, i);
+    const float power = (float)(2 * i) / (float)c->rope_dim;
+    const float frequency = 1.0f / (float)pow((double)(float)c->rope_theta, (double)power);
+    return (double)((float)at * (frequency / (float)c->rope_scale));
+}
+
+/* Cosines and sines of all angles, stored as f32. */
+static lac_status fill_rope(lac_session *s, bool is_f32, lac_error *err)
 {
     const laci_config *c = &s->model->config;
     const size_t n_pairs = (size_t)c->rope_dim / 2;
@@ -178,7 +188,7 @@ static lac_status fill_rope(lac_session *s, lac_error *err)
     if (!line) return laci_fail_memory(err, "rotation angles", 2 * n_pairs * sizeof *line);
     for (size_t at = 0; at < s->layout.n_ctx; at++) {
         for (size_t i = 0; i < n_pairs; i++) {
-            const double angle = (double)at * laci_rope_frequency(c, i);
+            const double angle = angle_of(c, at, i, is_f32);
             line[i] = (float)cos(angle);
             line[n_pairs + i] = (float)(c->rope_sign * sin(angle));
         }
@@ -231,7 +241,7 @@ static lac_status make_buffers(lac_session *s, lac_error *err)
              : laci_kv_new(s->be, 1, s->layout.n_ctx, (size_t)c->n_kv_heads, (size_t)c->d_head,
                            &s->kv, err);
     if (!st) st = laci_backend_reserve(s->be, scratch_need(s->model, &s->layout), err);
-    return st ? st : fill_rope(s, err);
+    return st ? st : fill_rope(s, (s->quirks & LAC_QUIRK_ROPE_F32) != 0, err);
 }
 
 /* Memory of the policy's state for n_passes forward passes a step. */
@@ -356,6 +366,7 @@ lac_status laci_session_new(lac_session **out, const lac_model *model,
     if (!s) return laci_fail_memory(err, "a session", sizeof *s);
     s->mem = mem;
     s->model = model;
+    s->quirks = opt->quirks;
     const laci_dtype act = laci_backend_act(model->be);
     const int n_threads = opt->n_threads ? opt->n_threads : laci_backend_threads(model->be);
     const laci_session_room room = { &model->config, act, (size_t)n_ctx, n_sequences, opt };

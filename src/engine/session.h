@@ -113,6 +113,7 @@ struct lac_session {
     lac_allocator mem;
     const lac_model *model;
     laci_backend *be;
+    unsigned quirks; /* as it was created with */
     laci_session_layout layout;
     laci_buf *buf[LACI_N_BUFS];
     laci_block_memory *block; /* owned; NULL for models that see the whole canvas */

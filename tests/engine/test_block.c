@@ -142,11 +142,9 @@ static void check_cached(lac_session *session, lac_session *whole, size_t n_prom
     memcpy(f.before, prompt, n_prompt * sizeof *prompt);
     for (int i = 0; i < n_new; i++)
         f.before[n_prompt + (size_t)i] = LAC_HOLE;
-    const lac_generate_options opt = { .n_tokens = n_new,
-                                       .ignore_eos = true,
-                                       .cut_last_block = true,
-                                       .on_step = follow,
-                                       .user = &f };
+    const lac_generate_options opt = {
+        .n_tokens = n_new, .ignore_eos = true, .cut_last_block = true, .on_step = follow, .user = &f
+    };
     if (lac_generate(session, prompt, n_prompt, &opt, &r, &err)) fail_msg("%s", err.message);
     assert_int_equal(r.n_ids, n_new);
     assert_true(f.n_compared >= n_new);

@@ -204,7 +204,7 @@ static int check_request(eval_options *o)
         return console_fail(EXIT_USAGE, "--data and --haystack: the samples are made already");
     const int code = check_files(o);
     if (code) return code;
-    return ARGS_GO_ON;
+    return steps_check(o->generate.steps, o->denoising_steps);
 }
 
 /* ------------------------------------------------------------------ the table */
@@ -259,8 +259,8 @@ static const args_flag flags[] = {
       "n-predict,max-new-tokens,gen-length",
       "tokens of the response (default: the task's: kv and niah 8, RULER's needles 128)" },
     { ARGS_INT, "steps", 0, "N", AT(o.generate.steps), 1, MAX_CTX,
-      "diffusion-steps,denoising-steps",
-      "denoising steps, at most one per token (default: one per token)" },
+      "diffusion-steps", "denoising steps, at most one per token (default: one per token)" },
+    DENOISING_STEPS_FLAG(AT(o.denoising_steps), MAX_CTX),
     { ARGS_INT, "block-length", 0, "N", AT(o.generate.block_length), 1, MAX_CTX,
       "diffusion-block-length", "tokens decided together (default: the model family's)" },
     { ARGS_GROUP, .help = "Attention" },

@@ -31,6 +31,7 @@ typedef struct {
     const char *sparse[EVAL_MAX_POLICIES];         /* pointers to these */
     char knobs[SPARSE_TEXT];                       /* the flags of knobs, for records */
     lac_generate_options generate;                 /* steps, block length, seed */
+    int denoising_steps;                           /* as of `lacuna run`; 0 = not given */
     int gen_tokens;                                /* 0 = the task's own */
     /* output */
     const char *out, *svg;

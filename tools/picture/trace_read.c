@@ -336,10 +336,11 @@ static lac_status read_header(reader *r, const laci_jval *line, trace_facts *fac
         st = laci_json_get_int(line, "block_size", true, 0, MAX_BLOCK, &sizes.block, r->what, err);
     if (!st && sizes.block)
         st = laci_json_get_int(line, "n_canvas", true, 1, MAX_SIZE, &sizes.n_canvas, r->what, err);
-    if (!st) st = place_fault(r, masks_open(r->out, n_layers, n_heads, facts->steps, err), err);
+    int most = facts->steps;
+    if (!st) st = laci_json_get_int(line, "most_steps", false, 1, MAX_SIZE, &most, r->what, err);
+    if (!st) st = place_fault(r, masks_open(r->out, n_layers, n_heads, most, err), err);
     if (!st && sizes.block)
-        st = place_fault(r, cache_view_open(r->cache, &sizes, facts->n_prompt, facts->steps, err),
-                         err);
+        st = place_fault(r, cache_view_open(r->cache, &sizes, facts->n_prompt, most, err), err);
     if (st) return st;
     r->active = calloc((size_t)sizes.block + 1, sizeof *r->active);
     r->plans = calloc((size_t)n_layers, sizeof *r->plans);

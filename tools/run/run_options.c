@@ -82,8 +82,9 @@ static int read_quirks(const char *list, unsigned *out)
         { "sample-mask", LAC_QUIRK_SAMPLE_MASK },
         { "sample-padding", LAC_QUIRK_SAMPLE_PADDING },
         { "eos-alias", LAC_QUIRK_EOS_ALIAS },
+        { "rope-f32", LAC_QUIRK_ROPE_F32 },
         { "all", LAC_QUIRK_BF16_CONFIDENCE | LAC_QUIRK_ZERO_STEP | LAC_QUIRK_SAMPLE_MASK |
-                     LAC_QUIRK_SAMPLE_PADDING | LAC_QUIRK_EOS_ALIAS },
+                     LAC_QUIRK_SAMPLE_PADDING | LAC_QUIRK_EOS_ALIAS | LAC_QUIRK_ROPE_F32 },
     };
     unsigned bits = 0;
     for (const char *word = list; *word;) {
@@ -97,7 +98,7 @@ static int read_quirks(const char *list, unsigned *out)
         if (!found)
             return console_fail(EXIT_USAGE,
                                 "--quirks: '%.*s' is not one of bf16-confidence, zero-step, "
-                                "sample-mask, sample-padding, eos-alias, all, none",
+                                "sample-mask, sample-padding, eos-alias, rope-f32, all, none",
                                 (int)n, word);
         word += n + (word[n] == ',');
     }
@@ -127,7 +128,7 @@ static int check_words(const words *w, run_options *out)
         return console_fail(EXIT_USAGE,
                             "--algorithm: '%s' is not one of auto, confidence, low_confidence, "
                             "random, origin, maskgit_plus, topk_margin, entropy, sequential, "
-                            "entropy_bounded, 0..4",
+                            "entropy_bounded, confidence_threshold, 0..4",
                             w->algorithm);
     if (!dtype_from_name(w->dtype, &out->dtype))
         return console_fail(EXIT_USAGE, "--dtype: '%s' is not one of auto, f32, bf16", w->dtype);
@@ -142,6 +143,24 @@ static int check_words(const words *w, run_options *out)
     if (code == ARGS_GO_ON) code = sparse_flags_check(&w->sparse, &policy, 1);
     if (code == ARGS_GO_ON) code = sparse_flags_request(&w->sparse, policy, out->sparse);
     return code == ARGS_GO_ON ? check_template(w->chat_template, out) : code;
+}
+
+int steps_check(int steps, int denoising_steps)
+{
+    if (steps && denoising_steps)
+        return console_fail(EXIT_USAGE,
+                            "--steps %d and --denoising-steps %d: only one can be given", steps,
+                            denoising_steps);
+    return ARGS_GO_ON;
+}
+
+void steps_settle(int denoising_steps, const lac_model_info *info, lac_generate_options *out)
+{
+    if (!denoising_steps) return;
+    if (info->block_size)
+        out->block_steps = denoising_steps;
+    else
+        out->steps = denoising_steps;
 }
 
 static bool is_stdin(const char *path)
@@ -178,11 +197,7 @@ static int check_request(const words *w, run_options *out)
     const int code = check_files(out);
     if (code) return code;
     out->generate.n_tokens = w->n_predict > 0 ? w->n_predict : 0;
-    if (w->n_predict > 0 && !out->canvas && !out->parse_special &&
-        out->generate.steps > w->n_predict)
-        return console_fail(EXIT_USAGE, "--steps %d is more than the %d tokens to generate (-n)",
-                            out->generate.steps, w->n_predict);
-    return ARGS_GO_ON;
+    return steps_check(out->generate.steps, out->denoising_steps);
 }
 
 static const char about[] =
@@ -237,20 +252,22 @@ static const args_flag flags[] = {
     { ARGS_INT, "n-predict", 'n', "N", AT(w.n_predict), 0, MAX_TOKENS,
       "predict,max-tokens,max-new-tokens,gen-length",
       "tokens to generate, exact (default 128, none in a text with holes)" },
-    { ARGS_INT, "steps", 0, "N", AT(o.generate.steps), 1, MAX_TOKENS,
-      "diffusion-steps,denoising-steps,max-denoising-steps",
-      "denoising steps over all blocks (default: one per token)" },
+    { ARGS_INT, "steps", 0, "N", AT(o.generate.steps), 1, MAX_TOKENS, "diffusion-steps",
+      "denoising steps over all blocks (default: one per token); with more than tokens the surplus "
+      "fixes nothing" },
+    DENOISING_STEPS_FLAG(AT(o.denoising_steps), MAX_TOKENS),
     { ARGS_INT, "block-length", 0, "N", AT(o.generate.block_length), 1, MAX_TOKENS,
       "diffusion-block-length,dllm-block-length",
       "tokens decided together (default: the model family's; block-causal models accept no other)" },
+    { ARGS_SWITCH, "cut-last-block", 0, NULL, AT(o.generate.cut_last_block), 0, 0, NULL,
+      "block-wise models: end the last block with the last token asked for, not denoise it whole" },
     { ARGS_TEXT, "algorithm", 0, "NAME", AT(w.algorithm), 0, 0,
       "remasking,alg,diffusion-algorithm",
       "which positions a step fixes: low_confidence, random, origin, maskgit_plus, "
-      "topk_margin, entropy, sequential, entropy_bounded; confidence and 0..4 as in "
-      "llama.cpp (default: the model family's)" },
+      "topk_margin, entropy, sequential, entropy_bounded, confidence_threshold; confidence and "
+      "0..4 as in llama.cpp (default: the model family's)" },
     { ARGS_FLOAT, "entropy-bound", 0, "H", AT(o.generate.entropy_bound), 0, LAC_MAX_ENTROPY_BOUND,
-      NULL,
-      "entropy_bounded: most nats a step fixes together (default, and 0: 0.35)" },
+      NULL, "entropy_bounded: most nats a step fixes together (default, and 0: 0.35)" },
     { ARGS_FLOAT, "temp", 0, "T", AT(o.generate.temperature), 0, LAC_MAX_TEMPERATURE, "temperature",
       "sampling temperature, 0 = greedy (default 0)" },
     { ARGS_INT, "top-k", 0, "K", AT(o.generate.top_k), 0, MAX_TOKENS, NULL,
@@ -259,7 +276,8 @@ static const args_flag flags[] = {
       "sample from the likeliest tokens of total probability P (0 = off)" },
     { ARGS_FLOAT, "threshold", 0, "P", AT(o.generate.threshold), 0, 1,
       "confidence-threshold,dllm-confidence-threshold",
-      "fix every position at least this confident, 0 = off (default 0)" },
+      "fix every position at least this confident, 0 = off (default 0; confidence_threshold, which "
+      "fixes those of a step's share that are, 0.9)" },
     { ARGS_FLOAT, "alg-temp", 0, "T", AT(o.generate.alg_temp), 0, LAC_MAX_TEMPERATURE, "diffusion-alg-temp",
       "Dream: draw the positions to fix at this temperature, 0 = off (default 0)" },
     { ARGS_FLOAT, "eps", 0, "E", AT(o.generate.eps), 0, LAC_MAX_EPS, "diffusion-eps",
@@ -283,7 +301,7 @@ static const args_flag flags[] = {
       "row i-1 predicts token i: on, off, auto = as the model says (default auto)" },
     { ARGS_TEXT, "quirks", 0, "LIST", AT(w.quirks), 0, 0, NULL,
       "flaws of the published code to repeat: bf16-confidence, zero-step, sample-mask, "
-      "sample-padding, eos-alias, all, none (default none)" },
+      "sample-padding, eos-alias, rope-f32, all, none (default none)" },
     SPARSE_FLAGS(AT, w.sparse),
     { ARGS_GROUP, .help = "Output" },
     { ARGS_SWITCH, "visual", 0, NULL, AT(o.visual), 0, 0, "diffusion-visual",

@@ -23,6 +23,7 @@ typedef struct {
     bool parse_special, adds_nothing;            /* adds_nothing: -n 0 */
     /* decoding; on_step and user are left to the command */
     lac_generate_options generate;
+    int denoising_steps; /* of a block of a block-wise model, of all elsewhere; 0 = not given */
     bool algorithm_is_confidence; /* "confidence": resolved by family once the model is known */
     /* output */
     const char *trace; /* NULL = none */
@@ -36,6 +37,15 @@ typedef struct {
 int run_options_parse(run_options *out, args_store *store, int argc, char **argv);
 
 /* Shared with other commands. */
+/* clang-format off */
+#define DENOISING_STEPS_FLAG(at, most)                                                            \
+    { ARGS_INT, "denoising-steps", 0, "N", at, 1, most, "max-denoising-steps",                    \
+      "steps of each block of a block-wise model, in place of --steps; of others the same as --steps" }
+/* clang-format on */
+
+/* Refuses both ways of counting steps at once; gives the second its meaning for a model. */
+int steps_check(int steps, int denoising_steps);
+void steps_settle(int denoising_steps, const lac_model_info *info, lac_generate_options *out);
 bool dtype_from_name(const char *name, lac_dtype *out);
 const char *dtype_name(lac_dtype dtype);
 
