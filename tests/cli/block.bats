@@ -114,6 +114,28 @@ keys() {
     expect_ok
 }
 
+@test "a request that ends inside a block is the beginning of the whole one, unless it is cut" {
+    lacuna run -m "$BLOCKWISE" -p "Once upon a time" -n 16 --ignore-eos --json -q # ends with a block
+    expect_ok
+    whole=$(json_value step_map)
+    lacuna run -m "$BLOCKWISE" -p "Once upon a time" -n 11 --ignore-eos --json -q
+    expect_ok
+    [[ "$whole" == "$(json_value step_map | tr -d ']')",* ]] || show "not the first 11 of $whole"
+    [ "$(json_value ids | tr -cd , | wc -c)" -eq 10 ] || show "expected 11 ids"
+    lacuna run -m "$BLOCKWISE" -p "Once upon a time" -n 11 --ignore-eos --json -q --cut-last-block
+    expect_ok
+    [ "$(json_value steps)" -eq 11 ] || show "expected 11 steps"
+}
+
+@test "denoising steps are those of each block" {
+    lacuna run -m "$BLOCKWISE" -p "Once upon a time" -n 32 --ignore-eos --json -q --denoising-steps 4
+    expect_ok
+    [ "$(json_value steps)" -eq 8 ] || show "expected 8 steps"
+    lacuna run -m "$BLOCKWISE" -p "Once upon a ti" -n 18 --ignore-eos --json -q --denoising-steps 4
+    expect_ok
+    [ "$(json_value steps)" -eq 5 ] || show "expected one step for 2 tokens, and 4"
+}
+
 @test "numbers out of range are usage errors" {
     lacuna run -m "$BLOCKWISE" -p "Once" -n 8 --sparse losa --budget 0
     expect_error 2 "--budget: '0'"

@@ -43,6 +43,7 @@ load helpers
     done
     for flag in model prompt file system-prompt canvas hole n-predict steps block-length algorithm \
         temp top-k top-p threshold alg-temp eps cfg-scale seed ignore-eos forbid-eos late-eos shift \
+        logits-eos-inf confidence-eos-eot-inf denoising-steps cut-last-block \
         quirks sparse ctx-size threads dtype chat-template parse-special visual trace json verbose \
         quiet no-color; do
         [[ $OUT == *"--$flag"* ]] || show "no --$flag"

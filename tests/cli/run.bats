@@ -87,13 +87,42 @@ END
     expect_error 2 "-n 0"
 }
 
-@test "more steps than tokens is a usage error with both numbers" {
-    lacuna run -m "$MODEL" -p "$PROMPT" -n 10 --steps 20
-    expect_error 2 20 10
-    lacuna run -m "$MODEL" -p "$PROMPT" --steps 129
-    expect_error 2 129 128
-    lacuna run -m "$MODEL" --canvas - --steps 4 <<<"a [MASK*3] b"
-    expect_error 2 4 3
+@test "more steps than tokens are run: Dream's fix nothing, others end when all is fixed" {
+    lacuna run -m "$MODEL" -p "$PROMPT" -n 10 --steps 20 --ignore-eos --json -q
+    expect_ok
+    [ "$(json_value steps)" -eq 10 ] || show "expected 10 steps"
+    lacuna run -m "$MODEL" --canvas - --steps 4 -q <<<"a [MASK*3] b"
+    expect_ok
+    lacuna run -m "$LACUNA_TEST_ROOT/tests/golden/dream" -p hello -n 4 --steps 16 --ignore-eos -q --trace "$SCRATCH/t"
+    expect_ok
+    [ "$(grep -o '"n_fixed":[0-9]*' "$SCRATCH/t" | tr -dc '0-9\n' | tr -d '\n')" = 0000000000001111 ] || show "steps"
+}
+
+@test "steps are counted in one way; a model without blocks takes either as the number of all" {
+    lacuna run -m "$MODEL" -p "$PROMPT" -n 8 --steps 4 --denoising-steps 2
+    expect_error 2 "--steps 4" "--denoising-steps 2"
+    lacuna run -m "$MODEL" -p "$PROMPT" -n 8 --denoising-steps 4 --ignore-eos --json -q
+    expect_ok
+    [ "$(json_value steps)" -eq 4 ] || show "expected 4 steps"
+    lacuna eval -m "$MODEL" --steps 4 --denoising-steps 2
+    expect_error 2 "--steps 4" "--denoising-steps 2"
+}
+
+@test "what is put off by a threshold gets steps of its own, in pictures too" {
+    lacuna run -m "$LACUNA_TEST_ROOT/tests/golden/dream" -p hello -n 6 --steps 2 --ignore-eos -q --trace "$SCRATCH/t" \
+        --trace-masks --masks "$SCRATCH/m.csv" --algorithm confidence_threshold
+    expect_ok
+    [ "$(grep -c '"n_fixed":1' "$SCRATCH/t")" -eq 6 ] || show "expected 6 steps"
+    lacuna inspect --masks "$SCRATCH/t" -o "$SCRATCH/again.csv"
+    expect_ok
+    cmp "$SCRATCH/m.csv" "$SCRATCH/again.csv"
+}
+
+@test "published angles are a quirk of the whole run" {
+    for quirks in rope-f32 all; do
+        lacuna run -m "$MODEL" -p "$PROMPT" -n 4 -q --quirks $quirks
+        expect_ok
+    done
 }
 
 @test "a prompt longer than the context is a usage error with both numbers" {

@@ -47,7 +47,7 @@ static void run(lac_session *session, const lac_generate_options *opt, lac_resul
 /* A run copied out of the session. */
 typedef struct {
     int32_t canvas[N_MOST], steps[N_MOST];
-    float logprobs[N_NEW];
+    float logprobs[N_NEW + 1];
     size_t n, n_ids;
 } trajectory;
 
@@ -166,6 +166,50 @@ static void other_decisions_are_obeyed(void **state)
     lac_model_close(model);
 }
 
+/* Of a last block only what was asked for is replayed, steps behind the last included. */
+static void a_run_that_ends_inside_a_block_replayed_is_the_same_run(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *model;
+        lac_generate_options opt;
+    } cases[] = {
+        { "tests/golden/sdar", { .block_steps = 2 } },
+        { "tests/golden/sdar",
+          { .algorithm = LAC_ALGORITHM_CONFIDENCE_THRESHOLD, .block_steps = 1 } },
+        { "tests/golden/fast-dllm", { .threshold = 0.05f } },
+        { "tests/golden/dream", { .algorithm = LAC_ALGORITHM_CONFIDENCE_THRESHOLD, .steps = 2 } },
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        static trajectory t;
+        lac_model *model;
+        lac_session *session;
+        lac_result r;
+        golden_session(&model, &session, test_path(cases[i].model), LAC_DTYPE_F32, 1, 64);
+        lac_generate_options opt = cases[i].opt;
+        opt.n_tokens = N_NEW + 1;
+        opt.ignore_eos = true;
+        const int32_t ids[] = { 9, 8, 7, 6, 5, 4 };
+        assert_ok(lac_generate(session, ids, 6, &opt, &r, NULL));
+        keep(&r, &t);
+        const int steps = r.steps;
+        assert_int_equal(t.n_ids, N_NEW + 1);
+        opt.replay_ids = t.canvas;
+        opt.replay_steps = t.steps;
+        opt.n_replay = t.n;
+        assert_ok(lac_generate(session, ids, 6, &opt, &r, NULL));
+        assert_int_equal(r.n_ids, t.n_ids);
+        assert_int_equal(r.steps, steps);
+        assert_memory_equal(r.canvas, t.canvas, t.n * sizeof *t.canvas);
+        assert_memory_equal(r.logprobs, t.logprobs, t.n_ids * sizeof *t.logprobs);
+        for (size_t k = 0; k < t.n; k++) /* of a step that never comes nothing is waited for */
+            if (t.steps[k] >= 0) t.steps[k] = 9999;
+        assert_ok(lac_generate(session, ids, 6, &opt, &r, NULL));
+        lac_session_free(session);
+        lac_model_close(model);
+    }
+}
+
 static void senseless_replays_are_refused(void **state)
 {
     (void)state;
@@ -200,6 +244,7 @@ int main(void)
         cmocka_unit_test(a_run_replayed_is_the_same_run),
         cmocka_unit_test(rows_shown_are_what_was_decided_from),
         cmocka_unit_test(other_decisions_are_obeyed),
+        cmocka_unit_test(a_run_that_ends_inside_a_block_replayed_is_the_same_run),
         cmocka_unit_test(senseless_replays_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
