@@ -134,9 +134,6 @@ static int count_holes(prompt_texts *texts, const run_options *opt)
     const size_t n_holes = texts->n_holes + (size_t)opt->generate.n_tokens;
     if (opt->parse_special) return EXIT_OK; /* the mask token is a hole too: counted as ids */
     if (n_holes == 0) return fail_no_hole(opt);
-    if ((size_t)opt->generate.steps > n_holes)
-        return console_fail(EXIT_USAGE, "--steps %d is more than the %zu holes to fill",
-                            opt->generate.steps, n_holes);
     return EXIT_OK;
 }
 

@@ -1,4 +1,4 @@
-/* test_rope.c: the table of rotations of a session, against angles with sixty digits and against
+/* test_rope_angles.c: the table of rotations of a session, against angles with sixty digits and against
  * those that published code rounds (tests/golden/rope.json). */
 #include <math.h>
 
