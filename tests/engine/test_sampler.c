@@ -331,7 +331,7 @@ static void block_generations_match_the_reference(void **state)
     for (const laci_jval *v = laci_json_first(list); v; v = laci_json_next(v), n++) {
         static mock m;
         mock_open_blocks(&m, v);
-        const laci_choice_rule rule = laci_choice_rule_of(&m.config, n_tokens, &m.opt);
+        const laci_choice_rule rule = laci_choice_rule_of(&m.config, n_tokens, NULL, &m.opt);
         for (int b = 0; b < laci_schedule_n_blocks(&m.schedule); b++)
             mock_block(&m, b, &rule);
         const laci_jval *id = laci_json_first(laci_json_get(v, "ids"));
@@ -355,7 +355,7 @@ static void an_unranked_choice_is_the_least_confident(void **state)
     const laci_config config = { .n_vocab = 4, .mask_id = 3, .eos_ids = { 1 }, .n_eos = 1 };
     const lac_generate_options opt = { .algorithm = LAC_ALGORITHM_ENTROPY,
                                        .confidence_eos_eot_inf = true };
-    const laci_choice_rule rule = laci_choice_rule_of(&config, 4, &opt);
+    const laci_choice_rule rule = laci_choice_rule_of(&config, 4, NULL, &opt);
     float row[] = { 0, 9, 0, 0 }, other[] = { 2, 1, 2, 0 };
     int32_t heap[4];
     const laci_choice end = laci_choose(&rule, row, 0, heap);
