@@ -454,8 +454,9 @@ typedef struct {
     lac_plan_fn on_plan;     /* NULL = none */
     lac_logits_fn on_logits; /* NULL = none */
     /* Replays a trajectory instead of deciding: at step t the holes with replay_steps[i] = t
-     * receive replay_ids[i]. A hole whose step never comes stays open. The result's log-probability
-     * is NAN where the model's own choice was another token. NULL = decide */
+     * receive replay_ids[i]. A hole whose step never comes stays open, and every later pass reads
+     * the mask token there, also from the key cache. The result's log-probability is NAN where the
+     * model's own choice was another token. NULL = decide */
     const int32_t *replay_ids, *replay_steps; /* [n_replay], borrowed for the call */
     size_t n_replay;                          /* canvas length */
     float entropy_bound; /* entropy_bounded: most nats a step fixes together, 0 = 0.35 */

@@ -160,12 +160,14 @@ size_t laci_linear_bytes(laci_backend *be, size_t n_out, size_t n_in);
 
 /* --- operations; `row` arguments are first rows within a buffer --- */
 
-/* out f32 [n, d] = table[ids] (act [n_vocab, d]), plus row `time_row` of time_table if that is not
- * NULL, then normalised if norm is not NULL. */
+/* out f32 [n, d] = table[ids] (act [n_rows, d]), plus row `time_row` of time_table if that is not
+ * NULL, then normalised if norm is not NULL. No id leads outside the table. */
 typedef struct {
     const laci_buf *table, *time_table;
     size_t d, time_row;
     const laci_norm *norm;
+    size_t n_rows;    /* of the table */
+    int32_t stand_in; /* below n_rows: read in place of an id that the table does not have */
 } laci_embedding;
 void laci_backend_embed(laci_backend *be, const laci_embedding *embedding, const int32_t *ids,
                         size_t n, laci_buf *out);

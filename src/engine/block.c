@@ -83,6 +83,15 @@ size_t laci_block_next_rows(const laci_generation *g)
                : n_block;
 }
 
+/* Positions [first, first + n) as the model reads them: a replay may leave holes open for good. */
+static const int32_t *read_canvas(const laci_generation *g, size_t first, size_t n)
+{
+    const laci_sequence *seq = g->seq;
+    for (size_t i = first; i < first + n; i++)
+        seq->input[i] = seq->canvas[i] == LAC_HOLE ? g->config->mask_id : seq->canvas[i];
+    return seq->input + first;
+}
+
 /* What is final goes into the cache. The last row proposes the token after it where the model's
  * rows do that, and where that token is open. */
 laci_block_pass laci_block_next(laci_generation *g)
@@ -91,7 +100,7 @@ laci_block_pass laci_block_next(laci_generation *g)
     if (g->turn == LACI_TURN_STEP) return draft(g);
     const size_t first = g->n_stored, n = laci_block_next_rows(g), next = first + n;
     laci_block_pass pass = {
-        .seq = seq->block, .ids = seq->canvas + first, .first = first, .n = n
+        .seq = seq->block, .ids = read_canvas(g, first, n), .first = first, .n = n
     };
     if (g->shift && next < g->n && seq->canvas[next] == LAC_HOLE) {
         seq->rows[0] = (int32_t)next - 1;
@@ -164,7 +173,8 @@ lac_status laci_block_enter(laci_generation *g, lac_error *err)
     seq->candidates[0].choice = seq->choices[0];
     seq->candidates[0].position = first;
     g->n_candidates = 1;
-    laci_generation_commit(g, 1);
+    const size_t n_fixed = g->opt.replay_ids ? laci_generation_replay(g) : 1;
+    laci_generation_commit(g, n_fixed);
     g->stopped = laci_generation_has_ended(g);
     laci_generation_report(g, 0);
     g->step++;

@@ -4,6 +4,7 @@
  * and the wanted ones gathered. */
 #include "engine/block_forward.h"
 
+#include <assert.h>
 #include <string.h>
 
 #include "engine/block_attend.h"
@@ -111,6 +112,7 @@ static void move_on(const context *c, walk *w)
         const size_t n = left < room ? left : room;
         for (size_t i = 0; i < n; i++) {
             const int32_t position = pass->rows[w->at + i];
+            assert((size_t)position >= pass->first && (size_t)position < pass->first + pass->n);
             m->wanted[w->n + i] = position;
             m->rows[w->n + i] = (int32_t)w->row + position - (int32_t)pass->first;
         }

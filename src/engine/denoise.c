@@ -274,27 +274,60 @@ static lac_status run_canvas(generation *g, lac_error *err)
     return st ? st : run_pass(g, g->seq->input, 0, (laci_row_sink){ choose, &g }, err);
 }
 
-/* Asks for a candidate for every open hole of the block, or of its sub-block. */
-static void ask(generation *g)
+/* Whether a row of the pass decides the position, if it is open. Of a block-wise model the pass
+ * begins at the block, so that a first token the row before did not give is never asked for. */
+static bool is_open(const generation *g, int32_t position)
+{
+    if (g->seq->canvas[position] != LAC_HOLE) return false;
+    return !g->is_blockwise || !g->shift || !position || (size_t)position > g->block_begin;
+}
+
+/* Whether a replay fixes an open hole of the sub-block in this step; of any sub-block if -1. */
+static bool is_named(const generation *g, int sub_block)
+{
+    const laci_sequence *seq = g->seq;
+    for (int h = g->hole_begin; h < g->hole_end && g->opt.replay_steps; h++)
+        if ((size_t)seq->holes[h] < g->n_shown && is_open(g, seq->holes[h]) &&
+            g->opt.replay_steps[seq->holes[h]] == g->step &&
+            (sub_block < 0 || seq->holes[h] / g->sub_block == sub_block))
+            return true;
+    return false;
+}
+
+/* Lists the open holes this step may fix: those of the first sub-block that has any, or in a replay
+ * of the sub-blocks it fixes holes of. */
+static void list_candidates(generation *g)
 {
     laci_sequence *seq = g->seq;
+    const bool by_name = g->sub_block > 0 && is_named(g, -1);
+    int first = -1;
     g->n_candidates = 0;
     g->has_more = false;
     for (int h = g->hole_begin; h < g->hole_end; h++) {
         const int32_t position = seq->holes[h];
-        if (seq->canvas[position] != LAC_HOLE) continue;
-        g->has_more = g->sub_block > 0 && g->n_candidates > 0 &&
-                      position / g->sub_block != seq->candidates[0].position / g->sub_block;
-        if (g->has_more) break;
-        const int i = g->n_candidates++;
-        seq->candidates[i].position = position;
+        const int sub_block = g->sub_block > 0 ? position / g->sub_block : 0;
+        if (!is_open(g, position)) continue;
+        if (first < 0) first = sub_block;
+        if (by_name ? !is_named(g, sub_block) : sub_block != first)
+            g->has_more = true;
+        else
+            seq->candidates[g->n_candidates++].position = position;
+    }
+}
+
+/* Asks for a candidate for every open hole of the block, or of its sub-block. */
+static void ask(generation *g)
+{
+    laci_sequence *seq = g->seq;
+    list_candidates(g);
+    for (int i = 0; i < g->n_candidates; i++) {
+        const int32_t position = seq->candidates[i].position;
         seq->rows[i] = g->shift && position > 0 ? position - 1 : position;
         seq->keys[i] =
             laci_rng_key(g->opt.seed, LACI_RNG_TOKEN, (uint32_t)g->step, (uint32_t)position);
     }
     for (size_t i = 0; i < g->n; i++) {
-        const bool is_open = seq->canvas[i] == LAC_HOLE;
-        seq->input[i] = is_open ? g->config->mask_id : seq->canvas[i];
+        seq->input[i] = seq->canvas[i] == LAC_HOLE ? g->config->mask_id : seq->canvas[i];
         /* Without guidance every given position is hidden; what was fixed since stays. */
         seq->unguided[i] = seq->step_map[i] < 0 ? g->config->mask_id : seq->input[i];
     }
@@ -314,7 +347,7 @@ static size_t decide(generation *g)
 
 /* Decides as the replayed run did: its candidates of this step come first, with its tokens. What
  * lies behind the canvas is no part of a replay and decided as ever. */
-static size_t replay(generation *g)
+size_t laci_generation_replay(generation *g)
 {
     laci_candidate *c = g->seq->candidates;
     const size_t n_own = g->n > g->n_shown ? decide(g) : 0;
@@ -472,7 +505,7 @@ static void finish_step(generation *g, double start)
     const int n_open = g->n_candidates;
     for (int i = 0; i < n_open; i++)
         seq->candidates[i].choice = seq->choices[i];
-    const size_t n_fixed = g->opt.replay_ids ? replay(g) : decide(g);
+    const size_t n_fixed = g->opt.replay_ids ? laci_generation_replay(g) : decide(g);
     const bool is_filled = (int)n_fixed == n_open;
     laci_generation_commit(g, n_fixed);
     g->stopped = laci_generation_has_ended(g);
@@ -480,8 +513,9 @@ static void finish_step(generation *g, double start)
     g->step++;
     g->block_step++;
     extend_block(g, n_fixed);
-    const bool is_over = is_filled || g->block_step >= g->n_block_steps;
-    if ((is_over && !g->has_more) || g->stopped || g->cancelled || !g->n_left) leave_block(g);
+    const bool is_late = g->block_step >= g->n_block_steps;
+    const bool is_over = g->has_more ? is_late && !n_fixed : is_late || is_filled;
+    if (is_over || g->stopped || g->cancelled || !g->n_left) leave_block(g);
 }
 
 /* What follows from a block-wise pass. */

@@ -45,7 +45,7 @@ typedef struct {
     /* block-wise */
     bool is_blockwise;
     int sub_block; /* positions decided together inside a block; 0 = the block */
-    bool has_more; /* the block has open holes after its active sub-block */
+    bool has_more; /* the block has open holes outside the sub-blocks of this step */
     size_t block_begin,
         block_end;             /* positions of the active block, holes past the canvas included */
     size_t n_stored, n_prompt; /* positions in the cache, and to be there before the first step */
@@ -77,6 +77,10 @@ void laci_generation_cancel(laci_generation *g);
 lac_status laci_generation_outcome(const laci_generation *g, lac_result *result, lac_error *err);
 
 double laci_generation_now(void);
+
+/* Decides as the replayed run did: the candidates it fixes in this step come first, with its
+ * tokens. Returns how many they are. */
+size_t laci_generation_replay(laci_generation *g);
 
 /* Writes the decision, the first n_fixed candidates, to the canvas and its companions. */
 void laci_generation_commit(laci_generation *g, size_t n_fixed);

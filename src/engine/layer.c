@@ -2,6 +2,7 @@
 #define _POSIX_C_SOURCE 200809L /* clock_gettime */
 #include "engine/layer.h"
 
+#include <assert.h>
 #include <time.h>
 
 laci_layer_run laci_layer_begin(lac_session *s, laci_clock *clock)
@@ -105,6 +106,10 @@ void laci_layer_embed(const laci_layer_run *c, const int32_t *ids, size_t n, siz
                                        .time_table = w->time,
                                        .d = c->d,
                                        .time_row = time_row,
-                                       .norm = c->config->embed_norm ? &norm : NULL };
+                                       .norm = c->config->embed_norm ? &norm : NULL,
+                                       .n_rows = (size_t)c->config->n_vocab,
+                                       .stand_in = c->config->mask_id };
+    for (size_t i = 0; i < n; i++)
+        assert(ids[i] >= 0 && ids[i] < c->config->n_vocab);
     laci_backend_embed(c->s->be, &embedding, ids, n, c->buf[LACI_BUF_H]);
 }

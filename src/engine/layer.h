@@ -48,7 +48,8 @@ void laci_layer_queries(const laci_layer_run *c, size_t n, const int32_t *positi
 void laci_layer_finish(const laci_layer_run *c, const laci_buf *o, size_t o_row, laci_buf *h,
                        size_t h_row, size_t n);
 
-/* Rows [0, n) of H. */
+/* Rows [0, n) of H. Every id of every pass goes through here; one outside the table is a mistake of
+ * the caller, and is read as the mask. */
 void laci_layer_embed(const laci_layer_run *c, const int32_t *ids, size_t n, size_t time_row);
 
 #endif

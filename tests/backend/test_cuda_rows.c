@@ -106,15 +106,23 @@ static void run_embed(const rows *r)
 {
     const laci_norm norm = { r->weight, 1e-5f };
     const laci_embedding e = {
-        .table = r->table, .time_table = r->y, .d = WIDTH, .time_row = 4, .norm = &norm
+        .table = r->table, .time_table = r->y, .d = WIDTH, .time_row = 4, .norm = &norm, .n_rows = 9
     };
     laci_backend_embed(r->be, &e, some, N, r->out);
 }
 
 static void run_embed_bare(const rows *r)
 {
-    const laci_embedding e = { .table = r->table, .d = WIDTH };
+    const laci_embedding e = { .table = r->table, .d = WIDTH, .n_rows = 9 };
     laci_backend_embed(r->be, &e, some, N, r->out);
+}
+
+/* Ids outside the table: in their place stands one of the table. */
+static void run_embed_strange(const rows *r)
+{
+    static const int32_t strange[N] = { -1, 0, INT32_MAX, 9, INT32_MIN };
+    const laci_embedding e = { .table = r->table, .d = WIDTH, .n_rows = 9, .stand_in = 2 };
+    laci_backend_embed(r->be, &e, strange, N, r->out);
 }
 
 static void run_norm(const rows *r)
@@ -265,6 +273,7 @@ static void run_linear(const rows *r)
 static const operation operations[] = {
     { "embed", run_embed, false, false },
     { "embed without norm", run_embed_bare, false, false },
+    { "embed ids outside the table", run_embed_strange, false, false },
     { "norm", run_norm, true, false },
     { "norm of rows by index", run_norm_of_some, true, false },
     { "gather", run_gather, false, false },

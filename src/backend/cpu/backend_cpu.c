@@ -142,7 +142,9 @@ static void embed_span(void *job, size_t begin, size_t end, int thread)
     (void)thread;
     for (size_t i = begin; i < end; i++) {
         float *row = floats(j->out, i * d);
-        get_act(j->cpu, row, act_row(&j->cpu->base, embedding->table, (size_t)j->ids[i], d), d);
+        const bool is_known = j->ids[i] >= 0 && (size_t)j->ids[i] < embedding->n_rows;
+        const size_t id = (size_t)(is_known ? j->ids[i] : embedding->stand_in);
+        get_act(j->cpu, row, act_row(&j->cpu->base, embedding->table, id, d), d);
         if (embedding->time_table)
             j->cpu->kernels.add(row, floats(embedding->time_table, embedding->time_row * d), d);
         if (embedding->norm)

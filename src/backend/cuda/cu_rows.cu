@@ -41,7 +41,8 @@ static void norm(void *stream, const laci_cu_norm *a)
 
 template <typename T> static __global__ void embed_rows(const laci_cu_embed a)
 {
-    const T *from = static_cast<const T *>(a.table) + (size_t)a.ids[blockIdx.x] * a.d;
+    const uint32_t asked = (uint32_t)a.ids[blockIdx.x], id = asked < a.n_rows ? asked : a.stand_in;
+    const T *from = static_cast<const T *>(a.table) + (size_t)id * a.d;
     float *out = a.out + (size_t)blockIdx.x * a.d;
     for (uint32_t c = threadIdx.x; c < a.d; c += blockDim.x)
         out[c] = get(from[c]) + (a.time ? a.time[c] : 0);

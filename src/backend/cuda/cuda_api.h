@@ -137,6 +137,7 @@ typedef struct {
     float *out;
     float eps;
     uint32_t n, d;
+    uint32_t n_rows, stand_in; /* ids from n_rows on are read as this one */
     bool normed, bf16;
 } laci_cu_embed;
 

@@ -356,6 +356,8 @@ static void cuda_embed(laci_backend *be, const laci_embedding *embedding, const 
         .eps = norm ? norm->eps : 0,
         .n = (uint32_t)n,
         .d = (uint32_t)d,
+        .n_rows = (uint32_t)embedding->n_rows,
+        .stand_in = (uint32_t)embedding->stand_in,
         .normed = norm != NULL,
         .bf16 = is_bf16(be),
     };
