@@ -511,6 +511,10 @@ typedef struct {
  *   opt      NULL = defaults; opt->n_tokens more holes are appended
  *   result   receives the outcome; also on ECANCELLED
  *
+ * Callbacks run inside the call: there the session refuses lac_generate and lac_session_logits with
+ * EINVAL, and freeing it, or closing its model, frees memory that is in use. Other sessions are
+ * free to be used.
+ *
  * One thread at a time per session. Errors: EINVAL, ECONTEXT, ECANCELLED, ENOMEM.
  * Source: LLaDA (arXiv 2502.09992), Dream (arXiv 2508.15487), threshold decoding (2505.22618). */
 LAC_API lac_status lac_generate(lac_session *session, const int32_t *ids, size_t n_ids,
@@ -559,7 +563,8 @@ LAC_API lac_status lac_batch_add(lac_batch *batch, const int32_t *ids, size_t n_
 /* One forward pass for each sequence that is not done: a denoising step, the pass that puts a
  * finished block into its key cache, or a chunk of its prompt; where several prompts are on their
  * way, as many chunks as fit, oldest first. Calls the callbacks of each sequence, on this thread;
- * they cannot change the batch, and one that asks to stop ends its own sequence only.
+ * they cannot change the batch, must not free it, and one that asks to stop ends its own sequence
+ * only.
  *
  *   n_running   NULL, or receives how many sequences are not done afterwards
  *

@@ -77,7 +77,7 @@ static laci_kv whole_kv(const laci_config *c, size_t n_ctx)
 
 #define CARVE(field, n)                                                            \
     do {                                                                           \
-        m->field = (void *)(base + at);                                            \
+        m->field = base ? (void *)(base + at) : NULL;                              \
         at += ((n) * sizeof *m->field + LACI_ALIGN - 1) / LACI_ALIGN * LACI_ALIGN; \
     } while (0)
 
@@ -115,11 +115,11 @@ static size_t carve_own(laci_block_state *m, char *base, const sizes *z)
     CARVE(layer, z->n_layers);
     if (base) memset(m->layer, 0, z->n_layers * sizeof *m->layer);
     for (size_t i = 0; i < z->n_list_sets; i++) {
-        uint32_t *const ids = (uint32_t *)(void *)(base + at);
-        if (base)
-            m->layer[i].lists = (laci_id_lists){ ids, z->list_size, ids + z->n_lists * z->list_size,
-                                                 ids + z->n_lists * (z->list_size + 1) };
-        at += z->n_lists * (z->list_size + 2) * sizeof(uint32_t);
+        const size_t n = z->n_lists * z->list_size;
+        uint32_t *const ids = base ? (uint32_t *)(void *)(base + at) : NULL;
+        if (ids)
+            m->layer[i].lists = (laci_id_lists){ ids, z->list_size, ids + n, ids + n + z->n_lists };
+        at += (n + 2 * z->n_lists) * sizeof(uint32_t);
     }
     return at;
 }

@@ -31,7 +31,7 @@ static size_t carve_host(laci_sequence *s, char *base, size_t n)
     size_t at = 0;
 #define CARVE(field)                                      \
     do {                                                  \
-        s->field = (void *)(base + at);                   \
+        s->field = base ? (void *)(base + at) : NULL;     \
         at += round_up(n * sizeof *s->field, LACI_ALIGN); \
     } while (0)
     CARVE(canvas);

@@ -134,6 +134,7 @@ struct lac_session {
     double kept_mass; /* of the softmax under the plans of the last pass, NAN = not known */
 
     laci_sequence *seq; /* [layout.n_sequences] owned; lac_generate uses the first */
+    bool is_running;    /* lac_generate: a callback may be under way */
 };
 
 #endif
