@@ -55,6 +55,7 @@ typedef enum {
     LAC_ECONTEXT = -6,     /* prompt and new tokens do not fit into the context */
     LAC_ECANCELLED = -7,   /* the step callback asked to stop */
     LAC_EINTERNAL = -8,    /* a library underneath failed in a way it should not */
+    LAC_ENOTFINITE = -9,   /* a forward pass came to NaN or an infinity */
 } lac_status;
 
 enum { LAC_ERROR_MAX = 512 };
@@ -515,7 +516,11 @@ typedef struct {
  * EINVAL, and freeing it, or closing its model, frees memory that is in use. Other sessions are
  * free to be used.
  *
- * One thread at a time per session. Errors: EINVAL, ECONTEXT, ECANCELLED, ENOMEM.
+ * Logits that are not finite end a run in the first step that has any: ENOTFINITE, with a sentence
+ * that names the step, the position and the layer in which they begin, for which the pass is run
+ * once more.
+ *
+ * One thread at a time per session. Errors: EINVAL, ECONTEXT, ECANCELLED, ENOMEM, ENOTFINITE.
  * Source: LLaDA (arXiv 2502.09992), Dream (arXiv 2508.15487), threshold decoding (2505.22618). */
 LAC_API lac_status lac_generate(lac_session *session, const int32_t *ids, size_t n_ids,
                                 const lac_generate_options *opt, lac_result *result,
@@ -608,7 +613,8 @@ LAC_API int lac_algorithm_from_name(const char *name);
  *   noise    noise level in [0, 1] for models with a time input, ignored by others: row
  *            round(noise * (steps - 1)) of their table
  *
- * One thread at a time per session. Errors: EINVAL, ECONTEXT. */
+ * One thread at a time per session. Errors: EINVAL, ECONTEXT, ENOTFINITE: a logit is NaN or an
+ * infinity, and the rows are written all the same. */
 LAC_API lac_status lac_session_logits(lac_session *session, const int32_t *ids, size_t n_ids,
                                       const int32_t *rows, size_t n_rows, float noise,
                                       float *logits, lac_error *err);

@@ -388,7 +388,7 @@ static int run_job(eval_state *s, const job *j)
         snprintf(record.policy, sizeof record.policy, "%s", o->policies[p]);
         const bool known = is_known(s, &record);
         if (known && p > 0) continue; /* the dense run is needed to compare with */
-        code = eval_run_policy(s->run, p, &record.figures, &s->output);
+        code = eval_run_policy(s->run, p, &record.figures, &s->output, &record.has_failed);
         if (!code && !known)
             code = eval_records_add(&s->records, &record, sample, &s->canvas, &s->output);
     }
@@ -477,6 +477,17 @@ static int report(eval_state *s)
     return code;
 }
 
+/* Runs that failed, in this call or the one it goes on with, are no success. */
+static int count_failed(const eval_state *s)
+{
+    size_t n_failed = 0;
+    for (size_t i = 0; i < s->records.n; i++)
+        n_failed += s->records.all[i].has_failed;
+    if (!n_failed) return EXIT_OK;
+    return console_fail(EXIT_RUN, "%zu of %zu runs failed: their logits are not finite", n_failed,
+                        s->records.n);
+}
+
 static void eval_end(eval_state *s)
 {
     eval_run_close(s->run);
@@ -507,6 +518,7 @@ int cmd_eval(int argc, char **argv)
         code = open_run(&s);
         if (!code) code = run_all(&s);
         if (!code) code = report(&s);
+        if (!code) code = count_failed(&s);
     }
     eval_end(&s);
     return code;

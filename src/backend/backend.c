@@ -89,6 +89,11 @@ void laci_backend_read(laci_backend *be, const laci_buf *buf, size_t offset, voi
     be->ops->read(be, buf, offset, dst, n);
 }
 
+void laci_backend_clear(laci_backend *be, laci_buf *buf)
+{
+    be->ops->clear(be, buf);
+}
+
 void laci_backend_copy(laci_backend *be, laci_buf *out, size_t out_offset, const laci_buf *in,
                        size_t in_offset, size_t n)
 {

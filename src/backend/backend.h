@@ -138,6 +138,9 @@ void laci_backend_read(laci_backend *be, const laci_buf *buf, size_t offset, voi
 void laci_backend_copy(laci_backend *be, laci_buf *out, size_t out_offset, const laci_buf *in,
                        size_t in_offset, size_t n);
 
+/* Makes all of a buffer zero, as it was when new. */
+void laci_backend_clear(laci_backend *be, laci_buf *buf);
+
 /* A buffer without memory of its own: once set it is what `of` holds from byte `offset` on. Free it
  * with laci_buf_free. Errors: ENOMEM. */
 lac_status laci_view_new(laci_backend *be, laci_buf **out, lac_error *err);

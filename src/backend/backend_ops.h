@@ -16,6 +16,7 @@ typedef struct {
     void (*read)(laci_backend *be, const laci_buf *buf, size_t offset, void *dst, size_t n);
     void (*copy)(laci_backend *be, laci_buf *out, size_t out_offset, const laci_buf *in,
                  size_t in_offset, size_t n);
+    void (*clear)(laci_backend *be, laci_buf *buf);
     lac_status (*linear_new)(laci_backend *be, size_t n_out, size_t n_in, laci_row_source source,
                              laci_linear **out, lac_error *err);
     void (*linear_free)(laci_backend *be, laci_linear *linear);

@@ -41,6 +41,7 @@ const char *lac_status_name(lac_status status)
     case LAC_ECONTEXT: return "ECONTEXT";
     case LAC_ECANCELLED: return "ECANCELLED";
     case LAC_EINTERNAL: return "EINTERNAL";
+    case LAC_ENOTFINITE: return "ENOTFINITE";
     }
     return "unknown";
 }

@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "base/rng.h"
 #include "engine/block_attend.h"
+#include "engine/watch.h"
 
 lac_status laci_block_check(const laci_generation *g, lac_error *err)
 {
@@ -183,24 +184,34 @@ lac_status laci_block_enter(laci_generation *g, lac_error *err)
 
 /* ------------------------------------------------------------------ logits only */
 
-lac_status laci_block_logits(lac_session *s, const int32_t *ids, size_t n, const int32_t *rows,
-                             size_t n_rows, laci_row_sink sink, lac_error *err)
+lac_status laci_block_logits(lac_session *s, laci_sequence *seq, const laci_block_text *text,
+                             laci_row_sink sink, lac_error *err)
 {
-    lac_status st = laci_kv_cache_reserve(&s->seq->block->cache, n, err);
+    lac_status st = laci_kv_cache_reserve(&seq->block->cache, text->n, err);
     size_t row = 0;
-    for (size_t first = 0, n_pass; first < n && !st; first += n_pass) {
-        n_pass = pass_length(s, s->seq, first, n - first);
+    for (size_t first = 0, n_pass; first < text->n && !st; first += n_pass) {
+        n_pass = pass_length(s, seq, first, text->n - first);
         const size_t first_row = row;
-        while (row < n_rows && (size_t)rows[row] < first + n_pass)
+        while (row < text->n_rows && (size_t)text->rows[row] < first + n_pass)
             row++;
-        const laci_block_pass pass = { .seq = s->seq->block,
-                                       .ids = ids + first,
+        const laci_block_pass pass = { .seq = seq->block,
+                                       .ids = text->ids + first,
                                        .first = first,
                                        .n = n_pass,
-                                       .rows = rows + first_row,
+                                       .rows = text->rows + first_row,
                                        .n_rows = row - first_row,
                                        .first_row = first_row };
         st = laci_block_forward(s, &pass, 1, sink, NULL, err);
+        if (s->watch && s->watch->first != LACI_WATCH_NOTHING) break;
     }
     return st;
+}
+
+laci_block_text laci_block_read(laci_generation *g, int32_t position)
+{
+    const bool is_step = g->turn == LACI_TURN_STEP;
+    const size_t n = is_step ? g->block_end : g->n_stored;
+    (void)read_canvas(g, 0, n < g->n ? n : g->n); /* past the canvas stand masks already */
+    g->seq->rows[0] = g->shift && position > 0 ? position - 1 : position;
+    return (laci_block_text){ g->seq->input, g->seq->rows, n, 1 };
 }

@@ -27,8 +27,17 @@ laci_block_pass laci_block_next(laci_generation *g);
 /* Takes note of what the pass of a step read. */
 void laci_block_take(laci_generation *g);
 
-/* Every position of `ids` under the block-causal mask, for rows wanted anywhere. */
-lac_status laci_block_logits(lac_session *s, const int32_t *ids, size_t n, const int32_t *rows,
-                             size_t n_rows, laci_row_sink sink, lac_error *err);
+/* Every position of `ids` under the block-causal mask, for rows wanted anywhere, through the cache
+ * of `seq`. Stops early once a watched pass has found something. */
+typedef struct {
+    const int32_t *ids, *rows; /* [n], [n_rows] */
+    size_t n, n_rows;
+} laci_block_text;
+lac_status laci_block_logits(lac_session *s, laci_sequence *seq, const laci_block_text *text,
+                             laci_row_sink sink, lac_error *err);
+
+/* Positions that the pass of this turn reads, and everything before, as the model reads them. Asks
+ * for the row that decides `position`. */
+laci_block_text laci_block_read(laci_generation *g, int32_t position);
 
 #endif

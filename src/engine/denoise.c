@@ -7,12 +7,14 @@
 #include "engine/denoise.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 #include <time.h>
 
 #include "base/error.h"
 #include "base/rng.h"
 #include "engine/block.h"
+#include "engine/watch.h"
 
 typedef laci_generation generation;
 
@@ -199,8 +201,23 @@ static void show_logits(const generation *g, const laci_buf *logits, size_t row,
     g->opt.on_logits(g->opt.user, &view);
 }
 
-/* n rows of logits from `row` on: the step's rows from `first` on. */
-static void choose_rows(const generation *g, size_t row, size_t first, size_t n)
+/* Takes note of the first row of logits that is not finite, while its final row, row x_row of X, is
+ * still there: a finite one leaves the output matrix to blame. */
+static void look_for_broken(generation *g, size_t x_row, size_t first, size_t n)
+{
+    const lac_session *s = g->s;
+    const laci_choice *choices = g->seq->choices + first;
+    size_t i = 0;
+    while (i < n && !choices[i].is_broken)
+        i++;
+    if (i == n || g->broken >= 0) return;
+    g->broken = (int)(first + i);
+    g->is_head_broken = laci_rows_finite(s, s->buf[LACI_BUF_X], true, x_row + i, 1) &&
+                        (!g->guided || laci_rows_finite(s, s->guide_rows, true, first + i, 1));
+}
+
+/* n rows of logits from `row` on, of final rows from x_row on: the step's rows from `first` on. */
+static void choose_rows(generation *g, size_t row, size_t x_row, size_t first, size_t n)
 {
     lac_session *s = g->s;
     laci_buf *logits = s->buf[LACI_BUF_LOGITS];
@@ -212,6 +229,7 @@ static void choose_rows(const generation *g, size_t row, size_t first, size_t n)
     show_logits(g, logits, row, first, n);
     laci_backend_choose(s->be, &g->rule, logits, row, n, g->seq->keys + first,
                         g->seq->choices + first);
+    look_for_broken(g, x_row, first, n);
 }
 
 /* Final rows to logits to choices, chunk by chunk: whole logits never exist. A chunk holds rows of
@@ -232,7 +250,8 @@ static lac_status choose(void *user, const laci_row_part *parts, size_t n_parts,
             const size_t from = at > row ? at : row;
             const size_t to = at + parts[i].n < end ? at + parts[i].n : end;
             if (from < to)
-                choose_rows(g[parts[i].pass], from - row, parts[i].first + from - at, to - from);
+                choose_rows(g[parts[i].pass], from - row, from, parts[i].first + from - at,
+                            to - from);
         }
     }
     return LAC_OK;
@@ -534,12 +553,49 @@ static void finish_block_turn(generation *g, double start)
     }
 }
 
+/* ------------------------------------------------------------------ numbers that are not finite */
+
+/* Repeats the pass of a turn under watch, a block-wise one from the first token on: what it reads
+ * of the cache may be what is broken. What the passes report does not matter here. */
+static void repeat_watched(generation *g, int32_t position, laci_watch *watch)
+{
+    lac_session *s = g->s;
+    const laci_row_sink sink = { laci_drop_rows, NULL };
+    g->opt.on_plan = NULL;
+    s->watch = watch;
+    if (g->is_blockwise) {
+        const laci_block_text text = laci_block_read(g, position);
+        (void)laci_block_logits(s, g->seq, &text, sink, NULL);
+    } else {
+        (void)run_pass(g, g->seq->input, 0, sink, NULL);
+        if (g->guided) (void)run_pass(g, g->seq->unguided, 1, sink, NULL);
+    }
+    s->watch = NULL;
+}
+
+/* Ends a generation whose logits are not finite, with a sentence that says where that began. */
+static void end_broken(generation *g)
+{
+    char when[32];
+    laci_watch watch = { LACI_WATCH_NOTHING };
+    const int32_t position = g->seq->candidates[g->broken].position;
+    (void)snprintf(when, sizeof when, " in step %d", g->step);
+    laci_watch_wipe(g->s, g->seq);
+    if (!g->is_head_broken) repeat_watched(g, position, &watch);
+    laci_watch_wipe(g->s, g->seq);
+    g->status = laci_watch_fail(g->s, position, when, g->is_head_broken, &watch, &g->error);
+    end(g);
+}
+
+/* ------------------------------------------------------------------ a turn */
+
 void laci_generation_turn(generation *const *g, size_t n, laci_block_pass *passes)
 {
     lac_session *s = g[0]->s;
     lac_error err = { 0 };
     const double start = laci_generation_now();
     for (size_t i = 0; i < n; i++) {
+        g[i]->broken = -1;
         if (g[i]->turn == LACI_TURN_STEP) ask(g[i]);
         if (g[i]->is_blockwise) passes[i] = laci_block_next(g[i]);
     }
@@ -554,6 +610,8 @@ void laci_generation_turn(generation *const *g, size_t n, laci_block_pass *passe
         if (st) {
             g[i]->error = err;
             end(g[i]);
+        } else if (g[i]->broken >= 0) {
+            end_broken(g[i]);
         } else if (g[i]->is_blockwise) {
             finish_block_turn(g[i], start);
         } else {
@@ -651,71 +709,4 @@ lac_status laci_denoise(lac_session *s, const int32_t *ids, size_t n_ids,
     while (g.turn != LACI_TURN_DONE)
         laci_generation_turn(&alone, 1, &pass);
     return laci_generation_outcome(&g, result, err);
-}
-
-/* ------------------------------------------------------------------ logits only */
-
-typedef struct {
-    lac_session *s;
-    float *out; /* [n_rows, n_vocab] */
-} logits_sink;
-
-static lac_status read_logits(void *user, const laci_row_part *part, size_t n_parts, lac_error *err)
-{
-    (void)n_parts;
-    (void)err;
-    const logits_sink *sink = user;
-    const size_t first = part->first, n = part->n;
-    lac_session *s = sink->s;
-    const size_t n_vocab = (size_t)s->model->config.n_vocab, chunk = s->layout.logit_rows;
-    for (size_t row = 0; row < n; row += chunk) {
-        const size_t n_part = n - row < chunk ? n - row : chunk;
-        laci_forward_logits(s, s->buf[LACI_BUF_X], row, n_part, s->buf[LACI_BUF_LOGITS]);
-        laci_backend_read(s->be, s->buf[LACI_BUF_LOGITS], 0, sink->out + (first + row) * n_vocab,
-                          n_part * n_vocab * sizeof(float));
-    }
-    return LAC_OK;
-}
-
-static lac_status check_rows(const int32_t *rows, size_t n_rows, size_t n_ids, lac_error *err)
-{
-    for (size_t i = 0; i < n_rows; i++)
-        if (rows[i] < 0 || (size_t)rows[i] >= n_ids || (i && rows[i] < rows[i - 1]))
-            return laci_fail(err, LAC_EINVAL, 0,
-                             "row %d at index %zu: rows never fall and lie in 0 to %zu", rows[i], i,
-                             n_ids - 1);
-    return LAC_OK;
-}
-
-lac_status laci_session_logits(lac_session *s, const int32_t *ids, size_t n_ids,
-                               const int32_t *rows, size_t n_rows, float noise, float *logits,
-                               lac_error *err)
-{
-    const laci_config *c = &s->model->config;
-    const int n_tokens = laci_tokenizer_n_tokens(s->model->tokenizer);
-    logits_sink sink = { s, logits };
-    if (n_ids > s->layout.n_ctx)
-        return laci_fail(err, LAC_ECONTEXT, 0, "%zu ids: the context holds %zu", n_ids,
-                         s->layout.n_ctx);
-    lac_status st = check_rows(rows, n_rows, n_ids, err);
-    if (!st) st = laci_session_begin(s, 1, err);
-    if (st) return st;
-    for (size_t i = 0; i < n_ids; i++) {
-        if (ids[i] != LAC_HOLE && (ids[i] < 0 || ids[i] >= n_tokens))
-            return laci_fail(err, LAC_EINVAL, 0, "id %d at position %zu: the model has %d tokens",
-                             ids[i], i, n_tokens);
-        s->seq->input[i] = ids[i] == LAC_HOLE ? c->mask_id : ids[i];
-    }
-    const laci_pass pass = { .ids = s->seq->input,
-                             .n = n_ids,
-                             .rows = rows,
-                             .n_rows = n_rows,
-                             .time_row = c->n_time_steps
-                                             ? (size_t)lroundf(noise * (float)(c->n_time_steps - 1))
-                                             : 0,
-                             .moment = { .n_steps = 1, .prompt_end = n_ids },
-                             .sink = { read_logits, &sink } };
-    if (c->mask == LAC_MASK_BLOCK_CAUSAL)
-        return laci_block_logits(s, s->seq->input, n_ids, rows, n_rows, pass.sink, err);
-    return laci_forward(s, &pass, err);
 }

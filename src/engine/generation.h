@@ -37,6 +37,8 @@ typedef struct {
     int n_candidates;              /* open holes of the active block (or sub-block) in this step */
     bool shift, guided;
     bool stopped, cancelled;
+    int broken;          /* candidate of this turn whose logits are not finite, -1 = none */
+    bool is_head_broken; /* what its logits were made of was finite */
     int forwards;
     double start, seconds; /* clock at the beginning; of the whole, once done */
     double seconds_forward;

@@ -103,6 +103,15 @@ void laci_kv_cache_clear(laci_kv_cache *cache)
     cache->n_pieces = 0;
 }
 
+void laci_kv_cache_wipe(laci_kv_cache *cache)
+{
+    for (size_t i = 0; i < cache->n_pieces; i++)
+        for (size_t layer = 0; layer < cache->n_layers; layer++) {
+            laci_backend_clear(cache->be, cache->pieces[i].kv[layer].k);
+            laci_backend_clear(cache->be, cache->pieces[i].kv[layer].v);
+        }
+}
+
 static const laci_cache_piece *piece_at(const laci_kv_cache *cache, size_t position)
 {
     size_t i = 0;

@@ -36,6 +36,10 @@ size_t laci_kv_cache_most_pieces(const laci_kv_cache *cache);
 lac_status laci_kv_cache_reserve(laci_kv_cache *cache, size_t n, lac_error *err);
 void laci_kv_cache_clear(laci_kv_cache *cache);
 
+/* Makes all keys and values zero: what lies past the keys of a pass must be finite, since it is
+ * multiplied by probabilities of zero. */
+void laci_kv_cache_wipe(laci_kv_cache *cache);
+
 /* End of the piece that holds this position: stores do not cross it. */
 size_t laci_kv_cache_piece_end(const laci_kv_cache *cache, size_t position);
 

@@ -5,6 +5,8 @@
 #include <assert.h>
 #include <time.h>
 
+#include "engine/watch.h"
+
 laci_layer_run laci_layer_begin(lac_session *s, laci_clock *clock)
 {
     const laci_config *config = &s->model->config;
@@ -96,6 +98,7 @@ void laci_layer_finish(const laci_layer_run *c, const laci_buf *o, size_t o_row,
     laci_backend_mlp(be, gated ? y : NULL, z, n, c->d_ff, x);
     laci_layer_multiply(c, c->layer->down, x, 0, n, y);
     laci_backend_add(be, h, h_row, y, n, c->d);
+    laci_watch_rows(c->s, (int)(c->layer - c->s->model->weights.layers), h, h_row, n);
 }
 
 void laci_layer_embed(const laci_layer_run *c, const int32_t *ids, size_t n, size_t time_row)
@@ -112,4 +115,5 @@ void laci_layer_embed(const laci_layer_run *c, const int32_t *ids, size_t n, siz
     for (size_t i = 0; i < n; i++)
         assert(ids[i] >= 0 && ids[i] < c->config->n_vocab);
     laci_backend_embed(c->s->be, &embedding, ids, n, c->buf[LACI_BUF_H]);
+    laci_watch_rows(c->s, LACI_WATCH_EMBEDDING, c->buf[LACI_BUF_H], 0, n);
 }

@@ -90,6 +90,9 @@ lac_status laci_session_begin(lac_session *s, size_t n_passes, lac_error *err);
 typedef struct laci_block_memory laci_block_memory;
 typedef struct laci_block_state laci_block_state;
 
+/* What a pass that is repeated to find numbers that are not finite looks for: engine/watch.h. */
+typedef struct laci_watch laci_watch;
+
 /* What one generation changes: the canvas and its companions, [n_ctx] each, one allocation. */
 typedef struct {
     void *host;
@@ -135,6 +138,7 @@ struct lac_session {
 
     laci_sequence *seq; /* [layout.n_sequences] owned; lac_generate uses the first */
     bool is_running;    /* lac_generate: a callback may be under way */
+    laci_watch *watch;  /* of the pass under way; NULL = none */
 };
 
 #endif

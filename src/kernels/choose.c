@@ -47,6 +47,19 @@ static float row_max(const float *logits, int n)
     return top;
 }
 
+/* The same of a row as given; whether it holds a number that is not finite shows on the way. */
+static float survey(const float *logits, int n, bool *is_broken)
+{
+    float top = -INFINITY;
+    int n_odd = 0;
+    for (int i = 0; i < n; i++) {
+        top = logits[i] > top ? logits[i] : top;
+        n_odd += !isfinite(logits[i]);
+    }
+    *is_broken = n_odd > 0;
+    return top;
+}
+
 /* Sum of exp((logit - top) / temperature) over the kept ids. */
 static double mass_of(const float *logits, int n, float top, double temperature, cut last)
 {
@@ -230,7 +243,8 @@ static double confidence_of(const laci_choice_rule *rule, float *logits, float t
 laci_choice laci_choose(const laci_choice_rule *rule, float *logits, uint64_t key, int32_t *heap)
 {
     const cut all = { 0, -1 };
-    const float whole_top = row_max(logits, rule->n_vocab);
+    bool is_broken;
+    const float whole_top = survey(logits, rule->n_vocab, &is_broken);
     const double whole = mass_of(logits, rule->n_vocab, whole_top, 1, all);
     /* The chosen logit survives exclusion, so its log-probability can be taken afterwards. */
     exclude(rule, logits);
@@ -246,11 +260,12 @@ laci_choice laci_choose(const laci_choice_rule *rule, float *logits, uint64_t ke
         const double mass = mass_of(logits, rule->n_vocab, top, temperature, last);
         id = draw_categorical(rule, logits, top, mass, last, key);
     }
-    if (id < 0) return (laci_choice){ 0, NAN, NAN }; /* every allowed logit is NaN or -inf */
+    if (id < 0) return (laci_choice){ 0, NAN, NAN, is_broken }; /* none allowed is a number */
     const double logprob = (double)logits[id] - (double)whole_top - log(whole);
     return (laci_choice){
         .id = id,
         .logprob = (float)logprob,
         .confidence = confidence_of(rule, logits, top, temperature, last, id),
+        .is_broken = is_broken,
     };
 }

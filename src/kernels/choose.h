@@ -43,6 +43,7 @@ typedef struct {
     int32_t id;
     float logprob;     /* ln softmax of the row as given, temperature 1, nothing excluded */
     double confidence; /* NaN only if the row is NaN; of an unranked id the least there is */
+    bool is_broken;    /* the row as given holds NaN or an infinity: nothing else here counts */
 } laci_choice;
 
 /* Chooses from `logits` [n_vocab], which is changed (excluded ids become -INFINITY). `key` is the

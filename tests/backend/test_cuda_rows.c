@@ -469,7 +469,8 @@ static void choices_equal_the_cpus(void **state)
         for (size_t row = 0; row < N_ROWS; row++) {
             const laci_choice *w = &want[row], *g = &got[row];
             const bool none = isnan(w->confidence);
-            if (w->id != g->id || none != (bool)isnan(g->confidence) ||
+            if (w->is_broken != g->is_broken || w->id != g->id ||
+                none != (bool)isnan(g->confidence) ||
                 (!none && !(fabs(w->confidence - g->confidence) < 1e-9 &&
                             fabs((double)w->logprob - (double)g->logprob) < 1e-5)))
                 fail_msg("rule %zu, row %zu: %d (%g, %g), the CPU %d (%g, %g)", i, row, g->id,

@@ -466,9 +466,44 @@ static void fast_dllms_threshold_is_the_default(void **state)
     assert_true(opt.threshold == 0.25f);
 }
 
+/* A number that is not finite shows wherever it stands in the row, under every rule, also where no
+ * token may be chosen; ids that the rule forbids do not count as such. */
+static void rows_that_are_not_finite_are_told(void **state)
+{
+    (void)state;
+    enum { N = 50 };
+    static const float odd[] = { NAN, INFINITY, -INFINITY };
+    static const int places[] = { 0, 7, 30, 45, 49 };
+    const laci_choice_rule rules[] = {
+        { .n_vocab = N, .n_allowed = 45, .forbidden = { 7 }, .n_forbidden = 1 },
+        { .n_vocab = N, .n_allowed = 45, .temperature = 1, .forbidden = { 7 }, .n_forbidden = 1 },
+        { .n_vocab = N,
+          .n_allowed = 45,
+          .forbidden = { 7 },
+          .n_forbidden = 1,
+          .temperature = 1,
+          .top_k = 5,
+          .top_p = 0.9,
+          .draw = LACI_DRAW_CATEGORICAL,
+          .confidence = LACI_CONFIDENCE_MARGIN },
+    };
+    float logits[N];
+    int32_t heap[N];
+    for (size_t r = 0; r < sizeof rules / sizeof rules[0]; r++)
+        for (size_t p = 0; p <= sizeof places / sizeof places[0]; p++)
+            for (size_t v = 0; v < 3; v++) {
+                const bool is_odd = p < sizeof places / sizeof places[0];
+                for (int i = 0; i < N; i++)
+                    logits[i] = (float)(i % 11) - 3;
+                if (is_odd) logits[places[p]] = odd[v];
+                assert_int_equal(laci_choose(&rules[r], logits, 1, heap).is_broken, is_odd);
+            }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(rows_that_are_not_finite_are_told),
         cmocka_unit_test(noise_matches_the_reference),
         cmocka_unit_test(choices_match_the_reference),
         cmocka_unit_test(gaps_have_no_probability),

@@ -179,6 +179,10 @@ int eval_records_add(eval_records *r, const eval_record *record, const eval_samp
         json_key(&j, eval_figure_names[i]);
         json_double(&j, figures[i]);
     }
+    if (record->has_failed) {
+        json_key(&j, "failed");
+        json_bool(&j, true);
+    }
     put_sample(&j, sample, canvas);
     json_key(&j, "output");
     json_text(&j, output->data, output->n);
@@ -283,6 +287,8 @@ static int read_record(const place *at, const laci_jval *v, eval_record *out)
     if (!code) code = read_count(at, v, "depth", EVAL_STRATIFIED, 100, &out->depth);
     for (size_t i = 0; i < EVAL_N_FIGURES && !code; i++)
         code = read_figure(at, v, i, &figures[i]);
+    const laci_jval *failed = laci_json_get(v, "failed");
+    out->has_failed = laci_json_bool(failed);
     return code;
 }
 

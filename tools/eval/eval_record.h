@@ -13,6 +13,7 @@ typedef struct {
     int ctx, index;
     int depth; /* percent asked for, or EVAL_STRATIFIED */
     eval_figures figures;
+    bool has_failed; /* the run ended with logits that are not finite */
 } eval_record;
 
 /* Settings every record of a file depends on, as flag and text. */

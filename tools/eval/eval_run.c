@@ -48,6 +48,8 @@ struct eval_run {
         needle_kept;        /* response rows of sparse plans times needles; which read it */
     double seconds_outside; /* inside callbacks */
     bool failed;            /* out of memory in a callback */
+    bool is_broken;         /* its logits were not finite */
+    bool is_dense_broken;   /* those of the dense run of this sample: there is nothing to follow */
 };
 
 static double now(void)
@@ -251,6 +253,11 @@ static int generate(eval_run *r, size_t p, const lac_generate_options *how, lac_
         lac_generate(r->sessions[p], r->canvas->ids, r->canvas->n, how, result, &err);
     if (r->failed) return console_fail(EXIT_MEMORY, "out of memory for logits to compare with");
     if (st == LAC_ECANCELLED) return 128 + interrupt_signal();
+    r->is_broken = st == LAC_ENOTFINITE;
+    if (r->is_broken)
+        console_warn("%s at %zu tokens under %s failed: %s", r->task->name, r->canvas->n,
+                     r->opt.policies[p], err.message);
+    if (r->is_broken) return EXIT_OK;
     return st ? console_fail_status(st, &err) : EXIT_OK;
 }
 
@@ -328,37 +335,60 @@ static void read_fidelity(const eval_run *r, eval_figures *f)
     f->top1 = (double)r->n_same / (double)r->n_compared;
 }
 
-int eval_run_policy(eval_run *r, size_t p, eval_figures *figures, eval_text *output)
+/* How far the policy of a run that is over is from the dense one; runs it again along the dense
+ * decisions where it left them. Nothing is known beside a dense run that failed. */
+static int compare(eval_run *r, size_t p, lac_generate_options *how, lac_result *result,
+                   eval_figures *f)
 {
-    eval_figures f = { NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN };
+    int code = EXIT_OK;
+    f->agree =
+        r->is_dense_broken ? 0 : eval_agreement(r->answer, r->n_answer, result->ids, result->n_ids);
+    if (r->is_dense_broken) return code;
+    if (r->has_left) {
+        how->replay_ids = r->canvas_ids;
+        how->replay_steps = r->step_map;
+        how->n_replay = r->canvas->n;
+        reset(r, false);
+        code = generate(r, p, how, result);
+    }
+    read_fidelity(r, f);
+    return code;
+}
+
+int eval_run_policy(eval_run *r, size_t p, eval_figures *figures, eval_text *output,
+                    bool *has_failed)
+{
+    static const eval_figures unknown = { NAN, NAN, NAN, NAN, NAN, NAN, NAN,
+                                          NAN, NAN, NAN, NAN, NAN, NAN };
+    eval_figures f = unknown;
     lac_result result = { .n_ids = 0 };
     lac_generate_options how = r->generate;
     int code = p == 0 ? reserve(r) : EXIT_OK;
     if (code) return code;
     reset(r, p == 0);
+    r->has_left = p > 0 && r->is_dense_broken;
     how.on_step = on_step;
     how.on_logits = on_logits;
     how.on_plan = on_plan;
     how.user = r;
     code = generate(r, p, &how, &result);
-    if (!code) code = decode_answer(r, &result, output);
+    if (!code && !r->is_broken) code = decode_answer(r, &result, output);
     if (code) return code;
-    judge(r, &result, output, &f);
-    if (p == 0) {
+    if (p == 0) r->is_dense_broken = r->is_broken;
+    if (!r->is_broken) judge(r, &result, output, &f);
+    if (p == 0 && !r->is_broken) {
         keep_dense(r, &result);
         f.agree = f.top1 = 1;
         f.kl = f.kl_worst = 0;
-    } else {
-        f.agree = eval_agreement(r->answer, r->n_answer, result.ids, result.n_ids);
-        if (r->has_left) { /* again, along the dense run's trajectory */
-            how.replay_ids = r->canvas_ids;
-            how.replay_steps = r->step_map;
-            how.n_replay = r->canvas->n;
-            reset(r, false);
-            code = generate(r, p, &how, &result);
-        }
-        read_fidelity(r, &f);
+    } else if (!r->is_broken) {
+        code = compare(r, p, &how, &result, &f);
     }
+    if (r->is_broken) {
+        eval_text_clear(output);
+        f = unknown;
+        f.score = f.exact = f.agree = f.top1 = 0;
+    }
+    *has_failed = r->is_broken;
     if (!code) *figures = f;
     return code;
 }

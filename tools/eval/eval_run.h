@@ -47,8 +47,10 @@ void eval_run_close(eval_run *run);
 void eval_run_sample(eval_run *run, const eval_task *task, const eval_sample *sample,
                      const eval_canvas *canvas);
 
-/* Runs policy `p` on it; policy 0 must come first. `output` receives the text of the answer.
+/* Runs policy `p` on it; policy 0 must come first. `output` receives the text of the answer. A run
+ * whose logits are not finite has failed: no text, no figures but a score and an agreement of 0.
  * EXIT_OK, or an exit code after a message; 128 + number without one after a signal. */
-int eval_run_policy(eval_run *run, size_t p, eval_figures *figures, eval_text *output);
+int eval_run_policy(eval_run *run, size_t p, eval_figures *figures, eval_text *output,
+                    bool *has_failed);
 
 #endif

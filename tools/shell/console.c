@@ -71,7 +71,8 @@ int console_exit_code(lac_status status)
     case LAC_ENOMEM: return EXIT_MEMORY;
     case LAC_EIO:
     case LAC_ECANCELLED:
-    case LAC_EINTERNAL: return EXIT_RUN;
+    case LAC_EINTERNAL:
+    case LAC_ENOTFINITE: return EXIT_RUN;
     }
     return EXIT_RUN;
 }

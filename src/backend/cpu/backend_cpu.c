@@ -100,6 +100,12 @@ static void cpu_read(laci_backend *be, const laci_buf *buf, size_t offset, void 
     memcpy(dst, (const char *)buf->data + offset, n);
 }
 
+static void cpu_clear(laci_backend *be, laci_buf *buf)
+{
+    (void)be;
+    memset(buf->data, 0, buf->n_bytes);
+}
+
 static void cpu_copy(laci_backend *be, laci_buf *out, size_t out_offset, const laci_buf *in,
                      size_t in_offset, size_t n)
 {
@@ -517,6 +523,7 @@ static const laci_backend_ops cpu_ops = {
     .write = cpu_write,
     .read = cpu_read,
     .copy = cpu_copy,
+    .clear = cpu_clear,
     .kv_new = cpu_kv_new,
     .linear_new = cpu_linear_new,
     .linear_free = cpu_linear_free,

@@ -304,16 +304,25 @@ static __device__ double confidence_of(const laci_cu_choose &a, row_state r, int
 
 /* ------------------------------------------------------------------ a row */
 
-/* Tops of the whole row, returned, and of the ids that may be chosen, into r. */
-static __device__ float find_tops(const laci_cu_choose &a, row_state &r)
+/* Whether a number is NaN or an infinity: all bits of its exponent are set. */
+static __device__ __forceinline__ bool is_odd(float x)
+{
+    return (__float_as_uint(x) & 0x7f800000u) == 0x7f800000u;
+}
+
+/* Tops of the whole row, returned, and of the ids that may be chosen, into r; whether all of the
+ * row is finite, into `broken`. */
+static __device__ float find_tops(const laci_cu_choose &a, row_state &r, bool *broken)
 {
     __shared__ float tops[32];
-    float whole = NOTHING, top = NOTHING;
+    float whole = NOTHING, top = NOTHING, odd = 0;
     for (uint32_t i = threadIdx.x; i < a.n_vocab; i += THREADS) {
         if (r.x[i] > whole) whole = r.x[i];
         if (r.x[i] > top && is_allowed(a, i)) top = r.x[i];
+        if (is_odd(r.x[i])) odd = 1;
     }
     r.top = block_max(top, tops);
+    *broken = block_max(odd, tops) > 0;
     return block_max(whole, tops);
 }
 
@@ -321,7 +330,8 @@ static __global__ void choose_rows(const laci_cu_choose a)
 {
     row_state r = { a.logits + (size_t)blockIdx.x * a.n_vocab, 0, 1, false, 0, 0, false };
     if (a.temperature > 0) r.temperature = a.temperature;
-    const float whole_top = find_tops(a, r);
+    bool broken;
+    const float whole_top = find_tops(a, r, &broken);
     double whole = 0;
     for (uint32_t i = threadIdx.x; i < a.n_vocab; i += THREADS)
         whole += exp((double)r.x[i] - (double)whole_top);
@@ -335,6 +345,7 @@ static __global__ void choose_rows(const laci_cu_choose a)
     }
     if (threadIdx.x > 0) return;
     a.ids[blockIdx.x] = id;
+    a.broken[blockIdx.x] = broken;
     a.numbers[2 * blockIdx.x] = id < 0 ? 0 : (double)r.x[id] - (double)whole_top - log(whole);
     a.numbers[2 * blockIdx.x + 1] = confidence;
 }

@@ -231,6 +231,7 @@ typedef struct {
     const float *logits; /* [n, n_vocab] */
     const uint64_t *keys;
     int32_t *ids;    /* [n]; -1 = nothing to choose from */
+    int32_t *broken; /* [n] whether the row holds NaN or an infinity */
     double *numbers; /* [n, 2]: log-probability, confidence */
     double temperature, top_p;
     uint32_t n, n_vocab, n_allowed, n_forbidden, top_k, confidence;

@@ -276,6 +276,12 @@ static void cuda_copy(laci_backend *be, laci_buf *out, size_t out_offset, const 
                    cuda->api.copy(cuda->stream, out->data + out_offset, in->data + in_offset, n));
 }
 
+static void cuda_clear(laci_backend *be, laci_buf *buf)
+{
+    cuda_backend *cuda = laci_cuda_enter(be);
+    laci_cuda_note(cuda, cuda->api.fill(cuda->stream, buf->data, 0, buf->n_bytes));
+}
+
 static size_t cuda_linear_bytes(laci_backend *be, size_t n_out, size_t n_in)
 {
     return n_out * n_in * (is_bf16(be) ? 2 : 4);
@@ -567,6 +573,7 @@ static const laci_backend_ops cuda_ops = {
     .write = cuda_write,
     .read = cuda_read,
     .copy = cuda_copy,
+    .clear = cuda_clear,
     .kv_new = cuda_kv_new,
     .linear_new = cuda_linear_new,
     .linear_free = cuda_linear_free,

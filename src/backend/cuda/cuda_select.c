@@ -326,18 +326,20 @@ _Static_assert((int)LACI_CU_MODEL == (int)LACI_CONFIDENCE_MODEL &&
 /* The device's answers to the caller's. */
 static void take_choices(cuda_backend *cuda, const char *device, size_t n, laci_choice *out)
 {
-    const size_t bytes = n * (2 * sizeof(double) + sizeof(int32_t));
+    const size_t bytes = n * (2 * sizeof(double) + 2 * sizeof(int32_t));
     char *host = laci_cuda_scratch(cuda, &cuda->results, bytes);
     if (host) laci_cuda_get(cuda, host, device, bytes);
     for (size_t i = 0; i < n; i++) {
         double numbers[2] = { NAN, NAN };
-        int32_t id = -1;
+        int32_t id = -1, broken = 0;
         if (host && !cuda->failed) {
+            const char *ids = host + n * sizeof numbers;
             memcpy(numbers, host + i * sizeof numbers, sizeof numbers);
-            memcpy(&id, host + n * sizeof numbers + i * sizeof id, sizeof id);
+            memcpy(&id, ids + i * sizeof id, sizeof id);
+            memcpy(&broken, ids + (n + i) * sizeof broken, sizeof broken);
         }
-        out[i] = id < 0 ? (laci_choice){ 0, NAN, NAN }
-                        : (laci_choice){ id, (float)numbers[0], numbers[1] };
+        out[i] = id < 0 ? (laci_choice){ 0, NAN, NAN, broken }
+                        : (laci_choice){ id, (float)numbers[0], numbers[1], broken };
     }
 }
 
@@ -376,6 +378,7 @@ void laci_cuda_choose(laci_backend *be, const laci_choice_rule *rule, laci_buf *
         a.unranked[i] = rule->unranked[i];
     if (answers && a.keys && (a.gaps || !rule->gaps)) {
         a.ids = (void *)(answers + n * 2 * sizeof(double));
+        a.broken = a.ids + n;
         cuda->api.choose(cuda->stream, &a);
         laci_cuda_note(cuda, cuda->api.last_error());
     }
