@@ -1,24 +1,29 @@
 #!/bin/sh
-# fuzz.sh [SECONDS]: explores every fuzz target for SECONDS each (default 60), beginning with its
-# corpus. New inputs stay in build/fuzz/corpus; a crash is written beside it and ends the script.
+# fuzz.sh [SECONDS [TARGET...]]: explores each fuzz target, or those named, for SECONDS (default 60),
+# beginning with its corpus. New inputs stay in build/fuzz/corpus; a crash is written beside it and
+# ends the script.
 set -eu
 cd "$(dirname "$0")/.."
 
 case ${1:-60} in
--h | --help) sed -n '2,3s/^# //p' "$0"; exit 0 ;;
-'' | *[!0-9]*) echo "usage: scripts/fuzz.sh [SECONDS]" >&2; exit 2 ;;
+-h | --help) sed -n '2,4s/^# //p' "$0"; exit 0 ;;
+'' | *[!0-9]*) echo "usage: scripts/fuzz.sh [SECONDS [TARGET...]]" >&2; exit 2 ;;
 esac
 seconds=${1:-60}
+[ $# -eq 0 ] || shift
+for name in "$@"; do
+    [ -f "tests/fuzz/$name.c" ] || { echo "fuzz: no target tests/fuzz/$name.c" >&2; exit 2; }
+done
+targets=$*
+[ -n "$targets" ] || targets=$(for source in tests/fuzz/fuzz_*.c; do basename "$source" .c; done)
 
 scripts/setup.sh fuzz
 cmake --preset fuzz >/dev/null
-targets=$(for source in tests/fuzz/fuzz_*.c; do basename "$source" .c; done)
 # shellcheck disable=SC2086 # one word each
 cmake --build --preset fuzz -j "$(nproc)" --target $targets
+export LACUNA_TEST_ROOT="$PWD" OMP_NUM_THREADS=1
 n=0
-for source in tests/fuzz/fuzz_*.c; do
-    [ -e "$source" ] || break
-    name=$(basename "$source" .c)
+for name in $targets; do
     mkdir -p "build/fuzz/corpus/$name" "build/fuzz/crashes"
     seeds="tests/fuzz/corpus/$name"
     [ -d "$seeds" ] || seeds=''

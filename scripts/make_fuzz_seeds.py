@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes the seed inputs of the model-file fuzz targets to tests/fuzz/corpus/.
+"""Writes the seed inputs of the fuzz targets to tests/fuzz/corpus/.
 
 Each seed is a small file that gets far: a complete model of two layers in either container, the
 configurations of every family, and files that break one rule each. Needs only the standard library.
@@ -200,7 +200,142 @@ def make_plans():
     put("fuzz_plan", "reserved", plan((1, 1, 16, 16, 16, 0), [b"\x01"], [1], pad=1))
 
 
+def lines(*values):
+    return b"".join(json.dumps(v, separators=(",", ":")).encode() + b"\n" for v in values)
+
+
+def make_traces():
+    """The first byte chooses what an accepted trace is written as."""
+    def header(**more):
+        return dict({"type": "header", "version": "0.1.0", "model": "seed", "family": "llada",
+                     "dtype": "f32", "sparse": "window", "n_prompt": 33, "n_canvas": 40, "n_holes": 7,
+                     "n_ctx": 40, "n_layers": 2, "n_heads": 2, "steps": 2, "block_length": 7,
+                     "block_size": 0}, **more)
+
+    def plan_line(step, layer, kept, **more):
+        return dict({"type": "plan", "step": step, "pass": 0, "layer": layer, "n_q": 40, "n_k": 40,
+                     "q_block": 32, "k_block": 32, "density": 0.75, "kept_mass": None,
+                     "kept": kept}, **more)
+
+    def step_line(step, **more):
+        return dict({"type": "step", "step": step, "block": 0, "span": [33, 40], "n_fixed": 1,
+                     "n_left": 6 - step, "fixed": [{"pos": 39 - step, "id": 5, "conf": 0.5}],
+                     "open": [{"pos": 33, "id": 7, "conf": None}], "ms": 0.5, "density": 0.75}, **more)
+
+    summary = {"type": "summary", "finish_reason": "length", "steps": 2, "forwards": 2, "n_ids": 7,
+               "seconds": 0.1, "seconds_forward": 0.1, "density": 0.75, "text": "seven.."}
+    whole = lines(header(), plan_line(0, 0, ["8c", "c4"]), plan_line(0, 1, ["cc"]), step_line(0),
+                  plan_line(1, 0, "same"), plan_line(1, 1, ["84", "48"], kept_mass=[0.5, 0.25]),
+                  step_line(1), summary)
+    for kind, name in ((0, "table"), (1, "page"), (2, "drawing")):
+        put("fuzz_trace", name, bytes([kind]) + whole)
+    put("fuzz_trace", "cut", b"\0" + whole[:-40])
+    put("fuzz_trace", "no_plans", b"\0" + lines(header(), step_line(0), summary))
+    block = header(block_size=8, sparse="losa", n_prompt=32)
+    read = {"type": "plan", "step": 0, "pass": 0, "layer": 0, "n_q": 2, "n_k": 32, "q_block": 2,
+            "k_block": 16, "first": 32, "active": [1, 3], "density": 0.5, "kept_mass": None,
+            "kept": ["8", "4"]}
+    seen = {"n_active": 2, "union_inflation": 1.5, "bytes_read": 4096}
+    for kind, name in ((0, "blocks_table"), (1, "blocks_page"), (2, "blocks_drawing")):
+        put("fuzz_trace", name, bytes([kind]) + lines(block, read, dict(read, layer=1),
+                                                      step_line(0, **seen), step_line(1, **seen),
+                                                      summary))
+
+
+def make_eval_files():
+    settings = {"type": "settings", "seed": "1", "model": "m"}
+    figures = ("score exact agree kl kl_worst top1 kept_mass needle_kept density ms_per_step "
+               "tokens_per_forward union_inflation bytes_read").split()
+
+    def record(index, policy, **more):
+        return dict({"type": "sample", "task": "kv", "ctx": 96, "depth": -1, "index": index,
+                     "policy": policy}, **dict({f: 0.5 for f in figures}, **more))
+
+    whole = lines(settings, record(0, "off"), record(0, "window", kl=None), record(1, "off"))
+    put("fuzz_eval_record", "whole", whole)
+    put("fuzz_eval_record", "torn", whole[:-9])
+    put("fuzz_eval_record", "twice", lines(settings, record(0, "off"), record(0, "off")))
+    put("fuzz_eval_record", "failed", lines(settings, record(0, "off", failed=True, score=0)))
+    put("fuzz_eval_record", "other", lines(dict(settings, seed="2"), record(0, "off")))
+    put("fuzz_eval_record", "empty", b"")
+    sample = {"index": 0, "input": "crayon: 9259\nhedge: 8987\nWhat is crayon? ", "outputs": ["9259"],
+              "length": 62, "length_w_model_temp": 62, "answer_prefix": " It is",
+              "token_position_answer": 0, "task": "kv", "ctx": 64}
+    bare = {"index": 3, "input": "x", "outputs": ["a", "b"], "length": 9}
+    put("fuzz_eval_data", "whole", lines(sample, dict(sample, index=1, task="other")))
+    put("fuzz_eval_data", "bare", lines(bare))
+    put("fuzz_eval_data", "one_answer", lines(dict(bare, outputs="a", others=[1, {"x": None}])))
+    put("fuzz_eval_data", "cut", lines(sample)[:-20])
+
+
+def make_prompts():
+    put("fuzz_prompt", "document", b"\4" + "caf\u00e9 <|x|>".encode() + b"\0and then?\0")
+    put("fuzz_prompt", "canvas", b"\1a [MASK] b [MASK*12]\ncd[MASK*0] [MASK*x]")
+    put("fuzz_prompt", "hole", b"\3one ___ two ______\0\0___")
+    put("fuzz_prompt", "special", b"\x15[MASK]<|im_end|>[MASK]\0say it\0")
+    put("fuzz_prompt", "plain", b"\x0c\xff\xfe raw \xc3\0text\0")
+
+
+def byte_alphabet():
+    """The characters that stand for bytes in byte-level vocabularies, by byte."""
+    kept = list(range(33, 127)) + list(range(161, 173)) + list(range(174, 256))
+    moved = iter(range(256, 512))
+    return [chr(b) if b in kept else chr(next(moved)) for b in range(256)]
+
+
+def make_tokenizers():
+    letters = byte_alphabet()
+    merges = ["a b", "ab a", "\u0120 t", "t h"]
+    tokens = letters + ["aba", "ab", "\u0120t", "th"]
+    pairs = [pair("tokenizer.ggml.model", "string", "gpt2"), pair("tokenizer.ggml.pre", "string", "qwen2"),
+             pair("tokenizer.ggml.tokens", "[string", tokens + ["<|end|>", "<s>"]),
+             pair("tokenizer.ggml.merges", "[string", merges),
+             pair("tokenizer.ggml.token_type", "i32", [1] * len(tokens) + [3, 4])]
+    put("fuzz_tokenizer_gguf", "whole", gguf(pairs, []))
+    put("fuzz_tokenizer_gguf", "no_merges", gguf(pairs[:3] + pairs[4:], []))
+    put("fuzz_tokenizer_gguf", "llada", gguf([pairs[0], pair("tokenizer.ggml.pre", "string", "llada-moe"),
+                                              pairs[2], pairs[3]], []))
+    put("fuzz_tokenizer_gguf", "few", gguf([pairs[0], pairs[1],
+                                            pair("tokenizer.ggml.tokens", "[string", ["a", "b", "ab"]),
+                                            pair("tokenizer.ggml.merges", "[string", ["a b"])], []))
+    vocab = json.dumps({t: i for i, t in enumerate(tokens)}, separators=(",", ":")).encode()
+    merged = b"#version: 0.2\n" + "\n".join(merges).encode() + b"\n"
+    added = {"content": "<|end|>", "single_word": False, "lstrip": True, "rstrip": False,
+             "normalized": False, "special": True}
+    config = json.dumps({"added_tokens_decoder": {"260": added}, "tokenizer_class": "Qwen2Tokenizer",
+                         "add_prefix_space": False, "eos_token": "<|end|>"}).encode()
+    more = json.dumps({"<s>": 261}).encode()
+    put("fuzz_tokenizer_files", "whole", b"\0".join([vocab, merged, config, more]))
+    put("fuzz_tokenizer_files", "two", b"\0".join([vocab, merged]))
+    put("fuzz_tokenizer_files", "small", b"\0".join([b'{"a":0,"b":1,"ab":2}', b"a b", b"{}", b'{"x":9}']))
+    put("fuzz_tokenizer_files", "no_merges", b"\0".join([vocab, b"", config]))
+
+
+def make_operations():
+    """Bytes of operations (fuzz_batch.c) and of options (fuzz_options.c)."""
+    add, step = bytes([3, 9, 11, 1, 0, 0, 0]), bytes([4])
+    put("fuzz_batch", "one", add + 20 * step + b"\2\0")
+    put("fuzz_batch", "three", add + step + bytes([3, 17, 5, 0, 1, 1, 2]) + add + 14 * step + b"\2\1\2\0")
+    put("fuzz_batch", "full", 4 * add + 8 * step)
+    put("fuzz_batch", "replaced", add + 3 * step + b"\1\0" + bytes([3, 20, 8, 1, 0, 1, 3]) + 20 * step + b"\2\0")
+    put("fuzz_batch", "cancelled", add + 2 * step + b"\0\0\2\0" + add + 20 * step + b"\2\1")
+    policies = ["", "off", "auto", "dense:measure=on", "sparsed:block=16,skip=0,reset=block,refresh=auto",
+                "fidelity:fidelity=0.5", "pulsecol:refreshes=2", "window:window=9", "streaming:sink=3",
+                "losa:budget=8,page=16,min-prefix=0,min-change=0", "quest:budget=0.5,min-prefix=0",
+                "flashblock:min-prefix=0,refresh-tokens=2", "mage:budget=9,min-prefix=0",
+                "sparsed:budget=0.5,min-prefix=0", "losa:budget=0", "none:at=all"]
+    for i, policy in enumerate(policies):
+        for model in range(3):
+            put("fuzz_options", "policy_%d_%d" % (i, model),
+                bytes([model]) + policy.encode() + b"\0" + 60 * b"\1")
+
+
 make_safetensors()
 make_plans()
 make_gguf()
 make_config()
+make_traces()
+make_eval_files()
+make_prompts()
+make_tokenizers()
+make_operations()
