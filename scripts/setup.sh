@@ -40,12 +40,9 @@ cmd:clang              clang
 cmd:clang-format       clang-format
 cmd:clang-tidy         clang-tidy
 dpkg                   libomp-dev
+dpkg                   libclang-rt-14-dev|libclang-rt-18-dev|libclang-rt-dev
 pc:cmocka              libcmocka-dev
 cmd:bats               bats
-'
-
-needs_fuzz='
-dpkg                   libclang-rt-14-dev|libclang-rt-18-dev|libclang-rt-dev
 '
 
 # True when the need described by $1 (without ?) is there; $2 is its package.
@@ -92,8 +89,7 @@ main() {
     set_name=${1:-} list=${2:-}
     case $set_name in
     run) needs=$needs_run ;;
-    test) needs=$needs_run$needs_test ;;
-    fuzz) needs=$needs_run$needs_test$needs_fuzz ;;
+    test | fuzz) needs=$needs_run$needs_test ;;
     -h | --help) usage; exit 0 ;;
     *) usage >&2; exit 2 ;;
     esac
