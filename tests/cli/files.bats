@@ -369,8 +369,12 @@ end_long() {
     printf '%s\n' '{"type":"header","model":"m","sparse":"off","n_layers":8192,"n_heads":1,"n_prompt":0,"steps":1}' \
         '{"type":"plan","step":0,"pass":0,"layer":0,"n_q":16,"n_k":16,"q_block":16,"k_block":16,"kept_mass":null,"kept":["8"]}' \
         '{"type":"summary"}' >"$SCRATCH/t"
+    little="-v 500000" # where the build lives with it: under a sanitizer it does not
+    # shellcheck disable=SC2086
+    (ulimit -c 0 $little && "$LACUNA" --version) >/dev/null 2>&1 || little=
     for end in csv html; do
-        (ulimit -t 10 -v 500000 && "$LACUNA" inspect --masks "$SCRATCH/t" -o "$SCRATCH/o.$end") ||
+        # shellcheck disable=SC2086
+        (ulimit -t 10 $little && "$LACUNA" inspect --masks "$SCRATCH/t" -o "$SCRATCH/o.$end") ||
             show "too much for $end"
     done
     [ "$(grep -c '^head_likeness' "$SCRATCH/o.csv")" -eq $((512 * 512)) ] || show "pairs of heads"
@@ -380,6 +384,8 @@ end_long() {
 }
 
 @test "little memory is a sentence at every size" {
+    (ulimit -c 0 -v 500000 && "$LACUNA" --version) >/dev/null 2>&1 ||
+        skip "this build, under a sanitizer, needs terabytes of addresses"
     for kib in $(seq 64000 11000 160000); do
         STATUS=0
         (ulimit -c 0 -v "$kib" && "$LACUNA" run -m "$MODEL" -p x -n 4 -q -t 1 >/dev/null 2>"$SCRATCH/err") ||
