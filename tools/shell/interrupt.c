@@ -1,5 +1,5 @@
 /* interrupt.c: the only file with signal handlers, and with state that they share. */
-#define _XOPEN_SOURCE 700 /* SIGXFSZ */
+#define _DEFAULT_SOURCE /* SIGXFSZ */
 #include "shell/interrupt.h"
 
 #include <errno.h>
