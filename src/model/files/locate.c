@@ -6,6 +6,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/error.h"
@@ -55,11 +56,11 @@ static bool ends_with_any(const char *text, const char *const *tails, size_t n)
 /* Number of a shard called NAME-00002-of-00005.gguf or .safetensors, 0 for other names. */
 static int shard_number(const char *name)
 {
-    int number = 0, n_all = 0, n_read = 0;
+    static const char digits[] = "0123456789";
     const char *of = strstr(name, "-of-");
-    if (!of || of - name < 6) return 0;
-    if (sscanf(of - 6, "-%5d-of-%5d.%n", &number, &n_all, &n_read) != 2 || !n_read) return 0;
-    return number;
+    if (!of || of - name < 6 || of[-6] != '-' || strspn(of - 5, digits) != 5) return 0;
+    if (strspn(of + 4, digits) != 5 || of[9] != '.') return 0;
+    return (int)strtol(of - 5, NULL, 10);
 }
 
 static void sort_name(listing *l, const char *name)
@@ -86,8 +87,9 @@ static void sort_folder(listing *l, const char *folder, const char *name)
     const bool is_all = ends_with(folder, "/snapshots");
     const int n = snprintf(path, sizeof path, "%s/%s", folder, name);
     if (n < 0 || (size_t)n >= sizeof path || !laci_path_is_dir(path)) return;
-    const int more = snprintf(path + n, sizeof path - (size_t)n, "/config.json");
-    if (more < 0 || (size_t)(n + more) >= sizeof path) return;
+    const size_t end = (size_t)n;
+    const int more = snprintf(path + end, sizeof path - end, "/config.json");
+    if (more < 0 || (size_t)more >= sizeof path - end) return;
     if (is_all || laci_file_exists(path)) keep(&l->folders, name);
 }
 
