@@ -178,7 +178,7 @@ numeric_flags() {
         flags=$(numeric_flags "$command")
         [ "$(wc -w <<<"$flags")" -ge 3 ] || show "no numeric flags: $flags"
         for flag in $flags; do
-            for value in x 1e30 -1e30 ''; do
+            for value in x 1e30; do
                 lacuna "$command" "--$flag" "$value"
                 expect_error 2 "--$flag: '$value'"
             done
