@@ -180,7 +180,7 @@ numeric_flags() {
         for flag in $flags; do
             for value in x 1e30; do
                 lacuna "$command" "--$flag" "$value"
-                expect_error 2 "--$flag: '$value'"
+                expect_error 2 "--$flag:"
             done
         done
     done
