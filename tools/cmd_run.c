@@ -88,7 +88,8 @@ static int most_steps(const run_state *s)
 {
     const lac_generate_options *g = &s->generate;
     const int64_t n_holes = (int64_t)s->prompt.n_holes + g->n_tokens;
-    int64_t most = (int64_t)g->steps + 2 * s->info.block_size + g->block_steps;
+    int64_t most = (int64_t)g->steps + g->block_steps;
+    most += 2 * (int64_t)s->info.block_size;
     if (g->algorithm == LAC_ALGORITHM_CONFIDENCE_THRESHOLD) most += n_holes;
     return most < INT32_MAX ? (int)most : INT32_MAX;
 }
