@@ -113,7 +113,7 @@ typedef struct {
                      config.json. What they would say is 0, "" or -1 in lac_model_info (n_params is
                      counted from config.json); tokens need the tokenizer, a memory plan needs
                      config.json */
-    lac_rope_scaling rope_scaling;  /* in place of the files' */
+    lac_rope_scaling rope_scaling; /* in place of the files' */
     double rope_scale; /* 1/1024 to 1024; 0 = the files'. A scale alone means linear scaling */
     double rope_base;  /* base of the angles, at least 1; 0 = the files' */
     int mask_id;       /* the mask token, for files that name none or a wrong one; 0 = the files' */
@@ -292,8 +292,8 @@ typedef struct {
     const lac_allocator *allocator; /* copied; NULL = the model's */
     bool allow_longer; /* n_ctx may exceed lac_model_info.n_ctx, up to 2^24: positions the model was
                           not made for, see lac_model_options.rope_scale */
-    unsigned quirks; /* bits of lac_quirk that a session has: LAC_QUIRK_ROPE_F32; others have no
-                        effect here */
+    unsigned quirks;   /* bits of lac_quirk that a session has: LAC_QUIRK_ROPE_F32; others have no
+                          effect here */
 } lac_session_options;
 
 /* Creates a session with room for opt->n_ctx positions. All memory of the denoising loop is taken

@@ -30,7 +30,8 @@ typedef struct {
 static const args_flag flags[] = {
     { ARGS_GROUP, .help = "Options" },
     { ARGS_TEXT, "model", 'm', "PATH", AT(model), 0, 0, NULL,
-      "folder with config.json, or with a GGUF file, or a GGUF file; the weights of a folder may be "
+      "folder with config.json, or with a GGUF file, or a GGUF file; the weights of a folder may "
+      "be "
       "missing" },
     { ARGS_INT, "ctx-size", 'c', "N", AT(n_ctx), 1, 1 << 24, NULL,
       "plan memory for this many positions (default: the context of the model)" },

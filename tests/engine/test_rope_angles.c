@@ -1,5 +1,5 @@
-/* test_rope_angles.c: the table of rotations of a session, against angles with sixty digits and against
- * those that published code rounds (tests/golden/rope.json). */
+/* test_rope_angles.c: the table of rotations of a session, against angles with sixty digits and
+ * against those that published code rounds (tests/golden/rope.json). */
 #include <math.h>
 
 #include "engine/golden.h"

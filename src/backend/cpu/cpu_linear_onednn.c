@@ -281,7 +281,8 @@ static lac_status take_panel(laci_linear *linear, panel *p, const lac_allocator 
     const size_t size = dnnl_memory_desc_get_size(&p->shape->weights);
     p->packed = laci_alloc_aligned(mem, size);
     if (!p->packed) return laci_fail_memory(err, "packed weights", size);
-    if (!laci_has_room(CODE_ROOM, 0)) return laci_fail_memory(err, "code that packs weights", CODE_ROOM);
+    if (!laci_has_room(CODE_ROOM, 0))
+        return laci_fail_memory(err, "code that packs weights", CODE_ROOM);
     return dnnl_memory_create(&p->memory, &p->shape->weights, linear->shapes->engine, p->packed)
                ? laci_fail_memory(err, "packed weights", size)
                : LAC_OK;
