@@ -170,8 +170,6 @@ static int inspect(inspect_options *opt)
 {
     int code = backend_flags_read(&opt->where);
     if (code != ARGS_GO_ON) return code;
-    if (!opt->model)
-        return console_fail(EXIT_USAGE, "no model: give -m PATH or set LACUNA_ARG_MODEL");
     lac_model_options how = {
         .n_threads = opt->n_threads, .card_only = true, .partial = true, .backend = opt->where.name
     };
@@ -179,6 +177,8 @@ static int inspect(inspect_options *opt)
         return console_fail(EXIT_USAGE, "--dtype: '%s' is not one of auto, f32, bf16", opt->dtype);
     code = model_flags_read(&opt->files, &how);
     if (code != ARGS_GO_ON) return code;
+    if (!opt->model)
+        return console_fail(EXIT_USAGE, "no model: give -m PATH or set LACUNA_ARG_MODEL");
     lac_model *model = NULL;
     code = console_open_model(&model, opt->model, &how);
     if (code) return code;

@@ -288,7 +288,7 @@ static lac_status check_room(const lac_model *model, const lac_session_options *
                              lac_error *err)
 {
     const laci_config *c = &model->config;
-    if (!model->family)
+    if (!model->config.n_layers)
         return laci_fail(err, LAC_EINVAL, 0, "the model was opened without config.json");
     *n_ctx = opt->n_ctx ? opt->n_ctx : c->n_ctx_train;
     const int most = opt->allow_longer ? LACI_MAX_CTX : c->n_ctx;

@@ -52,12 +52,6 @@ static bool has_file(const lac_model *m, const char *dir, const char *name)
     return is_there;
 }
 
-static bool has_weight_files(const lac_model *m, const char *dir)
-{
-    return has_file(m, dir, "model.safetensors") ||
-           has_file(m, dir, "model.safetensors.index.json");
-}
-
 static bool has_tokenizer_files(const lac_model *m, const char *dir)
 {
     return has_file(m, dir, "tokenizer.json") || has_file(m, dir, "vocab.json");
@@ -114,7 +108,7 @@ static lac_status open_folder(lac_model *m, const char *path, const lac_model_op
                                .rope = wish_of(opt),
                                .mask_id = opt->mask_id };
     if (!st) st = laci_family_refuse(&src, err); /* by name, even without its weights */
-    m->lacks_weights = partial && !has_weight_files(m, path);
+    m->lacks_weights = partial && !laci_holds_weights(path);
     if (!st && !m->lacks_weights) st = laci_safetensors_open(&m->dir, path, &m->mem, err);
     src.tensors = m->lacks_weights ? NULL : &m->dir;
     if (!st) st = laci_config_read(&m->config, &src, err);
@@ -232,7 +226,7 @@ lac_status lac_model_open(lac_model **out, const char *path, const lac_model_opt
                          opt->mask_id);
     const lac_allocator mem = laci_allocator_or_default(opt->allocator);
     char *found = NULL;
-    st = laci_locate(&found, path, &mem, err);
+    st = laci_locate(&found, path, opt->card_only && opt->partial, &mem, err);
     if (st) return st;
     lac_model *m = laci_alloc_zero(&mem, sizeof *m);
     if (m) {

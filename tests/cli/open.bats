@@ -162,7 +162,8 @@ expect_refused() {
     : >"$M/pytorch_model.bin"
     expect_refused "$M" pytorch_model.bin convert
     rm "$M/pytorch_model.bin"
-    expect_refused "$M" model.safetensors.index.json
+    lacuna run -m "$M" -p x -n 4
+    expect_error 3 "$M" model.safetensors.index.json
     golden llada-llama
     rm "$M/model.safetensors.index.json"
     expect_refused "$M" model-00001-of-00002.safetensors index

@@ -167,7 +167,9 @@ static int check_template(const char *name, eval_options *o)
 
 static int check_words(const words *w, eval_options *o)
 {
-    int code = read_format(w, o);
+    lac_model_options ignored = { 0 };
+    int code = model_flags_read(&o->files, &ignored);
+    if (code == ARGS_GO_ON) code = read_format(w, o);
     if (!dtype_from_name(w->dtype, &o->dtype))
         return console_fail(EXIT_USAGE, "--dtype: '%s' is not one of auto, f32, bf16", w->dtype);
     if (code == ARGS_GO_ON) code = check_template(w->chat_template, o);

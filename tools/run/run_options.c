@@ -138,7 +138,9 @@ static int check_words(const words *w, run_options *out)
         out->generate.shift = -1;
     else if (strcmp(w->shift, "auto") != 0)
         return console_fail(EXIT_USAGE, "--shift: '%s' is not one of on, off, auto", w->shift);
-    int code = read_quirks(w->quirks, &out->generate.quirks);
+    lac_model_options ignored = { 0 };
+    int code = model_flags_read(&out->files, &ignored);
+    if (code == ARGS_GO_ON) code = read_quirks(w->quirks, &out->generate.quirks);
     const char *policy = w->sparse.policy ? w->sparse.policy : "auto";
     if (code == ARGS_GO_ON) code = sparse_flags_check(&w->sparse, &policy, 1);
     if (code == ARGS_GO_ON) code = sparse_flags_request(&w->sparse, policy, out->sparse);
@@ -220,7 +222,7 @@ static const char common[] = "model,prompt,file,canvas,system-prompt,n-predict,s
 static const args_flag flags[] = {
     { ARGS_GROUP, .help = "Model" },
     { ARGS_TEXT, "model", 'm', "PATH", AT(o.model), 0, 0, NULL,
-      "folder with config.json and safetensors or with a GGUF file, or a GGUF file" },
+      "folder with config.json and safetensors, or a GGUF file" },
     { ARGS_INT, "ctx-size", 'c', "N", AT(o.n_ctx), 0, MAX_TOKENS, NULL,
       "positions to make room for, also beyond those of the model (default, and 0: what prompt and "
       "holes need)" },
@@ -253,8 +255,7 @@ static const args_flag flags[] = {
       "predict,max-tokens,max-new-tokens,gen-length",
       "tokens to generate, exact (default 128, none in a text with holes)" },
     { ARGS_INT, "steps", 0, "N", AT(o.generate.steps), 1, MAX_TOKENS, "diffusion-steps",
-      "denoising steps over all blocks (default: one per token); with more than tokens the surplus "
-      "fixes nothing" },
+      "denoising steps over all blocks (default: one per token)" },
     DENOISING_STEPS_FLAG(AT(o.denoising_steps), MAX_TOKENS),
     { ARGS_INT, "block-length", 0, "N", AT(o.generate.block_length), 1, MAX_TOKENS,
       "diffusion-block-length,dllm-block-length",
@@ -264,8 +265,8 @@ static const args_flag flags[] = {
     { ARGS_TEXT, "algorithm", 0, "NAME", AT(w.algorithm), 0, 0,
       "remasking,alg,diffusion-algorithm",
       "which positions a step fixes: low_confidence, random, origin, maskgit_plus, "
-      "topk_margin, entropy, sequential, entropy_bounded, confidence_threshold; confidence and "
-      "0..4 as in llama.cpp (default: the model family's)" },
+      "topk_margin, entropy, sequential, entropy_bounded, confidence_threshold "
+      "(default: the family's)" },
     { ARGS_FLOAT, "entropy-bound", 0, "H", AT(o.generate.entropy_bound), 0, LAC_MAX_ENTROPY_BOUND,
       NULL, "entropy_bounded: most nats a step fixes together (default, and 0: 0.35)" },
     { ARGS_FLOAT, "temp", 0, "T", AT(o.generate.temperature), 0, LAC_MAX_TEMPERATURE, "temperature",
@@ -276,8 +277,7 @@ static const args_flag flags[] = {
       "sample from the likeliest tokens of total probability P (0 = off)" },
     { ARGS_FLOAT, "threshold", 0, "P", AT(o.generate.threshold), 0, 1,
       "confidence-threshold,dllm-confidence-threshold",
-      "fix every position at least this confident, 0 = off (default 0; confidence_threshold, which "
-      "fixes those of a step's share that are, 0.9)" },
+      "fix every position at least this confident, 0 = off (default 0; confidence_threshold 0.9)" },
     { ARGS_FLOAT, "alg-temp", 0, "T", AT(o.generate.alg_temp), 0, LAC_MAX_TEMPERATURE, "diffusion-alg-temp",
       "Dream: draw the positions to fix at this temperature, 0 = off (default 0)" },
     { ARGS_FLOAT, "eps", 0, "E", AT(o.generate.eps), 0, LAC_MAX_EPS, "diffusion-eps",

@@ -179,14 +179,15 @@ static lac_status fail_folder(const listing *l, const char *folder, lac_error *e
 }
 
 /* A folder that is no model itself may hold one; *out stays NULL when it is the model. */
-static lac_status look_inside(char **out, const char *folder, const lac_allocator *mem,
-                              lac_error *err)
+static lac_status look_inside(char **out, const char *folder, bool partial,
+                              const lac_allocator *mem, lac_error *err)
 {
     listing l;
     lac_status st = list_folder(&l, folder, err);
     if (st || (l.has_config && (l.has_weights || !l.gguf.n))) return st;
     if (l.gguf.n == 1 && !l.has_weights) return join(out, folder, l.gguf.first, mem, err);
     if (l.has_snapshots && l.has_refs) return find_snapshot(out, folder, mem, err);
+    if (partial && !l.gguf.n && !l.folders.n && !l.has_adapter) return LAC_OK;
     return fail_folder(&l, folder, err);
 }
 
@@ -202,7 +203,15 @@ static lac_status check_file(const char *path, lac_error *err)
                      slash ? (int)(slash - path) : 1, slash ? path : ".");
 }
 
-lac_status laci_locate(char **out, const char *path, const lac_allocator *mem, lac_error *err)
+bool laci_holds_weights(const char *folder)
+{
+    listing l;
+    if (list_folder(&l, folder, NULL)) return false;
+    return l.has_weights || l.shards.n || l.tensors.n || l.pickles.n;
+}
+
+lac_status laci_locate(char **out, const char *path, bool partial, const lac_allocator *mem,
+                       lac_error *err)
 {
     enum { MOST_STEPS = 2 }; /* a snapshot, and the GGUF file in it */
     char *found = laci_copy_string(mem, path, strlen(path));
@@ -210,7 +219,7 @@ lac_status laci_locate(char **out, const char *path, const lac_allocator *mem, l
     lac_status st = laci_path_is_dir(path) ? LAC_OK : check_file(path, err);
     for (int i = 0; i < MOST_STEPS && !st && laci_path_is_dir(found); i++) {
         char *inner = NULL;
-        st = look_inside(&inner, found, mem, err);
+        st = look_inside(&inner, found, partial, mem, err);
         if (!inner) break;
         laci_release(mem, found);
         found = inner;
