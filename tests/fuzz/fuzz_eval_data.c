@@ -28,6 +28,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         for (size_t r = 0; r < d->sample.n_refs; r++)
             sink += walk(&d->sample.refs[r]);
     }
+    (void)sink;
     eval_data_free(&samples);
     return 0;
 }

@@ -59,10 +59,7 @@ static bool is_printable(const char *text)
 static void patterns_are_quoted(void **state)
 {
     (void)state;
-    static const char *const patterns[] = { "\x1b[31m\n",
-                                            "\xc2\x9b"
-                                            "31m",
-                                            "\xe2\x80\xae", "(" };
+    static const char *const patterns[] = { "\x1b[31m\n", "\302\23331m", "\xe2\x80\xae", "(" };
     const lac_allocator mem = laci_allocator_or_default(NULL);
     laci_pretokenizer *pre = NULL;
     assert_ok(laci_pretokenizer_create(&pre, &mem, NULL));
