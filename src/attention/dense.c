@@ -7,12 +7,6 @@ typedef struct {
     size_t block; /* of the statistics, 0 = none */
 } dense;
 
-static size_t dense_state_size(const laci_shape *shape)
-{
-    (void)shape;
-    return sizeof(dense);
-}
-
 static lac_status dense_begin(void *state, const laci_shape *shape, lac_error *err)
 {
     (void)err;
@@ -28,17 +22,15 @@ static size_t n_blocks(const laci_shape *shape)
     return shape->sparse->measure ? (shape->n_ctx + block - 1) / block : 1;
 }
 
-static void dense_plan_size(const laci_shape *shape, size_t *n_rows, size_t *n_cols)
+static lac_status dense_sizes(const laci_shape *shape, laci_policy_sizes *out, lac_error *err)
 {
-    *n_rows = *n_cols = n_blocks(shape);
-}
-
-static void dense_measures(const laci_shape *shape, laci_measure_sizes *out)
-{
+    (void)err;
     const size_t n = n_blocks(shape);
-    if (!shape->sparse->measure) return;
-    out->mass_floats = shape->n_heads * n * n;
-    out->stats_block = shape->sparse->block;
+    *out = (laci_policy_sizes){ .state_bytes = sizeof(dense), .plan_rows = n, .plan_cols = n };
+    if (!shape->sparse->measure) return LAC_OK;
+    out->measures.mass_floats = shape->n_heads * n * n;
+    out->measures.stats_block = shape->sparse->block;
+    return LAC_OK;
 }
 
 /* Left alone where it is there already. One column, as wide as the keys. */
@@ -102,9 +94,7 @@ const laci_policy laci_policy_dense = {
     .n_knobs = sizeof dense_knobs / sizeof *dense_knobs,
     .preset = &dense_preset,
     .complete = dense_complete,
-    .state_size = dense_state_size,
+    .sizes = dense_sizes,
     .begin = dense_begin,
-    .plan_size = dense_plan_size,
     .plan = dense_plan,
-    .measures = dense_measures,
 };

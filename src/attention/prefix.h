@@ -1,7 +1,7 @@
 /* prefix.h: which part of a key cache the rows of a decoding block read: policies of block-wise
  * models. Each is a choice of rows to recompute, of a selector of keys, and of when all is read
  * again; prefix.c names the combinations. Attention of the rows among themselves is
- * always whole. Computes no attention: engine/block_attend.c does, by what is decided here.
+ * always whole. prefix_policy.c runs them.
  * Sources: QUEST (arXiv 2406.10774), MAGE (2602.14209), FlashBlock (2602.05305), LoSA (2604.12056),
  * SparseD (2509.24014). */
 #ifndef LACI_ATTENTION_PREFIX_H

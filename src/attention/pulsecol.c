@@ -44,11 +44,6 @@ static size_t carve(pulsecol *s, const laci_shape *shape)
     return at;
 }
 
-static size_t pulsecol_state_size(const laci_shape *shape)
-{
-    return carve(NULL, shape);
-}
-
 static lac_status pulsecol_begin(void *state, const laci_shape *shape, lac_error *err)
 {
     (void)err;
@@ -59,17 +54,19 @@ static lac_status pulsecol_begin(void *state, const laci_shape *shape, lac_error
     return LAC_OK;
 }
 
-static void pulsecol_plan_size(const laci_shape *shape, size_t *n_rows, size_t *n_cols)
+static lac_status pulsecol_sizes(const laci_shape *shape, laci_policy_sizes *out, lac_error *err)
 {
+    (void)err;
     const size_t g = shape->sparse->block;
-    *n_rows = shape->n_heads * ((shape->n_ctx + g - 1) / g);
-    *n_cols = *n_rows * laci_sparse_n_kept(shape->sparse, shape->n_ctx);
-}
-
-static void pulsecol_measures(const laci_shape *shape, laci_measure_sizes *out)
-{
-    out->lse_floats = shape->n_heads * shape->n_ctx;
-    out->column_floats = shape->n_heads * GROUPS_AT_ONCE * shape->n_ctx;
+    const size_t n_rows = shape->n_heads * ((shape->n_ctx + g - 1) / g);
+    *out = (laci_policy_sizes){
+        .state_bytes = carve(NULL, shape),
+        .plan_rows = n_rows,
+        .plan_cols = n_rows * laci_sparse_n_kept(shape->sparse, shape->n_ctx),
+        .measures = { .lse_floats = shape->n_heads * shape->n_ctx,
+                      .column_floats = shape->n_heads * GROUPS_AT_ONCE * shape->n_ctx },
+    };
+    return LAC_OK;
 }
 
 static size_t layer_index(const pulsecol *s, const laci_moment *at)
@@ -127,16 +124,16 @@ static lac_status pulsecol_observe(void *state, laci_backend *be, const laci_mom
     const laci_pattern p = pattern_of(s, at);
     const size_t n_heads = s->shape.n_heads, index = layer_index(s, at), g = s->how.block;
     float *kept = s->kept + index * n_heads;
-    if (!seen->request->lse) return LAC_OK;
+    if (!seen->in->request->lse) return LAC_OK;
     for (size_t head = 0; head < n_heads; head++)
         kept[head] = 0;
     for (size_t first = 0; first < p.n_rows; first += GROUPS_AT_ONCE) {
         const size_t left = p.n_rows - first, n = left < GROUPS_AT_ONCE ? left : GROUPS_AT_ONCE;
-        laci_backend_column_mass(be, seen->attention, g, first, n, seen->measures->columns);
+        laci_backend_column_mass(be, seen->attention, g, first, n, seen->in->measures->columns);
         for (size_t i = 0; i < n_heads * n; i++) {
             const size_t head = i / n, row = first + i % n;
             const size_t n_q = at->n_q - row * g < g ? at->n_q - row * g : g;
-            kept[head] += (float)(choose_columns(s, be, seen->measures->columns, i, at->n_k,
+            kept[head] += (float)(choose_columns(s, be, seen->in->measures->columns, i, at->n_k,
                                                  laci_pattern_row(&p, head, row)) *
                                   (double)n_q / (double)at->n_q);
         }
@@ -145,11 +142,15 @@ static lac_status pulsecol_observe(void *state, laci_backend *be, const laci_mom
     return LAC_OK;
 }
 
-static const float *pulsecol_kept(const void *state, const laci_moment *at)
+static void pulsecol_report(void *state, laci_backend *be, const laci_moment *at,
+                            const laci_observation *seen, const laci_buf *counts,
+                            laci_read_stats *sum)
 {
+    (void)be, (void)counts;
     const pulsecol *s = state;
     const size_t index = layer_index(s, at);
-    return s->built[index] ? s->kept + index * s->shape.n_heads : NULL;
+    const float *kept = s->built[index] ? s->kept + index * s->shape.n_heads : NULL;
+    if (seen) laci_read_planned(sum, &s->shape, at, seen->plan, kept);
 }
 
 static const laci_knob pulsecol_knobs[] = {
@@ -178,11 +179,9 @@ const laci_policy laci_policy_pulsecol = {
     .knobs = pulsecol_knobs,
     .n_knobs = sizeof pulsecol_knobs / sizeof *pulsecol_knobs,
     .complete = pulsecol_complete,
-    .state_size = pulsecol_state_size,
+    .sizes = pulsecol_sizes,
     .begin = pulsecol_begin,
-    .plan_size = pulsecol_plan_size,
     .plan = pulsecol_plan,
     .observe = pulsecol_observe,
-    .measures = pulsecol_measures,
-    .kept = pulsecol_kept,
+    .report = pulsecol_report,
 };

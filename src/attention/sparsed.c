@@ -81,11 +81,6 @@ static size_t carve(sparsed *s, const laci_shape *shape)
     return at;
 }
 
-static size_t sparsed_state_size(const laci_shape *shape)
-{
-    return carve(NULL, shape);
-}
-
 static lac_status sparsed_begin(void *state, const laci_shape *shape, lac_error *err)
 {
     (void)err;
@@ -96,23 +91,24 @@ static lac_status sparsed_begin(void *state, const laci_shape *shape, lac_error 
     return LAC_OK;
 }
 
-static void sparsed_plan_size(const laci_shape *shape, size_t *n_rows, size_t *n_cols)
+static lac_status sparsed_sizes(const laci_shape *shape, laci_policy_sizes *out, lac_error *err)
 {
-    const size_t n = (shape->n_ctx + shape->sparse->block - 1) / shape->sparse->block;
-    const bool by_mass = shape->sparse->fidelity > 0;
-    const size_t most = by_mass ? laci_sparse_n_most(shape->sparse, n) + 1
-                                : 2 * laci_sparse_n_kept(shape->sparse, n) + 2;
-    *n_rows = shape->n_heads * n;
-    *n_cols = *n_rows * (most < n ? most : n);
-}
-
-static void sparsed_measures(const laci_shape *shape, laci_measure_sizes *out)
-{
-    const size_t n = (shape->n_ctx + shape->sparse->block - 1) / shape->sparse->block;
-    out->mass_floats = shape->n_heads * n * n;
-    if (laci_select_needs_late(shape->sparse)) out->late_floats = out->mass_floats;
-    if (shape->sparse->auto_refresh) out->probe_rows = shape->sparse->block;
-    out->stats_block = shape->sparse->block;
+    (void)err;
+    const laci_sparse *how = shape->sparse;
+    const size_t n = (shape->n_ctx + how->block - 1) / how->block;
+    const size_t most =
+        how->fidelity > 0 ? laci_sparse_n_most(how, n) + 1 : 2 * laci_sparse_n_kept(how, n) + 2;
+    const size_t n_rows = shape->n_heads * n, n_floats = n_rows * n;
+    *out = (laci_policy_sizes){
+        .state_bytes = carve(NULL, shape),
+        .plan_rows = n_rows,
+        .plan_cols = n_rows * (most < n ? most : n),
+        .measures = { .mass_floats = n_floats,
+                      .late_floats = laci_select_needs_late(how) ? n_floats : 0,
+                      .probe_rows = how->auto_refresh ? how->block : 0,
+                      .stats_block = how->block },
+    };
+    return LAC_OK;
 }
 
 static size_t layer_index(const sparsed *s, const laci_moment *at)
@@ -258,12 +254,12 @@ static void build(const sparsed *s, laci_backend *be, const laci_moment *at,
     const size_t n = p.n_rows * p.n_cols;
     comparison c = { 0 };
     for (size_t pattern = 0; pattern < s->n_patterns; pattern++) {
-        read_masses(s, be, seen->request->mass.mass, pattern, n, s->mass);
-        if (seen->request->mass.late)
-            read_masses(s, be, seen->request->mass.late, pattern, n, s->late);
+        read_masses(s, be, seen->in->request->mass.mass, pattern, n, s->mass);
+        if (seen->in->request->mass.late)
+            read_masses(s, be, seen->in->request->mass.late, pattern, n, s->late);
         select_rows(s, &p, pattern, &split, l->built, &c);
     }
-    weigh(s, be, at, &p, seen->request->mass.mass);
+    weigh(s, be, at, &p, seen->in->request->mass.mass);
     const bool fits = l->built && c.sum >= SETTLED_MEAN * (double)c.n_rows &&
                       (double)c.n_loose <= LOOSE_ROWS * (double)c.n_rows;
     l->n_settled = fits ? l->n_settled + 1 : 0;
@@ -295,18 +291,22 @@ static lac_status sparsed_observe(void *state, laci_backend *be, const laci_mome
                                   const laci_observation *seen, lac_error *err)
 {
     (void)err;
-    if (seen->request->stats)
+    if (seen->in->request->stats)
         build(state, be, at, seen);
-    else if (seen->request->probe_end)
-        read_probe(state, be, at, seen->request);
+    else if (seen->in->request->probe_end)
+        read_probe(state, be, at, seen->in->request);
     return LAC_OK;
 }
 
-static const float *sparsed_kept(const void *state, const laci_moment *at)
+static void sparsed_report(void *state, laci_backend *be, const laci_moment *at,
+                           const laci_observation *seen, const laci_buf *counts,
+                           laci_read_stats *sum)
 {
+    (void)be, (void)counts;
     const sparsed *s = state;
     const size_t index = layer_index(s, at);
-    return s->layers[index].built ? s->kept + index * s->shape.n_heads : NULL;
+    const float *kept = s->layers[index].built ? s->kept + index * s->shape.n_heads : NULL;
+    if (seen) laci_read_planned(sum, &s->shape, at, seen->plan, kept);
 }
 
 /* ------------------------------------------------------------------ knobs */
@@ -418,13 +418,12 @@ lac_status laci_pattern_settings(laci_settings *settings, const char *text,
     return st;
 }
 
-#define SPARSED(text, sentence, table)                                                            \
-    {                                                                                             \
-        .name = text, .about = sentence, .models = LACI_FULL, .knobs = table,                     \
-        .n_knobs = sizeof table / sizeof *table, .complete = sparsed_complete,                    \
-        .state_size = sparsed_state_size, .begin = sparsed_begin, .plan_size = sparsed_plan_size, \
-        .plan = sparsed_plan, .observe = sparsed_observe, .measures = sparsed_measures,           \
-        .kept = sparsed_kept                                                                      \
+#define SPARSED(text, sentence, table)                                         \
+    {                                                                          \
+        .name = text, .about = sentence, .models = LACI_FULL, .knobs = table,  \
+        .n_knobs = sizeof table / sizeof *table, .complete = sparsed_complete, \
+        .sizes = sparsed_sizes, .begin = sparsed_begin, .plan = sparsed_plan,  \
+        .observe = sparsed_observe, .report = sparsed_report                   \
     }
 
 const laci_policy laci_policy_sparsed =

@@ -7,12 +7,6 @@ typedef struct {
     laci_sparse how;
 } window;
 
-static size_t window_state_size(const laci_shape *shape)
-{
-    (void)shape;
-    return sizeof(window);
-}
-
 static lac_status window_begin(void *state, const laci_shape *shape, lac_error *err)
 {
     (void)err;
@@ -20,11 +14,12 @@ static lac_status window_begin(void *state, const laci_shape *shape, lac_error *
     return LAC_OK;
 }
 
-static void window_plan_size(const laci_shape *shape, size_t *n_rows, size_t *n_cols)
+static lac_status window_sizes(const laci_shape *shape, laci_policy_sizes *out, lac_error *err)
 {
+    (void)err;
     const size_t n = (shape->n_ctx + shape->sparse->block - 1) / shape->sparse->block;
-    *n_rows = n;
-    *n_cols = n * n;
+    *out = (laci_policy_sizes){ .state_bytes = sizeof(window), .plan_rows = n, .plan_cols = n * n };
+    return LAC_OK;
 }
 
 /* Key blocks of one row: the first `sink`, and those at most `reach` away. */
@@ -143,12 +138,11 @@ static lac_status window_complete(laci_settings *settings, const laci_policy_mod
     return LAC_OK;
 }
 
-#define WINDOW(text, sentence, table, planner)                                                 \
-    {                                                                                          \
-        .name = text, .about = sentence, .models = LACI_FULL, .knobs = table,                  \
-        .n_knobs = sizeof table / sizeof *table, .complete = window_complete,                  \
-        .state_size = window_state_size, .begin = window_begin, .plan_size = window_plan_size, \
-        .plan = planner                                                                        \
+#define WINDOW(text, sentence, table, planner)                                \
+    {                                                                         \
+        .name = text, .about = sentence, .models = LACI_FULL, .knobs = table, \
+        .n_knobs = sizeof table / sizeof *table, .complete = window_complete, \
+        .sizes = window_sizes, .begin = window_begin, .plan = planner         \
     }
 
 const laci_policy laci_policy_window =

@@ -17,9 +17,9 @@ struct lac_batch {
     member *members; /* [n] on the session's sequence of the same number */
     size_t *order;   /* [n] numbers of those in use, oldest first */
     size_t n_used;
-    laci_generation **turn;  /* [n] those that take part in a step */
-    laci_block_pass *passes; /* [n] theirs */
-    bool is_stepping;        /* a callback may be running */
+    laci_generation **turn; /* [n] those that take part in a step */
+    laci_rows *rows;        /* [n] what they run */
+    bool is_stepping;       /* a callback may be running */
 };
 
 /* ------------------------------------------------------------------ creation */
@@ -56,8 +56,8 @@ lac_status lac_batch_create(lac_batch **out, const lac_model *model, const lac_s
     b->members = laci_alloc_zero(&s->mem, n * sizeof *b->members);
     b->order = laci_alloc_zero(&s->mem, n * sizeof *b->order);
     b->turn = laci_alloc_zero(&s->mem, n * sizeof *b->turn);
-    b->passes = laci_alloc_zero(&s->mem, n * sizeof *b->passes);
-    if (!b->members || !b->order || !b->turn || !b->passes) {
+    b->rows = laci_alloc_zero(&s->mem, n * sizeof *b->rows);
+    if (!b->members || !b->order || !b->turn || !b->rows) {
         lac_batch_free(b);
         return laci_fail_memory(err, "a batch", n * sizeof *b->members);
     }
@@ -73,7 +73,7 @@ void lac_batch_free(lac_batch *b)
     laci_release(&mem, b->members);
     laci_release(&mem, b->order);
     laci_release(&mem, b->turn);
-    laci_release(&mem, b->passes);
+    laci_release(&mem, b->rows);
     laci_release(&mem, b);
     lac_session_free(s);
 }
@@ -115,7 +115,7 @@ static lac_status reserve(const laci_generation *g, lac_error *err)
 {
     const size_t block = (size_t)g->config->block_size, n_ctx = g->s->layout.n_ctx;
     const size_t end = (g->n + block - 1) / block * block;
-    return laci_kv_cache_reserve(&g->seq->block->cache, end < n_ctx ? end : n_ctx, err);
+    return laci_keys_reserve(&g->seq->kv, end < n_ctx ? end : n_ctx, err);
 }
 
 lac_status lac_batch_add(lac_batch *b, const int32_t *ids, size_t n_ids,
@@ -194,7 +194,7 @@ static size_t line_up(lac_batch *b)
             laci_generation *g = &b->members[b->order[i]].g;
             if (g->turn != kinds[k]) continue;
             const size_t rows = laci_block_next_rows(g);
-            if (n_rows + rows > b->s->block->n_rows) continue;
+            if (n_rows + rows > b->s->layout.n_pass) continue;
             n_rows += rows;
             b->turn[n++] = g;
         }
@@ -210,7 +210,7 @@ lac_status lac_batch_step(lac_batch *b, int *n_running, lac_error *err)
     const size_t n = line_up(b), share = laci_backend_rows_stand_alone(b->s->be) ? n : 1;
     b->is_stepping = true;
     for (size_t i = 0; i < n; i += share)
-        laci_generation_turn(b->turn + i, share, b->passes);
+        laci_generation_turn(b->turn + i, share, b->rows);
     b->is_stepping = false;
     int running = 0;
     for (size_t i = 0; i < b->n_used; i++)

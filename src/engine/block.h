@@ -6,38 +6,34 @@
 
 #include "engine/generation.h"
 
-/* Checks that the options and the canvas, which is laid, suit block-wise decoding.
- * Errors: EINVAL. */
+/* The first three do little or nothing for models that see the whole canvas.
+ *
+ * Checks that the options and the canvas, which is laid, suit block-wise decoding. Errors: EINVAL.
+ */
 lac_status laci_block_check(const laci_generation *g, lac_error *err);
 
-/* Takes the cache for the complete blocks of the prompt. Errors: ENOMEM. */
+/* Says which rows steps run, and takes the cache for the complete blocks of the prompt.
+ * Errors: ENOMEM. */
 lac_status laci_block_begin(laci_generation *g, lac_error *err);
 
-/* Makes the block under way the active one. Where the model's first row of a block predicts its
- * second token, the first token came with the block before; it is fixed here, as a step of its own.
- * Errors: ENOMEM. */
+/* Makes the block under way the active one. Errors: ENOMEM. */
 lac_status laci_block_enter(laci_generation *g, lac_error *err);
 
-/* Rows of the pass of the next turn. */
+/* Number of rows of the pass of the next turn. */
 size_t laci_block_next_rows(const laci_generation *g);
 
-/* The pass of the next turn; a step's rows are chosen already. */
-laci_block_pass laci_block_next(laci_generation *g);
+/* Rows of the next turn where it is not a step: a chunk of the prompt, or a finished block. Where
+ * the last of them predicts the first token of the next block it is wanted, as the only candidate.
+ */
+laci_rows laci_block_store(laci_generation *g);
 
-/* Takes note of what the pass of a step read. */
-void laci_block_take(laci_generation *g);
+/* All rows from position 0 on: one pass over a canvas, as many passes as it takes through the key
+ * cache of a sequence. Stops early once a watched pass has found something. */
+lac_status laci_block_passes(lac_session *s, const laci_rows *rows, laci_row_sink sink,
+                             lac_error *err);
 
-/* Every position of `ids` under the block-causal mask, for rows wanted anywhere, through the cache
- * of `seq`. Stops early once a watched pass has found something. */
-typedef struct {
-    const int32_t *ids, *rows; /* [n], [n_rows] */
-    size_t n, n_rows;
-} laci_block_text;
-lac_status laci_block_logits(lac_session *s, laci_sequence *seq, const laci_block_text *text,
-                             laci_row_sink sink, lac_error *err);
-
-/* Positions that the pass of this turn reads, and everything before, as the model reads them. Asks
- * for the row that decides `position`. */
-laci_block_text laci_block_read(laci_generation *g, int32_t position);
+/* Rows that the pass of this turn reads, and everything before, as the model reads them. Asks for
+ * the row that decides `position`. */
+laci_rows laci_block_read(laci_generation *g, int32_t position);
 
 #endif

@@ -36,8 +36,8 @@ static bool is_hole(const generation *g, int32_t id)
 /* Where holes end that nobody asked for: with the last block, or with the context inside it. */
 static size_t end_of_block(const generation *g)
 {
-    const size_t block = (size_t)g->config->block_size, n_ctx = g->s->layout.n_ctx;
-    if (!g->is_blockwise || g->opt.cut_last_block) return g->n_shown;
+    const size_t block = g->s->layout.block, n_ctx = g->s->layout.n_ctx;
+    if (!block || g->opt.cut_last_block) return g->n_shown;
     const size_t end = (g->n_shown + block - 1) / block * block;
     return end < n_ctx ? end : n_ctx;
 }
@@ -134,20 +134,20 @@ static lac_status set_out(generation *g, const int32_t *ids, size_t n_ids, lac_e
     lac_status st = laci_options_resolve(g->config, n_holes, &g->opt, err);
     if (!st) st = lay_canvas(g, ids, n_ids, err);
     if (!st) st = check_replay(g, err);
-    if (!st && g->is_blockwise) st = laci_block_check(g, err);
+    if (!st) st = laci_block_check(g, err);
     if (!st) st = reserve_seen(g, err);
     if (!st) st = reserve_guidance(g, err);
-    if (!st) st = laci_session_begin(g->s, g->guided ? 2 : 1, err);
+    if (!st) st = laci_session_begin(g->s, g->seq, g->guided ? 2 : 1, err);
     return st;
 }
 
 /* Blocks and steps of a canvas that is laid. */
 static void plan_steps(generation *g)
 {
-    const int block = g->config->block_size;
+    const int block = (int)g->s->layout.block;
     g->schedule =
         (laci_schedule){ .n_holes = g->n_holes,
-                         .lead = g->is_blockwise ? block - g->seq->holes[0] % block : 0,
+                         .lead = block ? block - g->seq->holes[0] % block : 0,
                          .block_length = g->opt.block_length,
                          .steps = g->opt.steps,
                          .is_dream = laci_algorithm_is_dream(g->opt.algorithm),
@@ -222,7 +222,7 @@ static void choose_rows(generation *g, size_t row, size_t x_row, size_t first, s
     lac_session *s = g->s;
     laci_buf *logits = s->buf[LACI_BUF_LOGITS];
     if (g->guided) {
-        laci_forward_logits(s, s->guide_rows, first, n, s->guide_logits);
+        laci_pass_logits(s, s->guide_rows, first, n, s->guide_logits);
         laci_backend_guide(s->be, logits, s->guide_logits, n, (size_t)g->config->n_vocab,
                            g->opt.cfg_scale);
     }
@@ -245,7 +245,7 @@ static lac_status choose(void *user, const laci_row_part *parts, size_t n_parts,
         n += parts[i].n;
     for (size_t row = 0; row < n; row += chunk) {
         const size_t end = n - row < chunk ? n : row + chunk;
-        laci_forward_logits(s, s->buf[LACI_BUF_X], row, end - row, s->buf[LACI_BUF_LOGITS]);
+        laci_pass_logits(s, s->buf[LACI_BUF_X], row, end - row, s->buf[LACI_BUF_LOGITS]);
         for (size_t i = 0, at = 0; i < n_parts; at += parts[i++].n) {
             const size_t from = at > row ? at : row;
             const size_t to = at + parts[i].n < end ? at + parts[i].n : end;
@@ -257,40 +257,59 @@ static lac_status choose(void *user, const laci_row_part *parts, size_t n_parts,
     return LAC_OK;
 }
 
-/* A pass over the whole canvas; number 1 is the unguided one. */
-static lac_status run_pass(generation *g, const int32_t *ids, int pass_number, laci_row_sink sink,
-                           lac_error *err)
+/* Rows of a step over `ids`; pass number 1 is the unguided one. */
+static laci_rows rows_of(const generation *g, const int32_t *ids, int pass_number)
 {
     const int n_time = g->config->n_time_steps;
-    const laci_pass pass = {
-        .ids = ids,
-        .n = g->n,
-        .rows = g->seq->rows,
-        .n_rows = (size_t)g->n_candidates,
-        .time_row = n_time ? (size_t)(g->step < n_time ? g->step : n_time - 1) : 0,
-        .moment = { .step = g->step,
-                    .n_steps = g->n_steps,
-                    .prompt_end = (size_t)g->tail_begin,
-                    .block = g->block,
-                    .pass = pass_number },
-        .sink = sink,
-        .on_plan = g->opt.on_plan,
-        .user = g->opt.user,
-    };
-    const lac_status st = laci_forward(g->s, &pass, err);
-    g->forwards++;
-    g->drafts++;
-    g->density = g->s->density;
-    g->kept_mass = g->s->kept_mass;
-    g->density_sum += g->density;
-    return st;
+    return (laci_rows){ .seq = g->seq,
+                        .ids = ids + g->first_row,
+                        .first = g->first_row,
+                        .n = g->end_row - g->first_row,
+                        .n_keys = g->end_row,
+                        .wanted = g->seq->rows,
+                        .n_wanted = (size_t)g->n_candidates,
+                        .time_row = n_time ? (size_t)(g->step < n_time ? g->step : n_time - 1) : 0,
+                        .at = { .step = g->step,
+                                .n_steps = g->n_steps,
+                                .prompt_end = (size_t)g->tail_begin,
+                                .block = g->block,
+                                .block_step = g->block_step,
+                                .pass = pass_number },
+                        .on_plan = g->opt.on_plan,
+                        .user = g->opt.user };
 }
 
-static lac_status run_canvas(generation *g, lac_error *err)
+laci_rows laci_generation_rows(generation *g)
 {
-    lac_status st = LAC_OK;
-    if (g->guided) st = run_pass(g, g->seq->unguided, 1, (laci_row_sink){ keep_rows, g }, err);
-    return st ? st : run_pass(g, g->seq->input, 0, (laci_row_sink){ choose, &g }, err);
+    return g->turn == LACI_TURN_STEP ? rows_of(g, g->seq->input, 0) : laci_block_store(g);
+}
+
+void laci_generation_note(generation *g, const laci_rows *rows)
+{
+    laci_attend_settle(g->s, rows);
+    const laci_read_stats read = laci_read_means(&g->seq->stats);
+    g->forwards++;
+    if (rows->is_final) return;
+    g->density = read.density;
+    g->kept_mass = read.kept;
+    g->n_active = read.active;
+    g->union_inflation = read.inflation;
+    g->bytes_read = read.bytes;
+    g->density_sum += g->density;
+    g->active_sum += g->n_active;
+    g->bytes_sum += read.bytes;
+    g->inflation_sum += read.n_lists ? read.inflation : 0;
+    g->n_selected += read.n_lists > 0;
+    g->drafts++;
+}
+
+/* The pass of a step without the given tokens; its rows are kept until the other's are there. */
+static lac_status run_unguided(generation *g, lac_error *err)
+{
+    const laci_rows rows = rows_of(g, g->seq->unguided, 1);
+    const lac_status st = laci_pass(g->s, &rows, 1, (laci_row_sink){ keep_rows, g }, NULL, err);
+    if (!st) laci_generation_note(g, &rows);
+    return st;
 }
 
 /* Whether a row of the pass decides the position, if it is open. Of a block-wise model the pass
@@ -298,7 +317,7 @@ static lac_status run_canvas(generation *g, lac_error *err)
 static bool is_open(const generation *g, int32_t position)
 {
     if (g->seq->canvas[position] != LAC_HOLE) return false;
-    return !g->is_blockwise || !g->shift || !position || (size_t)position > g->block_begin;
+    return !g->shift || !position || (size_t)position > g->first_row;
 }
 
 /* Whether a replay fixes an open hole of the sub-block in this step; of any sub-block if -1. */
@@ -366,7 +385,7 @@ static size_t decide(generation *g)
 
 /* Decides as the replayed run did: its candidates of this step come first, with its tokens. What
  * lies behind the canvas is no part of a replay and decided as ever. */
-size_t laci_generation_replay(generation *g)
+static size_t replay(generation *g)
 {
     laci_candidate *c = g->seq->candidates;
     const size_t n_own = g->n > g->n_shown ? decide(g) : 0;
@@ -384,7 +403,7 @@ size_t laci_generation_replay(generation *g)
     return n_fixed;
 }
 
-void laci_generation_commit(generation *g, size_t n_fixed)
+static void commit(generation *g, size_t n_fixed)
 {
     laci_sequence *seq = g->seq;
     for (size_t i = 0; i < g->n; i++) {
@@ -426,7 +445,7 @@ static bool has_open_inside(const generation *g)
     return false;
 }
 
-bool laci_generation_has_ended(const generation *g)
+static bool has_ended(const generation *g)
 {
     return find_end(g) >= 0 && !has_open_inside(g);
 }
@@ -440,7 +459,7 @@ static int n_fixed_shown(const generation *g)
     return n;
 }
 
-void laci_generation_report(generation *g, double seconds)
+static void report(generation *g, double seconds)
 {
     const laci_sequence *seq = g->seq;
     if (!g->opt.on_step) return;
@@ -461,7 +480,7 @@ void laci_generation_report(generation *g, double seconds)
                             .seconds = seconds,
                             .density = g->density,
                             .kept_mass = g->kept_mass,
-                            .union_inflation = g->is_blockwise ? g->union_inflation : 1,
+                            .union_inflation = g->union_inflation,
                             .n_active = g->n_active,
                             .bytes_read = g->bytes_read };
     g->cancelled = g->opt.on_step(g->opt.user, &step) != 0;
@@ -488,7 +507,7 @@ static void enter_block(generation *g)
     g->n_block_steps = laci_schedule_block_steps(&g->schedule, g->block);
     g->block_step = 0;
     g->turn = LACI_TURN_STEP;
-    if (g->is_blockwise) g->status = laci_block_enter(g, &g->error);
+    g->status = laci_block_enter(g, &g->error);
     if (g->status || g->stopped || g->cancelled || !g->n_left) end(g);
 }
 
@@ -496,7 +515,7 @@ static void leave_block(generation *g)
 {
     if (g->stopped || g->cancelled || !g->n_left || g->hole_end == g->n_holes) {
         end(g);
-    } else if (g->is_blockwise) {
+    } else if (g->s->layout.block) {
         g->turn = LACI_TURN_COMMIT;
     } else {
         g->block++;
@@ -524,11 +543,11 @@ static void finish_step(generation *g, double start)
     const int n_open = g->n_candidates;
     for (int i = 0; i < n_open; i++)
         seq->candidates[i].choice = seq->choices[i];
-    const size_t n_fixed = g->opt.replay_ids ? laci_generation_replay(g) : decide(g);
+    const size_t n_fixed = g->opt.replay_ids ? replay(g) : decide(g);
     const bool is_filled = (int)n_fixed == n_open;
-    laci_generation_commit(g, n_fixed);
-    g->stopped = laci_generation_has_ended(g);
-    laci_generation_report(g, laci_generation_now() - start);
+    commit(g, n_fixed);
+    g->stopped = has_ended(g);
+    report(g, laci_generation_now() - start);
     g->step++;
     g->block_step++;
     extend_block(g, n_fixed);
@@ -537,20 +556,34 @@ static void finish_step(generation *g, double start)
     if (is_over || g->stopped || g->cancelled || !g->n_left) leave_block(g);
 }
 
-/* What follows from a block-wise pass. */
-static void finish_block_turn(generation *g, double start)
+/* What the last row of a stored block proposed is fixed without a pass, as a step of its own, where
+ * the model's first row of a block predicts its second token. */
+static void fix_first(generation *g)
 {
-    g->forwards++;
+    g->seq->candidates[0].choice = g->seq->choices[0];
+    const size_t n_fixed = g->opt.replay_ids ? replay(g) : 1;
+    commit(g, n_fixed);
+    g->stopped = has_ended(g);
+    report(g, 0);
+    g->step++;
+    if (g->stopped || g->cancelled || !g->n_left) end(g);
+}
+
+/* What follows from a pass; `start` is when the turn began. */
+static void finish_turn(generation *g, double start)
+{
     if (g->turn == LACI_TURN_STEP) {
-        laci_block_take(g);
         finish_step(g, start);
-    } else if (g->turn == LACI_TURN_COMMIT) {
-        g->block++;
-        enter_block(g);
-    } else if (g->n_stored == g->n_prompt) {
-        g->seconds_prefill = laci_generation_now() - g->start;
-        enter_block(g);
+        return;
     }
+    if (g->turn == LACI_TURN_PREFILL) {
+        if (g->n_stored < g->n_prompt) return;
+        g->seconds_prefill = laci_generation_now() - g->start;
+    } else {
+        g->block++;
+    }
+    enter_block(g);
+    if (g->turn == LACI_TURN_STEP && g->n_candidates) fix_first(g);
 }
 
 /* ------------------------------------------------------------------ numbers that are not finite */
@@ -563,13 +596,10 @@ static void repeat_watched(generation *g, int32_t position, laci_watch *watch)
     const laci_row_sink sink = { laci_drop_rows, NULL };
     g->opt.on_plan = NULL;
     s->watch = watch;
-    if (g->is_blockwise) {
-        const laci_block_text text = laci_block_read(g, position);
-        (void)laci_block_logits(s, g->seq, &text, sink, NULL);
-    } else {
-        (void)run_pass(g, g->seq->input, 0, sink, NULL);
-        if (g->guided) (void)run_pass(g, g->seq->unguided, 1, sink, NULL);
-    }
+    laci_rows rows = s->layout.block ? laci_block_read(g, position) : rows_of(g, g->seq->input, 0);
+    (void)laci_block_passes(s, &rows, sink, NULL);
+    rows = rows_of(g, g->seq->unguided, 1);
+    if (g->guided) (void)laci_block_passes(s, &rows, sink, NULL);
     s->watch = NULL;
 }
 
@@ -589,7 +619,7 @@ static void end_broken(generation *g)
 
 /* ------------------------------------------------------------------ a turn */
 
-void laci_generation_turn(generation *const *g, size_t n, laci_block_pass *passes)
+void laci_generation_turn(generation *const *g, size_t n, laci_rows *rows)
 {
     lac_session *s = g[0]->s;
     lac_error err = { 0 };
@@ -597,12 +627,12 @@ void laci_generation_turn(generation *const *g, size_t n, laci_block_pass *passe
     for (size_t i = 0; i < n; i++) {
         g[i]->broken = -1;
         if (g[i]->turn == LACI_TURN_STEP) ask(g[i]);
-        if (g[i]->is_blockwise) passes[i] = laci_block_next(g[i]);
+        rows[i] = laci_generation_rows(g[i]);
     }
     const laci_row_sink sink = { choose, (void *)g };
     const double begin = laci_generation_now();
-    const lac_status st = g[0]->is_blockwise ? laci_block_forward(s, passes, n, sink, NULL, &err)
-                                             : run_canvas(g[0], &err);
+    lac_status st = g[0]->guided ? run_unguided(g[0], &err) : LAC_OK;
+    if (!st) st = laci_pass(s, rows, n, sink, NULL, &err);
     const double seconds = laci_generation_now() - begin;
     for (size_t i = 0; i < n; i++) {
         g[i]->seconds_forward += seconds;
@@ -612,10 +642,9 @@ void laci_generation_turn(generation *const *g, size_t n, laci_block_pass *passe
             end(g[i]);
         } else if (g[i]->broken >= 0) {
             end_broken(g[i]);
-        } else if (g[i]->is_blockwise) {
-            finish_block_turn(g[i], start);
         } else {
-            finish_step(g[i], start);
+            laci_generation_note(g[i], &rows[i]);
+            finish_turn(g[i], start);
         }
     }
 }
@@ -628,18 +657,18 @@ lac_status laci_generation_begin(generation *g, lac_session *s, laci_sequence *s
                        .seq = seq,
                        .config = &s->model->config,
                        .opt = *opt,
-                       .is_blockwise = s->model->config.mask == LAC_MASK_BLOCK_CAUSAL,
                        .start = laci_generation_now(),
                        .density = 1,
-                       .kept_mass = 1 };
+                       .kept_mass = 1,
+                       .union_inflation = 1 };
     lac_status st = set_out(g, ids, n_ids, err);
     if (st) return st;
     g->rule = laci_choice_rule_of(g->config, laci_tokenizer_n_tokens(s->model->tokenizer),
                                   s->model->gaps, &g->opt);
     g->shift = g->opt.shift ? g->opt.shift > 0 : g->config->shift_logits;
-    g->sub_block = g->is_blockwise ? g->config->sub_block : 0;
+    g->sub_block = s->layout.block ? g->config->sub_block : 0;
     plan_steps(g);
-    if (g->is_blockwise) st = laci_block_begin(g, err);
+    st = laci_block_begin(g, err);
     if (st) return st;
     if (g->n_prompt)
         g->turn = LACI_TURN_PREFILL;
@@ -703,10 +732,10 @@ lac_status laci_denoise(lac_session *s, const int32_t *ids, size_t n_ids,
                         const lac_generate_options *opt, lac_result *result, lac_error *err)
 {
     generation g, *const alone = &g;
-    laci_block_pass pass;
+    laci_rows rows;
     lac_status st = laci_generation_begin(&g, s, s->seq, ids, n_ids, opt, err);
     if (st) return st;
     while (g.turn != LACI_TURN_DONE)
-        laci_generation_turn(&alone, 1, &pass);
+        laci_generation_turn(&alone, 1, &rows);
     return laci_generation_outcome(&g, result, err);
 }

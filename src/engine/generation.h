@@ -5,7 +5,7 @@
 #ifndef LACI_ENGINE_GENERATION_H
 #define LACI_ENGINE_GENERATION_H
 
-#include "engine/block_forward.h"
+#include "engine/pass.h"
 
 /* What the next forward pass is for. */
 typedef enum {
@@ -45,11 +45,10 @@ typedef struct {
     double density, kept_mass; /* of the last pass */
     double density_sum;        /* over forward passes */
     /* block-wise */
-    bool is_blockwise;
-    int sub_block; /* positions decided together inside a block; 0 = the block */
-    bool has_more; /* the block has open holes outside the sub-blocks of this step */
-    size_t block_begin,
-        block_end;             /* positions of the active block, holes past the canvas included */
+    int sub_block;             /* positions decided together inside a block; 0 = the block */
+    bool has_more;             /* the block has open holes outside the sub-blocks of this step */
+    size_t first_row, end_row; /* positions that a step runs: the canvas, or the active block, holes
+                                  past the canvas included */
     size_t n_stored, n_prompt; /* positions in the cache, and to be there before the first step */
     double seconds_prefill;
     int drafts; /* forward passes of steps, guidance included */
@@ -68,9 +67,9 @@ lac_status laci_generation_begin(laci_generation *g, lac_session *s, laci_sequen
 /* One turn of each of n generations of one session, none of them done, in one forward pass; block-
  * wise ones those in LACI_TURN_STEP first. What fails ends the generation it concerns.
  *
- *   passes   [n] room for what block-wise generations run
+ *   rows   [n] room for what their passes run
  */
-void laci_generation_turn(laci_generation *const *g, size_t n, laci_block_pass *passes);
+void laci_generation_turn(laci_generation *const *g, size_t n, laci_rows *rows);
 
 /* Ends a generation where it stands, unless it is done. */
 void laci_generation_cancel(laci_generation *g);
@@ -80,17 +79,10 @@ lac_status laci_generation_outcome(const laci_generation *g, lac_result *result,
 
 double laci_generation_now(void);
 
-/* Decides as the replayed run did: the candidates it fixes in this step come first, with its
- * tokens. Returns how many they are. */
-size_t laci_generation_replay(laci_generation *g);
+/* Rows of the pass of the next turn; candidates of a step are listed already. */
+laci_rows laci_generation_rows(laci_generation *g);
 
-/* Writes the decision, the first n_fixed candidates, to the canvas and its companions. */
-void laci_generation_commit(laci_generation *g, size_t n_fixed);
-
-/* Whether an end token closes the text and nothing before it is open. */
-bool laci_generation_has_ended(const laci_generation *g);
-
-/* Calls on_step for the active block. */
-void laci_generation_report(laci_generation *g, double seconds);
+/* Takes note of what a pass read. Waits for a device that did not tell. */
+void laci_generation_note(laci_generation *g, const laci_rows *rows);
 
 #endif

@@ -1,6 +1,6 @@
 /* layer.h: the parts of a transformer layer that every forward pass shares: embedding, products,
- * norms, queries, and what follows attention. Which keys attention reads is its caller's affair:
- * forward.c runs whole canvases, block_forward.c rows behind a key cache. */
+ * norms, queries, and what follows attention. Which keys attention reads is the affair of attend.h.
+ */
 #ifndef LACI_ENGINE_LAYER_H
 #define LACI_ENGINE_LAYER_H
 

@@ -37,7 +37,7 @@ static lac_status read_logits(void *user, const laci_row_part *part, size_t n_pa
     const size_t n_vocab = (size_t)s->model->config.n_vocab, chunk = s->layout.logit_rows;
     for (size_t row = 0; row < n; row += chunk) {
         const size_t n_part = n - row < chunk ? n - row : chunk;
-        laci_forward_logits(s, s->buf[LACI_BUF_X], row, n_part, s->buf[LACI_BUF_LOGITS]);
+        laci_pass_logits(s, s->buf[LACI_BUF_X], row, n_part, s->buf[LACI_BUF_LOGITS]);
         laci_backend_read(s->be, s->buf[LACI_BUF_LOGITS], 0, sink->out + (first + row) * n_vocab,
                           n_part * n_vocab * sizeof(float));
         check_logits(sink, first + row, row, n_part);
@@ -55,32 +55,23 @@ static lac_status check_rows(const int32_t *rows, size_t n_rows, size_t n_ids, l
     return LAC_OK;
 }
 
-/* One pass, or with a key cache as many as it takes. */
-static lac_status run_logits(lac_session *s, const laci_pass *pass, lac_error *err)
-{
-    const laci_block_text text = { pass->ids, pass->rows, pass->n, pass->n_rows };
-    if (s->model->config.mask == LAC_MASK_BLOCK_CAUSAL)
-        return laci_block_logits(s, s->seq, &text, pass->sink, err);
-    return laci_forward(s, pass, err);
-}
-
 /* Says where logits that are not finite come from. */
-static lac_status fail_logits(const logits_sink *sink, const laci_pass *pass, lac_error *err)
+static lac_status fail_logits(const logits_sink *sink, const laci_rows *all, lac_error *err)
 {
     lac_session *s = sink->s;
     laci_watch watch = { LACI_WATCH_NOTHING };
-    laci_pass again = *pass;
-    again.rows += sink->broken;
-    again.n_rows = 1;
-    again.sink = (laci_row_sink){ laci_drop_rows, NULL };
+    laci_rows again = *all;
+    again.wanted += sink->broken;
+    again.n_wanted = 1;
     laci_watch_wipe(s, s->seq);
     s->watch = &watch;
-    lac_status st = sink->is_head_broken ? LAC_OK : laci_session_begin(s, 1, err);
-    if (!st && !sink->is_head_broken) st = run_logits(s, &again, err);
+    lac_status st = sink->is_head_broken ? LAC_OK : laci_session_begin(s, s->seq, 1, err);
+    if (!st && !sink->is_head_broken)
+        st = laci_block_passes(s, &again, (laci_row_sink){ laci_drop_rows, NULL }, err);
     s->watch = NULL;
     laci_watch_wipe(s, s->seq);
     if (st) return st;
-    return laci_watch_fail(s, pass->rows[sink->broken], "", sink->is_head_broken, &watch, err);
+    return laci_watch_fail(s, all->wanted[sink->broken], "", sink->is_head_broken, &watch, err);
 }
 
 lac_status laci_session_logits(lac_session *s, const int32_t *ids, size_t n_ids,
@@ -94,7 +85,7 @@ lac_status laci_session_logits(lac_session *s, const int32_t *ids, size_t n_ids,
         return laci_fail(err, LAC_ECONTEXT, 0, "%zu ids: the context holds %zu", n_ids,
                          s->layout.n_ctx);
     lac_status st = check_rows(rows, n_rows, n_ids, err);
-    if (!st) st = laci_session_begin(s, 1, err);
+    if (!st) st = laci_session_begin(s, s->seq, 1, err);
     if (st) return st;
     for (size_t i = 0; i < n_ids; i++) {
         if (ids[i] != LAC_HOLE && (ids[i] < 0 || ids[i] >= n_tokens))
@@ -102,15 +93,16 @@ lac_status laci_session_logits(lac_session *s, const int32_t *ids, size_t n_ids,
                              ids[i], i, n_tokens);
         s->seq->input[i] = ids[i] == LAC_HOLE ? c->mask_id : ids[i];
     }
-    const laci_pass pass = { .ids = s->seq->input,
-                             .n = n_ids,
-                             .rows = rows,
-                             .n_rows = n_rows,
-                             .time_row = c->n_time_steps
-                                             ? (size_t)lroundf(noise * (float)(c->n_time_steps - 1))
-                                             : 0,
-                             .moment = { .n_steps = 1, .prompt_end = n_ids },
-                             .sink = { read_logits, &sink } };
-    st = run_logits(s, &pass, err);
-    return !st && sink.is_broken ? fail_logits(&sink, &pass, err) : st;
+    const laci_rows all = {
+        .seq = s->seq,
+        .ids = s->seq->input,
+        .n = n_ids,
+        .n_keys = n_ids,
+        .wanted = rows,
+        .n_wanted = n_rows,
+        .time_row = c->n_time_steps ? (size_t)lroundf(noise * (float)(c->n_time_steps - 1)) : 0,
+        .at = { .n_steps = 1, .prompt_end = n_ids },
+    };
+    st = laci_block_passes(s, &all, (laci_row_sink){ read_logits, &sink }, err);
+    return !st && sink.is_broken ? fail_logits(&sink, &all, err) : st;
 }

@@ -5,167 +5,7 @@
 #include <string.h>
 
 #include "base/error.h"
-#include "engine/block_memory.h"
 #include "model/rope.h"
-
-enum {
-    CHUNK_ROWS = 1024,               /* rows of one pass through the products */
-    LOGITS_BYTES = 16 * 1024 * 1024, /* aim of one chunk of logits */
-};
-
-static size_t round_up(size_t n, size_t unit)
-{
-    return (n + unit - 1) / unit * unit;
-}
-
-static size_t larger(size_t a, size_t b)
-{
-    return a > b ? a : b;
-}
-
-/* Offsets of a sequence's arrays in their one allocation; with `s` NULL only the size. */
-static size_t carve_host(laci_sequence *s, char *base, size_t n)
-{
-    laci_sequence scratch;
-    if (!s) s = &scratch;
-    size_t at = 0;
-#define CARVE(field)                                      \
-    do {                                                  \
-        s->field = base ? (void *)(base + at) : NULL;     \
-        at += round_up(n * sizeof *s->field, LACI_ALIGN); \
-    } while (0)
-    CARVE(canvas);
-    CARVE(input);
-    CARVE(unguided);
-    CARVE(holes);
-    CARVE(step_map);
-    CARVE(proposed);
-    CARVE(rows);
-    CARVE(seen_position);
-    CARVE(confidence);
-    CARVE(logprob);
-    CARVE(keys);
-    CARVE(choices);
-    CARVE(candidates);
-    CARVE(out_ids);
-    CARVE(out_position);
-    CARVE(out_step);
-    CARVE(out_logprob);
-#undef CARVE
-    return at;
-}
-
-/* Memory of the policy: what it remembers, its plans, what it measures. */
-static void plan_policy(laci_session_layout *l, const laci_chosen *chosen, size_t act_size)
-{
-    const laci_shape *shape = &chosen->shape;
-    const laci_policy *policy = chosen->policy;
-    laci_measure_sizes m = { 0 };
-    l->state_bytes = policy->state_size(shape);
-    l->n_plans = policy->plan_per_layer ? shape->n_layers : 1;
-    policy->plan_size(shape, &l->plan_rows, &l->plan_cols);
-    l->policy_bytes =
-        l->state_bytes + l->n_plans * (l->plan_rows + 1 + l->plan_cols) * sizeof(uint32_t);
-    if (policy->measures) policy->measures(shape, &m);
-    const size_t probe = m.probe_rows ? round_up(m.probe_rows, LACI_ROW_PAD) : 0;
-    l->stats_block = m.stats_block;
-    l->stats_keys = m.stats_block ? shape->n_ctx : 0;
-    l->shown_bytes = shape->sparse->measure ? m.mass_floats * sizeof(float) : 0;
-    l->policy_bytes += l->shown_bytes;
-    l->bytes[LACI_BUF_MASS] = m.mass_floats * sizeof(float);
-    l->bytes[LACI_BUF_LATE] = m.late_floats * sizeof(float);
-    l->bytes[LACI_BUF_LSE] = m.lse_floats * sizeof(float);
-    l->bytes[LACI_BUF_COLUMNS] = m.column_floats * sizeof(float);
-    l->bytes[LACI_BUF_PROBE_Q] = l->bytes[LACI_BUF_PROBE_O] =
-        probe * shape->n_heads * shape->d_head * act_size;
-}
-
-static lac_status choose_policy(laci_chosen *chosen, const laci_config *c, size_t n_ctx,
-                                const char *request, lac_error *err)
-{
-    const laci_policy_model model = { .family = c->family,
-                                      .is_blockwise = c->mask == LAC_MASK_BLOCK_CAUSAL,
-                                      .is_dream = c->sampler == LACI_SAMPLER_DREAM,
-                                      .n_heads = (size_t)c->n_heads,
-                                      .d_head = (size_t)c->d_head,
-                                      .n_ctx = n_ctx,
-                                      .block = (size_t)c->block_size };
-    chosen->shape = (laci_shape){ .n_layers = (size_t)c->n_layers,
-                                  .n_heads = (size_t)c->n_heads,
-                                  .n_kv_heads = (size_t)c->n_kv_heads,
-                                  .d_head = (size_t)c->d_head,
-                                  .n_ctx = n_ctx,
-                                  .n_passes = 1,
-                                  .sparse = &chosen->settings.sparse };
-    lac_status st =
-        laci_policy_choose(&chosen->asked, &chosen->settings, request, &model, chosen->reason, err);
-    if (st) return st;
-    chosen->policy = model.is_blockwise ? &laci_policy_dense : chosen->asked;
-    return LAC_OK;
-}
-
-lac_status laci_session_plan(const laci_session_room *room, laci_chosen *chosen,
-                             laci_session_layout *out, lac_error *err)
-{
-    const laci_config *config = room->config;
-    const laci_dtype act = room->act;
-    lac_status st = choose_policy(chosen, config, room->n_ctx, room->opt->sparse, err);
-    if (st) return st;
-    const size_t n = room->n_ctx, n_sequences = room->n_sequences;
-    const size_t d = (size_t)config->d_model, d_ff = (size_t)config->d_ff;
-    const size_t n_vocab = (size_t)config->n_vocab;
-    const size_t q = (size_t)config->n_heads * (size_t)config->d_head;
-    const size_t kv = (size_t)config->n_kv_heads * (size_t)config->d_head;
-    const size_t a = act == LACI_BF16 ? 2 : 4;
-    const bool is_blockwise = config->mask == LAC_MASK_BLOCK_CAUSAL;
-    laci_session_layout l = { .n_ctx = n, .n_sequences = n_sequences };
-    l.n_pass = is_blockwise ? laci_block_all_rows(config, n, n_sequences) : n;
-    l.n_pad = round_up(l.n_pass, LACI_ROW_PAD);
-    l.chunk_rows = is_blockwise || l.n_pad < CHUNK_ROWS ? l.n_pad : CHUNK_ROWS;
-    l.logit_rows = LOGITS_BYTES / (n_vocab * sizeof(float)) / LACI_ROW_PAD * LACI_ROW_PAD;
-    l.logit_rows = larger(l.logit_rows, LACI_ROW_PAD);
-    if (l.logit_rows > l.chunk_rows) l.logit_rows = l.chunk_rows;
-    const size_t widest = larger(larger(q, d), d_ff);
-    l.bytes[LACI_BUF_H] = l.n_pass * d * sizeof(float);
-    l.bytes[LACI_BUF_Q] = l.bytes[LACI_BUF_O] = l.n_pad * q * a;
-    l.kv_bytes = is_blockwise
-                     ? n_sequences * laci_block_cache_need(config, act, n)
-                     : laci_kv_bytes(act, 1, n, (size_t)config->n_kv_heads, (size_t)config->d_head);
-    l.bytes[LACI_BUF_X] = l.chunk_rows * widest * a;
-    l.bytes[LACI_BUF_Y] = l.chunk_rows * larger(widest, kv) * sizeof(float);
-    l.bytes[LACI_BUF_Z] = l.chunk_rows * d_ff * sizeof(float);
-    l.bytes[LACI_BUF_TAIL] = l.chunk_rows * d * sizeof(float);
-    l.bytes[LACI_BUF_COS] = l.bytes[LACI_BUF_SIN] =
-        n * (size_t)config->rope_dim / 2 * sizeof(float);
-    l.bytes[LACI_BUF_LOGITS] = l.logit_rows * n_vocab * sizeof(float);
-    l.host_bytes = carve_host(NULL, NULL, n);
-    if (is_blockwise) {
-        l.block_bytes = laci_block_bytes(config, act, n, n_sequences, &chosen->settings.prefix);
-        const laci_prefix *how = &chosen->settings.prefix;
-        l.n_pages = how->is_dense ? 0 : (n + how->page - 1) / how->page;
-        l.n_ranked = laci_prefix_measures(how) ? n : 0;
-    }
-    plan_policy(&l, chosen, a);
-    if (is_blockwise) {
-        l.stats_block = chosen->settings.prefix.page;
-        l.stats_keys = laci_block_stats_keys(config, n, &chosen->settings.prefix);
-    }
-    *out = l;
-    return LAC_OK;
-}
-
-static laci_scratch_size scratch_need(const lac_model *model, const laci_session_layout *l)
-{
-    const laci_config *c = &model->config;
-    return laci_backend_scratch_need(model->be, &(laci_scratch_dims){ .d_model = (size_t)c->d_model,
-                                                                      .d_head = (size_t)c->d_head,
-                                                                      .n_vocab = (size_t)c->n_vocab,
-                                                                      .n_rows = l->chunk_rows,
-                                                                      .n_ctx = l->stats_keys,
-                                                                      .stats_block = l->stats_block,
-                                                                      .n_pages = l->n_pages,
-                                                                      .n_ranked = l->n_ranked });
-}
 
 /* ------------------------------------------------------------------ creation */
 
@@ -200,87 +40,127 @@ static lac_status fill_rope(lac_session *s, bool is_f32, lac_error *err)
     return LAC_OK;
 }
 
+/* What the policy keeps of a sequence on the device. */
+static lac_status make_kept(lac_session *s, laci_sequence *seq, lac_error *err)
+{
+    static const char what[] = "attention of a block";
+    const laci_session_layout *l = &s->layout;
+    const laci_policy_sizes *p = &l->policy;
+    lac_status st = LAC_OK;
+    if (!p->n_kept) return LAC_OK;
+    seq->kept = laci_alloc_zero(&s->mem, p->n_kept * sizeof *seq->kept);
+    if (!seq->kept) return laci_fail_memory(err, what, p->n_kept * sizeof *seq->kept);
+    for (size_t i = 0; i < p->n_kept && !st; i++) {
+        st = laci_buf_new(s->be, l->kept_out, what, &seq->kept[i].out, err);
+        if (!st) st = laci_buf_new(s->be, l->kept_lse, what, &seq->kept[i].lse, err);
+        if (!st && l->kept_ref) st = laci_buf_new(s->be, l->kept_ref, what, &seq->kept[i].ref, err);
+    }
+    if (!st && l->counts) st = laci_buf_new(s->be, l->counts, what, &seq->counts, err);
+    return st;
+}
+
+/* Memory of the policy's state for n_passes forward passes a step. */
+static lac_status make_state(lac_session *s, laci_sequence *seq, size_t n_passes, lac_error *err)
+{
+    laci_policy_sizes sizes;
+    laci_shape shape = s->chosen.shape;
+    shape.n_passes = n_passes;
+    lac_status st = s->policy->sizes(&shape, &sizes, err);
+    if (st) return st;
+    laci_release(&s->mem, seq->policy_state);
+    seq->n_passes = 0;
+    seq->policy_state = laci_alloc(&s->mem, sizes.state_bytes);
+    if (!seq->policy_state) return laci_fail_memory(err, "a policy", sizes.state_bytes);
+    seq->state_bytes = sizes.state_bytes;
+    seq->n_passes = n_passes;
+    return LAC_OK;
+}
+
+static lac_status make_sequence(lac_session *s, laci_sequence *seq, lac_error *err)
+{
+    const laci_policy_sizes *p = &s->layout.policy;
+    seq->host = laci_alloc_aligned(&s->mem, s->layout.host_bytes);
+    if (!seq->host) return laci_fail_memory(err, "the canvas", s->layout.host_bytes);
+    memset(seq->host, 0, s->layout.host_bytes);
+    (void)laci_sequence_carve(seq, seq->host, s->layout.n_ctx);
+    seq->kv = laci_session_keys(&s->model->config, &s->layout);
+    seq->kv.be = s->be;
+    lac_status st = make_kept(s, seq, err);
+    if (!st && p->page) st = laci_keys_keep_bounds(&seq->kv, p->page, p->int8_bounds, err);
+    if (!st && !s->layout.block) st = laci_keys_reserve(&seq->kv, s->layout.n_ctx, err);
+    return st ? st : make_state(s, seq, 1, err);
+}
+
 static lac_status make_sequences(lac_session *s, lac_error *err)
 {
-    const size_t n = s->layout.n_sequences, size = s->layout.host_bytes + LACI_ALIGN;
+    const size_t n = s->layout.n_sequences;
+    lac_status st = LAC_OK;
     s->seq = laci_alloc_zero(&s->mem, n * sizeof *s->seq);
     if (!s->seq) return laci_fail_memory(err, "sequences", n * sizeof *s->seq);
-    for (size_t i = 0; i < n; i++) {
-        char *host = laci_alloc_zero(&s->mem, size);
-        if (!host) return laci_fail_memory(err, "the canvas", size);
-        s->seq[i].host = host;
-        (void)carve_host(&s->seq[i],
-                         host + (LACI_ALIGN - (uintptr_t)host % LACI_ALIGN) % LACI_ALIGN,
-                         s->layout.n_ctx);
-    }
-    return LAC_OK;
+    for (size_t i = 0; i < n && !st; i++)
+        st = make_sequence(s, &s->seq[i], err);
+    return st;
 }
 
 static lac_status make_buffers(lac_session *s, lac_error *err)
 {
     static const char *const names[LACI_N_BUFS] = {
-        [LACI_BUF_H] = "the residual stream",   [LACI_BUF_Q] = "queries",
-        [LACI_BUF_O] = "attention output",      [LACI_BUF_X] = "activations",
-        [LACI_BUF_Y] = "activations",           [LACI_BUF_Z] = "activations",
-        [LACI_BUF_TAIL] = "activations",        [LACI_BUF_COS] = "rotation angles",
-        [LACI_BUF_SIN] = "rotation angles",     [LACI_BUF_LOGITS] = "logits",
-        [LACI_BUF_MASS] = "pattern statistics", [LACI_BUF_LATE] = "pattern statistics",
-        [LACI_BUF_LSE] = "log-sum-exp",         [LACI_BUF_COLUMNS] = "pattern statistics",
-        [LACI_BUF_PROBE_Q] = "sampled queries", [LACI_BUF_PROBE_O] = "sampled queries",
+        [LACI_BUF_H] = "the residual stream",
+        [LACI_BUF_Q] = "queries",
+        [LACI_BUF_O] = "attention output",
+        [LACI_BUF_X] = "activations",
+        [LACI_BUF_Y] = "activations",
+        [LACI_BUF_Z] = "activations",
+        [LACI_BUF_TAIL] = "activations",
+        [LACI_BUF_COS] = "rotation angles",
+        [LACI_BUF_SIN] = "rotation angles",
+        [LACI_BUF_LOGITS] = "logits",
+        [LACI_BUF_PART] = "attention output",
+        [LACI_BUF_PART_LSE] = "attention output",
+        [LACI_BUF_MORE] = "attention output",
+        [LACI_BUF_MORE_LSE] = "attention output",
+        [LACI_BUF_PROBE_Q] = "sampled queries",
+        [LACI_BUF_PROBE_O] = "sampled queries",
+        [LACI_BUF_ROW_Q] = "attention of a block",
     };
-    const laci_config *c = &s->model->config;
-    for (int i = 0; i < LACI_N_BUFS; i++) {
-        if (!s->layout.bytes[i] && i >= LACI_BUF_MASS) continue;
-        lac_status st = laci_buf_new(s->be, s->layout.bytes[i], names[i], &s->buf[i], err);
-        if (st) return st;
-    }
-    lac_status st = make_sequences(s, err);
-    if (st) return st;
-    st = c->mask == LAC_MASK_BLOCK_CAUSAL
-             ? laci_block_memory_new(s, err)
-             : laci_kv_new(s->be, 1, s->layout.n_ctx, (size_t)c->n_kv_heads, (size_t)c->d_head,
-                           &s->kv, err);
-    if (!st) st = laci_backend_reserve(s->be, scratch_need(s->model, &s->layout), err);
-    return st ? st : fill_rope(s, (s->quirks & LAC_QUIRK_ROPE_F32) != 0, err);
-}
-
-/* Memory of the policy's state for n_passes forward passes a step. */
-static lac_status make_state(lac_session *s, size_t n_passes, lac_error *err)
-{
-    s->chosen.shape.n_passes = n_passes;
-    const size_t size = s->policy->state_size(&s->chosen.shape);
-    laci_release(&s->mem, s->policy_state);
-    s->n_passes = 0;
-    s->policy_state = laci_alloc(&s->mem, size);
-    if (!s->policy_state) return laci_fail_memory(err, "a policy", size);
-    s->n_passes = n_passes;
-    return LAC_OK;
-}
-
-static lac_status make_policy(lac_session *s, lac_error *err)
-{
-    const laci_session_layout *l = &s->layout;
-    s->policy = s->chosen.policy;
-    s->n_plans = l->n_plans;
-    s->plans = laci_alloc_zero(&s->mem, s->n_plans * sizeof *s->plans);
-    if (!s->plans) return laci_fail_memory(err, "a policy", s->n_plans * sizeof *s->plans);
-    if (l->shown_bytes && !(s->shown = laci_alloc(&s->mem, l->shown_bytes)))
-        return laci_fail_memory(err, "shown statistics", l->shown_bytes);
-    lac_status st = make_state(s, 1, err);
-    for (size_t i = 0; i < s->n_plans && !st; i++)
-        st = laci_plan_reserve(&s->plans[i], l->plan_rows, l->plan_cols, &s->mem, err);
+    lac_status st = LAC_OK;
+    for (int i = 0; i < LACI_N_BUFS && !st; i++)
+        if (s->layout.bytes[i] || i < LACI_BUF_PART)
+            st = laci_buf_new(s->be, s->layout.bytes[i], names[i] ? names[i] : "pattern statistics",
+                              &s->buf[i], err);
+    for (int i = 0; i < LACI_N_VIEWS && !st; i++)
+        st = laci_view_new(s->be, &s->view[i], err);
     return st;
 }
 
-lac_status laci_session_begin(lac_session *s, size_t n_passes, lac_error *err)
+/* Everything that a pass needs. */
+static lac_status make_pass(lac_session *s, lac_error *err)
 {
-    lac_status st = s->n_passes < n_passes ? make_state(s, n_passes, err) : LAC_OK;
+    const laci_session_layout *l = &s->layout;
+    lac_status st = make_buffers(s, err);
     if (st) return st;
-    memset(s->policy_state, 0, s->policy->state_size(&s->chosen.shape));
-    for (size_t i = 0; i < s->n_plans; i++)
-        s->plans[i].n_written = 0;
-    s->density = s->kept_mass = 1;
-    return s->policy->begin(s->policy_state, &s->chosen.shape, err);
+    s->arrays.host = laci_alloc_aligned(&s->mem, l->array_bytes);
+    if (!s->arrays.host) return laci_fail_memory(err, "rows of a pass", l->array_bytes);
+    (void)laci_pass_arrays_carve(&s->arrays, s->arrays.host, l, (size_t)s->model->config.n_heads);
+    st = laci_plan_reserve(&s->plan, l->policy.plan_rows, l->policy.plan_cols, &s->mem, err);
+    if (!st && l->policy.n_kept)
+        st = laci_plan_reserve(&s->piece_plan, l->policy.plan_rows, l->policy.plan_cols, &s->mem,
+                               err);
+    if (!st && l->shown_bytes && !(s->shown = laci_alloc(&s->mem, l->shown_bytes)))
+        st = laci_fail_memory(err, "shown statistics", l->shown_bytes);
+    if (!st) st = laci_backend_reserve(s->be, laci_session_scratch(s->model, l), err);
+    return st ? st : fill_rope(s, (s->quirks & LAC_QUIRK_ROPE_F32) != 0, err);
+}
+
+lac_status laci_session_begin(lac_session *s, laci_sequence *seq, size_t n_passes, lac_error *err)
+{
+    lac_status st = seq->n_passes < n_passes ? make_state(s, seq, n_passes, err) : LAC_OK;
+    if (st) return st;
+    laci_shape shape = s->chosen.shape;
+    shape.n_passes = seq->n_passes;
+    memset(seq->policy_state, 0, seq->state_bytes);
+    if (s->planned == seq) s->planned = NULL;
+    return s->policy->begin(seq->policy_state, &shape, err);
 }
 
 /* Range of opt->n_ctx and opt->n_threads. */
@@ -327,10 +207,10 @@ lac_status laci_session_plan_memory(const lac_model *model, const lac_session_op
     lac_memory_plan plan = { .n_ctx = n_ctx, .n_threads = n_threads };
     plan.bytes_weights = laci_weights_bytes(c, model->be);
     plan.bytes_kv = l.kv_bytes;
-    plan.bytes_workspace = n_sequences * l.host_bytes + l.block_bytes + l.policy_bytes;
+    plan.bytes_workspace = n_sequences * l.host_bytes + l.array_bytes + l.policy_bytes;
     for (int i = 0; i < LACI_N_BUFS; i++)
         plan.bytes_workspace += l.bytes[i];
-    const laci_scratch_size scratch = scratch_need(model, &l);
+    const laci_scratch_size scratch = laci_session_scratch(model, &l);
     plan.bytes_workspace += scratch.per_thread * (size_t)n_threads + scratch.shared;
     plan.bytes_runtime = model->runtime_bytes + laci_backend_runtime_bytes(model->be);
     plan.bytes_total =
@@ -375,8 +255,9 @@ lac_status laci_session_new(lac_session **out, const lac_model *model,
         st = laci_backend_open(&s->be, laci_backend_name(model->be),
                                act == LACI_BF16 ? LAC_DTYPE_BF16 : LAC_DTYPE_F32, n_threads, &mem,
                                err);
-    if (!st) st = make_buffers(s, err);
-    if (!st) st = make_policy(s, err);
+    s->policy = s->chosen.policy;
+    if (!st) st = make_pass(s, err);
+    if (!st) st = make_sequences(s, err);
     if (st)
         lac_session_free(s);
     else
@@ -392,23 +273,36 @@ lac_status lac_session_create(lac_session **out, const lac_model *model,
     return laci_session_new(out, model, opt ? opt : &defaults, 1, err);
 }
 
+static void free_sequence(lac_session *s, laci_sequence *seq)
+{
+    for (size_t i = 0; seq->kept && i < s->layout.policy.n_kept; i++) {
+        laci_buf_free(s->be, seq->kept[i].out);
+        laci_buf_free(s->be, seq->kept[i].lse);
+        laci_buf_free(s->be, seq->kept[i].ref);
+    }
+    laci_buf_free(s->be, seq->counts);
+    laci_keys_clear(&seq->kv);
+    laci_release(&s->mem, seq->kept);
+    laci_release(&s->mem, seq->policy_state);
+    laci_release_aligned(&s->mem, seq->host);
+}
+
 void lac_session_free(lac_session *s)
 {
     if (!s) return;
     const lac_allocator mem = s->mem;
+    for (size_t i = 0; s->seq && i < s->layout.n_sequences; i++)
+        free_sequence(s, &s->seq[i]);
     for (int i = 0; i < LACI_N_BUFS; i++)
         laci_buf_free(s->be, s->buf[i]);
-    if (s->be) laci_kv_free(s->be, &s->kv);
-    laci_block_memory_free(s);
+    for (int i = 0; i < LACI_N_VIEWS; i++)
+        laci_buf_free(s->be, s->view[i]);
     laci_buf_free(s->be, s->guide_rows);
     laci_buf_free(s->be, s->guide_logits);
-    for (size_t i = 0; s->plans && i < s->n_plans; i++)
-        laci_plan_clear(&s->plans[i]);
-    laci_release(&mem, s->plans);
+    laci_plan_clear(&s->plan);
+    laci_plan_clear(&s->piece_plan);
+    laci_release_aligned(&mem, s->arrays.host);
     laci_release(&mem, s->shown);
-    laci_release(&mem, s->policy_state);
-    for (size_t i = 0; s->seq && i < s->layout.n_sequences; i++)
-        laci_release(&mem, s->seq[i].host);
     laci_release(&mem, s->seq);
     laci_release(&mem, s->seen_logits);
     laci_backend_close(s->be);
@@ -417,7 +311,7 @@ void lac_session_free(lac_session *s)
 
 const char *lac_session_sparse(const lac_session *s)
 {
-    return s->chosen.asked->name;
+    return s->policy->name;
 }
 
 const char *lac_session_sparse_reason(const lac_session *s)

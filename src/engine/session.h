@@ -1,15 +1,15 @@
 /* session.h: all mutable memory of generations, sized once: what each of them changes in sequences,
- * what a pass needs while it runs in buffers that they share. The layout below is used twice: to
- * take the memory and to predict it. */
+ * what a pass needs while it runs in buffers that they share. The layout (layout.c) is used twice:
+ * to take the memory and to predict it. */
 #ifndef LACI_ENGINE_SESSION_H
 #define LACI_ENGINE_SESSION_H
 
 #include "attention/policy.h"
+#include "engine/keys.h"
 #include "engine/sampler.h"
 #include "model/model.h"
 
-/* Buffers of the backend; n_pass rows are those of the longest pass: n_ctx, or of a block-causal
- * model some blocks; n_pad rows are these rounded up for products, R = chunk_rows. */
+/* Buffers of the backend; n_pad rows are n_pass rounded up for products, R = chunk_rows. */
 typedef enum {
     LACI_BUF_H,      /* f32 [n_pass, d_model] residual stream */
     LACI_BUF_Q,      /* act [n_pad, n_heads * d_head] */
@@ -21,40 +21,61 @@ typedef enum {
     LACI_BUF_COS,    /* f32 [n_ctx, rope_dim / 2] */
     LACI_BUF_SIN,    /* f32 [n_ctx, rope_dim / 2] */
     LACI_BUF_LOGITS, /* f32 [logit_rows, n_vocab] */
-    /* what the policy measures, laci_measures; empty where it measures nothing */
+    /* two parts of attention that are merged: f32 [seq_rows, n_heads * d_head], [n_heads,
+     * seq_rows]; these and all that follow are empty where they are not needed */
+    LACI_BUF_PART,
+    LACI_BUF_PART_LSE,
+    LACI_BUF_MORE,
+    LACI_BUF_MORE_LSE,
+    /* what the policy measures, laci_measures */
     LACI_BUF_MASS,
     LACI_BUF_LATE,
     LACI_BUF_LSE,
     LACI_BUF_COLUMNS,
+    LACI_BUF_PAGES,
     LACI_BUF_PROBE_Q,
     LACI_BUF_PROBE_O,
+    LACI_BUF_ROW_Q,         /* act [block, ..] queries of the rows that read */
+    LACI_BUF_ROW_MASS,      /* masses of pages by row, piece after piece */
+    LACI_BUF_ROW_BASE,      /* and what they are measured from */
+    LACI_BUF_PIECE_COLUMNS, /* as COLUMNS, of one piece */
     LACI_N_BUFS,
 } laci_session_buf;
 
+/* Views: rows of the sequence under way in buffers, and one piece's part of two of them. */
+typedef enum {
+    LACI_VIEW_X,
+    LACI_VIEW_Q,
+    LACI_VIEW_O,
+    LACI_VIEW_Y,
+    LACI_VIEW_MASS,
+    LACI_VIEW_BASE,
+    LACI_N_VIEWS
+} laci_session_view;
+
 typedef struct {
-    size_t n_ctx, n_sequences, n_pass, n_pad;
-    size_t chunk_rows; /* rows of one pass through the products */
+    size_t n_ctx, n_sequences;
+    size_t block;      /* positions of a decoding block, whose keys are kept once it is final; 0 =
+                          every pass runs a whole canvas */
+    size_t n_kept;     /* layers whose keys are kept: all, or 1 that the next overwrites */
+    size_t seq_rows;   /* most rows of a sequence in a pass */
+    size_t n_pass;     /* most rows of a pass */
+    size_t n_pad;      /* these rounded up for products */
+    size_t chunk_rows; /* rows that go through the products at once */
     size_t logit_rows; /* rows of one chunk of logits */
     size_t bytes[LACI_N_BUFS];
-    size_t kv_bytes;    /* keys and values: of one layer, or of all caches */
+    size_t kv_bytes;    /* of all keys and values */
     size_t host_bytes;  /* canvas and its companions, of one sequence */
-    size_t block_bytes; /* laci_block_memory and every laci_block_state, of a block-causal model */
-    /* of the attention policy */
-    size_t state_bytes;          /* for one pass */
-    size_t n_plans;              /* as many as layers, or 1 where all share one */
-    size_t plan_rows, plan_cols; /* room of each */
-    size_t policy_bytes;         /* state, plans and shown masses together */
-    size_t shown_bytes;          /* of measured masses for lac_plan_view, 0 = not shown */
-    size_t n_pages, n_ranked;    /* most pages scored and scores ranked behind a key cache */
-    size_t stats_keys;           /* of which statistics are gathered at once, 0 = none are */
-    size_t stats_block;          /* smallest key block of those */
+    size_t array_bytes; /* laci_pass_arrays */
+    laci_policy_sizes policy;
+    size_t kept_out, kept_lse, kept_ref, counts; /* bytes of laci_kept; of what a device tells */
+    size_t policy_bytes; /* of states, of what sequences keep, plans and shown masses together */
+    size_t shown_bytes;  /* of measured masses for lac_plan_view, 0 = not shown */
 } laci_session_layout;
 
 /* The policy a session runs, before it has memory. `shape` points into `settings`. */
 typedef struct {
-    const laci_policy *asked; /* what was chosen */
-    const laci_policy
-        *policy; /* what plans whole canvases: the same, or dense behind a key cache */
+    const laci_policy *policy;
     laci_settings settings;
     laci_shape shape;
     char reason[LACI_REASON];
@@ -74,6 +95,16 @@ typedef struct {
 lac_status laci_session_plan(const laci_session_room *room, laci_chosen *chosen,
                              laci_session_layout *out, lac_error *err);
 
+/* The same for a policy that is chosen; opt is not looked at. Errors: what the policy says. */
+lac_status laci_session_lay_out(const laci_session_room *room, laci_chosen *chosen,
+                                laci_session_layout *out, lac_error *err);
+
+/* Keys of a sequence, without pieces. */
+laci_keys laci_session_keys(const laci_config *config, const laci_session_layout *layout);
+
+/* Scratch a backend needs for it. */
+laci_scratch_size laci_session_scratch(const lac_model *model, const laci_session_layout *layout);
+
 /* The public lac_session_create for n_sequences that are generated side by side. */
 lac_status laci_session_new(lac_session **out, const lac_model *model,
                             const lac_session_options *opt, size_t n_sequences, lac_error *err);
@@ -82,18 +113,16 @@ lac_status laci_session_new(lac_session **out, const lac_model *model,
 lac_status laci_session_plan_memory(const lac_model *model, const lac_session_options *opt,
                                     size_t n_sequences, lac_memory_plan *out, lac_error *err);
 
-/* Prepares the policy for a generation of n_passes forward passes a step. Takes memory for its
- * second pass the first time. Errors: ENOMEM, what the policy reports. */
-lac_status laci_session_begin(lac_session *s, size_t n_passes, lac_error *err);
-
-/* What a block-causal model's session and its sequences have beside: engine/block_memory.h. */
-typedef struct laci_block_memory laci_block_memory;
-typedef struct laci_block_state laci_block_state;
+/* Rows [first, first + n) of those that a pass wants; `pass` counts passes that run as one. */
+typedef struct {
+    size_t pass, first, n;
+} laci_row_part;
 
 /* What a pass that is repeated to find numbers that are not finite looks for: engine/watch.h. */
 typedef struct laci_watch laci_watch;
 
-/* What one generation changes: the canvas and its companions, [n_ctx] each, one allocation. */
+/* What one generation changes: the canvas and its companions, [n_ctx] each, one allocation; its
+ * keys; what the policy remembers of it. */
 typedef struct {
     void *host;
     int32_t *canvas;   /* ids, LAC_HOLE where open */
@@ -104,13 +133,40 @@ typedef struct {
     int32_t *rows;          /* rows of logits a step asks for */
     int32_t *seen_position; /* of the logits handed to the caller */
     float *confidence, *logprob;
-    uint64_t *keys;
+    uint64_t *keys; /* of random choices */
     laci_choice *choices;
     laci_candidate *candidates;
     int32_t *out_ids, *out_position, *out_step; /* the result, cut */
     float *out_logprob;
-    laci_block_state *block; /* owned; NULL for models that see the whole canvas */
+    laci_keys kv; /* its keys and values */
+    void *policy_state;
+    size_t state_bytes, n_passes; /* of the state, and passes of a step it has room for */
+    laci_kept *kept;              /* [layout.policy.n_kept] */
+    laci_buf *counts;      /* u32 [n_layers, 2] what a device read by its own choice, or NULL */
+    laci_read_stats stats; /* of the last pass */
 } laci_sequence;
+
+/* Prepares the policy for a generation of n_passes forward passes a step. Takes memory for its
+ * second pass the first time. Errors: ENOMEM, what the policy reports. */
+lac_status laci_session_begin(lac_session *s, laci_sequence *seq, size_t n_passes, lac_error *err);
+
+/* Host memory of a pass. */
+typedef struct {
+    void *host;               /* owned */
+    uint32_t *limits;         /* [n_pass] keys a row reads, of the sequence */
+    uint32_t *in_piece;       /* [n_pass] the same, of a piece */
+    int32_t *ids, *positions; /* [n_pass] of the rows that run as one */
+    int32_t *wanted;          /* [chunk_rows] positions of the rows the last layer is run for */
+    int32_t *rows;            /* [chunk_rows] where these are among all */
+    laci_row_part *parts;     /* [n_sequences] whose rows they are */
+    int32_t *lse_at;          /* [block * n_heads] where rows of a partial log-sum-exp belong */
+    const laci_kv **pieces;   /* [LACI_KEY_PIECES] of the layer under way */
+} laci_pass_arrays;
+
+/* Sets the pointers to what begins at `host`; with both NULL only counts bytes. */
+size_t laci_pass_arrays_carve(laci_pass_arrays *a, char *host, const laci_session_layout *layout,
+                              size_t n_heads);
+size_t laci_sequence_carve(laci_sequence *s, char *host, size_t n_ctx);
 
 struct lac_session {
     lac_allocator mem;
@@ -119,22 +175,19 @@ struct lac_session {
     unsigned quirks; /* as it was created with */
     laci_session_layout layout;
     laci_buf *buf[LACI_N_BUFS];
-    laci_block_memory *block; /* owned; NULL for models that see the whole canvas */
-    laci_kv kv;               /* of the layer under way; none behind a key cache */
-    laci_buf *guide_rows;     /* act: unguided rows of a step, only while guidance is on */
-    laci_buf *guide_logits;   /* f32 [logit_rows, n_vocab], likewise */
-    size_t guide_capacity;    /* rows guide_rows holds */
-    float *seen_logits;       /* [logit_rows, n_vocab] for the caller, once asked for */
+    laci_buf *view[LACI_N_VIEWS];
+    laci_pass_arrays arrays;
+    laci_buf *guide_rows;   /* act: unguided rows of a step, only while guidance is on */
+    laci_buf *guide_logits; /* f32 [logit_rows, n_vocab], likewise */
+    size_t guide_capacity;  /* rows guide_rows holds */
+    float *seen_logits;     /* [logit_rows, n_vocab] for the caller, once asked for */
 
     laci_chosen chosen;
-    const laci_policy *policy; /* chosen.policy */
-    void *policy_state;
-    size_t n_passes;        /* the state has room for */
-    laci_plan_store *plans; /* [n_layers], or [1] where all layers share one */
-    size_t n_plans;
-    float *shown;     /* copy of measured masses for lac_plan_view; NULL = not shown */
-    double density;   /* visited over total pairs of the last pass, mean over layers */
-    double kept_mass; /* of the softmax under the plans of the last pass, NAN = not known */
+    const laci_policy *policy;    /* chosen.policy */
+    laci_plan_store plan;         /* of the layer under way; kept while the sequence is the same */
+    laci_plan_store piece_plan;   /* what of it lies in a piece of the keys */
+    const laci_sequence *planned; /* whose plan that is */
+    float *shown;                 /* copy of measured masses for lac_plan_view; NULL = not shown */
 
     laci_sequence *seq; /* [layout.n_sequences] owned; lac_generate uses the first */
     bool is_running;    /* lac_generate: a callback may be under way */

@@ -6,7 +6,6 @@
 #include <stdio.h>
 
 #include "base/error.h"
-#include "engine/block_memory.h"
 
 enum { PIECE = 4096 }; /* numbers read back at once */
 
@@ -54,9 +53,7 @@ void laci_watch_wipe(lac_session *s, laci_sequence *seq)
     for (int i = 0; i < LACI_N_BUFS; i++)
         if (s->buf[i] && i != LACI_BUF_COS && i != LACI_BUF_SIN)
             laci_backend_clear(s->be, s->buf[i]);
-    if (seq->block) laci_kv_cache_wipe(&seq->block->cache);
-    if (s->kv.k) laci_backend_clear(s->be, s->kv.k);
-    if (s->kv.v) laci_backend_clear(s->be, s->kv.v);
+    laci_keys_wipe(&seq->kv);
 }
 
 lac_status laci_watch_fail(const lac_session *s, int32_t position, const char *when, bool is_head,

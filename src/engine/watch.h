@@ -4,7 +4,7 @@
 #ifndef LACI_ENGINE_WATCH_H
 #define LACI_ENGINE_WATCH_H
 
-#include "engine/forward.h"
+#include "engine/pass.h"
 
 /* What a pass under watch came across first. */
 enum { LACI_WATCH_NOTHING = -2, LACI_WATCH_EMBEDDING = -1 };

@@ -249,15 +249,21 @@ static void dense_reads_everything(void **state)
 {
     (void)state;
     const laci_sparse sparse = { .block = 32 };
-    const laci_shape shape = { 2, 4, 2, 16, 100, 1, &sparse };
+    const laci_shape shape = { .n_layers = 2,
+                               .n_heads = 4,
+                               .n_kv_heads = 2,
+                               .d_head = 16,
+                               .n_ctx = 100,
+                               .n_passes = 1,
+                               .sparse = &sparse };
     const laci_policy *policy = laci_policy_find("off", 3, LACI_FULL);
-    size_t n_rows, n_cols;
+    laci_policy_sizes sizes;
     uint64_t policy_state[8];
     assert_non_null(policy);
-    assert_true(policy->state_size(&shape) <= sizeof policy_state);
+    assert_ok(policy->sizes(&shape, &sizes, NULL));
+    assert_true(sizes.state_bytes <= sizeof policy_state);
     assert_ok(policy->begin(policy_state, &shape, NULL));
-    policy->plan_size(&shape, &n_rows, &n_cols);
-    laci_plan_store store = make(n_rows, n_cols);
+    laci_plan_store store = make(sizes.plan_rows, sizes.plan_cols);
     for (size_t n = 1; n <= 100; n += 33) {
         const laci_moment at = { .n_q = n, .n_k = n };
         const laci_plan_input in = { 0 };

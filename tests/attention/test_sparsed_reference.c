@@ -17,6 +17,7 @@ typedef struct {
     attend_rig *rig;
     laci_sparse sparse;
     laci_shape shape;
+    laci_read_stats stats;
     const laci_policy *policy;
     void *state;
     laci_plan_store plan;
@@ -53,22 +54,26 @@ static void begin(bench *b, const laci_jval *c)
     char reason[LACI_REASON];
     laci_settings settings;
     const lac_allocator mem = laci_allocator_or_default(NULL);
-    laci_measure_sizes sizes = { 0 };
-    size_t n_rows, n_cols;
+    laci_policy_sizes sizes;
     *b = (bench){ .at = {
                       .n_steps = N_STEPS, .n_q = n, .n_k = n, .prompt_end = number(c, "prompt") } };
     assert_ok(laci_policy_choose(&b->policy, &settings, request, &model, reason, NULL));
     b->sparse = settings.sparse;
     assert_int_equal(b->sparse.doubled, is_llada);
-    b->shape = (laci_shape){ 1, a.n_heads, a.n_kv_heads, a.d, n, 1, &b->sparse };
+    b->shape = (laci_shape){ .n_layers = 1,
+                             .n_heads = a.n_heads,
+                             .n_kv_heads = a.n_kv_heads,
+                             .d_head = a.d,
+                             .n_ctx = n,
+                             .n_passes = 1,
+                             .sparse = &b->sparse };
     b->rig = rig_new(&a, LAC_DTYPE_F32, 2, block);
-    b->state = take(b->policy->state_size(&b->shape), 1);
+    assert_ok(b->policy->sizes(&b->shape, &sizes, NULL));
+    b->state = take(sizes.state_bytes, 1);
     assert_ok(b->policy->begin(b->state, &b->shape, NULL));
-    b->policy->plan_size(&b->shape, &n_rows, &n_cols);
-    assert_ok(laci_plan_reserve(&b->plan, n_rows, n_cols, &mem, NULL));
-    b->policy->measures(&b->shape, &sizes);
-    b->measures.mass = new_floats(b->rig->be, sizes.mass_floats);
-    b->measures.late = new_floats(b->rig->be, sizes.late_floats);
+    assert_ok(laci_plan_reserve(&b->plan, sizes.plan_rows, sizes.plan_cols, &mem, NULL));
+    b->measures.mass = new_floats(b->rig->be, sizes.measures.mass_floats);
+    b->measures.late = new_floats(b->rig->be, sizes.measures.late_floats);
 }
 
 static void end(bench *b)
@@ -85,15 +90,18 @@ static void step(bench *b, int number_of_step, bool measured)
 {
     laci_request request = { 0 };
     laci_attention a = b->rig->a;
-    const laci_plan_input in = { a.q, a.kv, &b->measures, &request, true };
+    const laci_plan_input in = {
+        .q = a.q, .measures = &b->measures, .request = &request, .is_last = true
+    };
     b->at.step = number_of_step;
     assert_ok(b->policy->plan(b->state, b->rig->be, &b->at, &in, &b->plan, NULL));
     assert_ok(laci_plan_validate(&b->plan.plan, a.n_q, a.n_k, a.n_heads, NULL));
     assert_int_equal(request.stats, measured);
     if (measured) a.stats = &request.mass;
     laci_backend_attend(b->rig->be, &b->plan.plan, &a);
-    const laci_observation seen = { &b->plan.plan, &request, &b->measures, &a };
+    const laci_observation seen = { .in = &in, .plan = &b->plan.plan, .attention = &a };
     assert_ok(b->policy->observe(b->state, b->rig->be, &b->at, &seen, NULL));
+    b->policy->report(b->state, b->rig->be, &b->at, &seen, NULL, &b->stats);
 }
 
 /* Blocks that differ from the golden mask; they are few, and keep as much. */
@@ -101,7 +109,7 @@ static void check_masks(const bench *b, const laci_jval *c)
 {
     const laci_plan *plan = &b->plan.plan;
     const size_t n = plan->n_rows;
-    const float *kept = b->policy->kept(b->state, &b->at);
+    const float *kept = b->stats.head_kept;
     const laci_jval *mask = laci_json_first(golden_get(c, "mask"));
     const laci_jval *want = laci_json_first(golden_get(c, "kept"));
     for (size_t head = 0; head < plan->n_heads; head++) {

@@ -3,8 +3,8 @@
  * caches of one piece and of many, prompts of every kind, and memory that runs out midway. */
 #include <math.h>
 
-#include "engine/block_forward.h"
 #include "engine/golden.h"
+#include "engine/pass.h"
 #include "fault.h"
 
 enum { MAX_IDS = 512, N_VOCAB = 272, BLOCK = 16 };
@@ -162,10 +162,10 @@ static void cached_steps_equal_whole_passes(void **state)
         const lac_session_options room = { .n_ctx = 320 };
         golden_session(&model, &session, test_path(nano_b), LAC_DTYPE_F32, 2, 320);
         assert_ok(lac_session_create(&whole, model, &room, NULL));
-        if (is_cut) session->seq->block->cache.first_end = 64;
+        if (is_cut) session->seq->kv.first_end = 64;
         for (size_t i = 0; i < sizeof prompts / sizeof *prompts; i++)
             check_cached(session, whole, prompts[i], 35);
-        assert_int_equal(session->seq->block->cache.n_pieces, is_cut ? 4 : 1);
+        assert_int_equal(session->seq->kv.n_pieces, is_cut ? 4 : 1);
         lac_session_free(whole);
         lac_session_free(session);
         lac_model_close(model);
@@ -187,8 +187,8 @@ static void bits_do_not_depend_on_threads_or_growth(void **state)
         const lac_generate_options opt = { .n_tokens = N_NEW, .temperature = 0.7f, .seed = 3 };
         golden_session(&model, &session, test_path(nano_b), i < 3 ? LAC_DTYPE_BF16 : LAC_DTYPE_F32,
                        i % 3 + 1, 256);
-        session->seq->block->cache.first_end = 64;
-        if (i == 1) assert_ok(laci_kv_cache_reserve(&session->seq->block->cache, 256, NULL));
+        session->seq->kv.first_end = 64;
+        if (i == 1) assert_ok(laci_keys_reserve(&session->seq->kv, 256, NULL));
         assert_ok(lac_generate(session, prompt, N_PROMPT, &opt, &r, NULL));
         if (!i) memcpy(ids, r.ids, r.n_ids * sizeof *ids);
         if (!i) memcpy(logprobs, r.logprobs, r.n_ids * sizeof *logprobs);
@@ -441,14 +441,14 @@ static void the_cache_takes_what_was_predicted(void **state)
     lac_memory_plan plan;
     golden_session(&model, &session, test_path(nano_b), LAC_DTYPE_BF16, 1, 12345);
     assert_ok(lac_model_plan_memory(model, 12345, 1, &plan, NULL));
-    assert_int_equal(session->seq->block->cache.n_pieces, 0);
-    assert_ok(laci_kv_cache_reserve(&session->seq->block->cache, 12345, NULL));
-    assert_int_equal(session->seq->block->cache.n_pieces, 2);
-    assert_int_equal(laci_kv_cache_bytes(&session->seq->block->cache), plan.bytes_kv);
+    assert_int_equal(session->seq->kv.n_pieces, 0);
+    assert_ok(laci_keys_reserve(&session->seq->kv, 12345, NULL));
+    assert_int_equal(session->seq->kv.n_pieces, 2);
+    assert_int_equal(laci_keys_bytes(&session->seq->kv), plan.bytes_kv);
     /* 4 layers, 4 heads of 32, keys and values, bf16, panels of 64 */
     assert_int_equal(plan.bytes_kv, 4 * 4 * 32 * 2 * 2 * ((12345 + 63) / 64 * 64));
     lac_error err = { 0 };
-    assert_int_equal(laci_kv_cache_reserve(&session->seq->block->cache, 12346, &err), LAC_ECONTEXT);
+    assert_int_equal(laci_keys_reserve(&session->seq->kv, 12346, &err), LAC_ECONTEXT);
     lac_session_free(session);
     lac_model_close(model);
 }
@@ -461,27 +461,25 @@ static void a_long_cache_grows_without_moving(void **state)
     lac_model *model;
     lac_session *session;
     golden_session(&model, &session, test_path(nano_b), LAC_DTYPE_BF16, 1, 64);
-    const laci_kv *places[LACI_CACHE_PIECES];
-    laci_kv_cache cache = {
-        .be = session->be, .n_layers = 2, .n_kv_heads = 1, .d_head = 16, .n_ctx = N
-    };
+    const laci_kv *places[LACI_KEY_PIECES];
+    laci_keys keys = { .be = session->be, .n_kept = 2, .n_kv_heads = 1, .d_head = 16, .n_ctx = N };
     size_t n_before = 0;
-    laci_kv_cache_cut(&cache, BLOCK);
+    laci_keys_cut(&keys, BLOCK);
     for (size_t n = STEP; n < N + STEP; n += STEP) {
         const size_t end = n < N ? n : N;
-        assert_ok(laci_kv_cache_reserve(&cache, end, NULL));
+        assert_ok(laci_keys_reserve(&keys, end, NULL));
         for (size_t i = 0; i < n_before; i++)
-            assert_ptr_equal(cache.pieces[i].kv, places[i]);
-        for (; n_before < cache.n_pieces; n_before++)
-            places[n_before] = cache.pieces[n_before].kv;
-        const laci_cache_piece *last = &cache.pieces[n_before - 1];
+            assert_ptr_equal(keys.pieces[i].kv, places[i]);
+        for (; n_before < keys.n_pieces; n_before++)
+            places[n_before] = keys.pieces[n_before].kv;
+        const laci_key_piece *last = &keys.pieces[n_before - 1];
         const size_t held = last->first + last->n;
         assert_true(held >= end && last->first < end); /* no piece before it is needed */
-        assert_int_equal(laci_kv_cache_bytes(&cache), held * 2 * 2 * 16 * 2);
+        assert_int_equal(laci_keys_bytes(&keys), held * 2 * 2 * 16 * 2);
     }
-    assert_int_equal(laci_kv_cache_bytes(&cache), laci_kv_cache_need(&cache, LACI_BF16, N));
-    assert_true(cache.n_pieces > 4);
-    laci_kv_cache_clear(&cache);
+    assert_int_equal(laci_keys_bytes(&keys), laci_keys_need(&keys, LACI_BF16, N));
+    assert_true(keys.n_pieces > 4);
+    laci_keys_clear(&keys);
     lac_session_free(session);
     lac_model_close(model);
 }
@@ -506,7 +504,7 @@ static void memory_that_runs_out_midway(void **state)
         lac_result r;
         lac_error err = { 0 };
         assert_ok(lac_session_create(&session, model, &room, NULL));
-        session->seq->block->cache.first_end = 64;
+        session->seq->kv.first_end = 64;
         f.left = n;
         const lac_status st = lac_generate(session, prompt, N_PROMPT, &opt, &r, &err);
         has_failed = st != LAC_OK;

@@ -3,8 +3,8 @@
  * adds up. */
 #include <math.h>
 
-#include "engine/block_memory.h"
 #include "engine/golden.h"
+#include "engine/session.h"
 #include "fault.h"
 #include "request.h"
 
@@ -66,7 +66,7 @@ static answer run(const char *policy, const char *knobs, lac_dtype dtype, int n_
     if (lac_model_open(&model, test_path(nano_b), &how, &err)) fail_msg("%s", err.message);
     if (block_size) model->config.block_size = block_size;
     if (lac_session_create(&session, model, &room, &err)) fail_msg("%s", err.message);
-    if (first_end) session->seq->block->cache.first_end = first_end;
+    if (first_end) session->seq->kv.first_end = first_end;
     const lac_generate_options gen = {
         .n_tokens = 37, .ignore_eos = true, .on_step = on_step, .on_plan = on_plan, .user = user
     };
@@ -548,7 +548,7 @@ static void memory_that_runs_out_under_a_policy(void **state)
             lac_session *session;
             lac_result r;
             assert_ok(lac_session_create(&session, model, &room, NULL));
-            session->seq->block->cache.first_end = 64;
+            session->seq->kv.first_end = 64;
             f.left = n;
             has_failed = lac_generate(session, prompt, n_prompt, &gen, &r, NULL) != LAC_OK;
             f.left = FAULT_NEVER;

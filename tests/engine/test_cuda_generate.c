@@ -4,7 +4,6 @@
  * compare. */
 #include <math.h>
 
-#include "engine/block_memory.h"
 #include "engine/session.h"
 #include "request.h"
 
@@ -36,7 +35,7 @@ static bool open_on(const char *name, const setting *how, lac_model **model, lac
                                                       how->knobs ? how->knobs : "") };
     if (lac_model_open(model, test_path(how->model), &opt, err)) return false;
     if (lac_session_create(session, *model, &room, err)) fail_msg("%s", err->message);
-    if (how->piece) (*session)->seq->block->cache.first_end = how->piece;
+    if (how->piece) (*session)->seq->kv.first_end = how->piece;
     return true;
 }
 

@@ -4,7 +4,6 @@
  * names; without it there is nothing to compare. */
 #define _POSIX_C_SOURCE 200809L /* setenv */
 #include "backend/cuda/cuda_state.h"
-#include "engine/block_memory.h"
 #include "engine/session.h"
 #include "request.h"
 
@@ -66,7 +65,7 @@ static lac_session *open_session(const setting *how, bool graphs, lac_model **mo
     lac_error err = { 0 };
     if (!open_model(how, graphs, model, &err) || lac_session_create(&session, *model, &room, &err))
         fail_msg("%s", err.message);
-    if (how->piece) session->seq->block->cache.first_end = how->piece;
+    if (how->piece) session->seq->kv.first_end = how->piece;
     return session;
 }
 

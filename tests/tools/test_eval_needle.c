@@ -13,12 +13,6 @@ enum { CTX = 512, BLOCK = 32, N_SAMPLES = 10 };
 /* Key blocks that no query reads. */
 static size_t hidden_begin, hidden_end;
 
-static size_t no_state(const laci_shape *shape)
-{
-    (void)shape;
-    return 0;
-}
-
 static lac_status begin(void *state, const laci_shape *shape, lac_error *err)
 {
     (void)state, (void)shape, (void)err;
@@ -40,9 +34,7 @@ static lac_status hide(void *state, laci_backend *be, const laci_moment *at,
     return st;
 }
 
-static const laci_policy hiding = {
-    .name = "hiding", .state_size = no_state, .begin = begin, .plan = hide
-};
+static const laci_policy hiding = { .name = "hiding", .begin = begin, .plan = hide };
 
 /* Exact answers of N_SAMPLES; `how` 0 hides nothing, 1 the needle, 2 as many blocks elsewhere. */
 static int n_right(const lac_model *model, lac_session *session, const char *task, int how)

@@ -12,10 +12,10 @@
 struct block_rig {
     block_rig_options opt;
     size_t block;
-    lac_session *s;          /* owned, of batch sequences */
-    laci_generation *all;    /* [batch] owned, on the sequence of the same number */
-    laci_block_pass *passes; /* [batch] owned */
-    float *rows;             /* [batch, block, d_model] to be filled in, NULL = not wanted */
+    lac_session *s;       /* owned, of batch sequences */
+    laci_generation *all; /* [batch] owned, on the sequence of the same number */
+    laci_rows *passes;    /* [batch] owned */
+    float *rows;          /* [batch, block, d_model] to be filled in, NULL = not wanted */
 };
 
 /* A sink that keeps final rows, which are act in LACI_BUF_X. */
@@ -48,8 +48,7 @@ static lac_status open_sequence(block_rig *rig, size_t i, lac_error *err)
                                      .config = &opt->model->config,
                                      .turn = LACI_TURN_STEP,
                                      .n = opt->prefix + rig->block,
-                                     .n_candidates = (int)rig->block,
-                                     .is_blockwise = true };
+                                     .n_candidates = (int)rig->block };
     if (!opt->owner)
         return made_prefix_fill(rig->s, seq, opt->prefix, opt->agreement, opt->seed + i, err);
     made_prefix_lend(rig->s, seq, &opt->owner->s->seq[i], opt->prefix);
@@ -68,9 +67,10 @@ lac_status block_rig_open(block_rig **out, const block_rig_options *opt, lac_err
                         ? LAC_OK
                         : laci_fail_memory(err, "a batch", opt->batch * sizeof *rig->all);
     if (!st) st = laci_session_new(&rig->s, opt->model, opt->how, opt->batch, err);
-    if (!st) st = laci_session_begin(rig->s, 1, err);
-    for (size_t i = 0; i < opt->batch && !st; i++)
-        st = open_sequence(rig, i, err);
+    for (size_t i = 0; i < opt->batch && !st; i++) {
+        st = laci_session_begin(rig->s, &rig->s->seq[i], 1, err);
+        if (!st) st = open_sequence(rig, i, err);
+    }
     rig->opt.how = NULL; /* the caller's, for the time of the call */
     if (st)
         block_rig_close(rig);
@@ -99,7 +99,8 @@ lac_status block_rig_begin(block_rig *rig, lac_error *err)
         seq->holes[0] = (int32_t)rig->opt.prefix;
         for (size_t row = 0; row < rig->block; row++)
             seq->rows[row] = (int32_t)(rig->opt.prefix + row);
-        rig->all[i].step = 0;
+        rig->all[i].step = rig->all[i].block_step = 0;
+        rig->all[i].block++;
         st = laci_block_enter(&rig->all[i], err);
     }
     return st;
@@ -122,20 +123,21 @@ lac_status block_rig_run(block_rig *rig, void (*before)(void *user), void *user,
     size_t n_selected = 0;
     rig->rows = rows;
     for (size_t i = 0; i < batch; i++)
-        rig->passes[i] = laci_block_next(&rig->all[i]);
+        rig->passes[i] = laci_generation_rows(&rig->all[i]);
     before(user);
     const instant start = instant_now();
-    const lac_status st = laci_block_forward(rig->s, rig->passes, batch,
-                                             (laci_row_sink){ keep_rows, rig }, &clock, err);
+    const lac_status st =
+        laci_pass(rig->s, rig->passes, batch, (laci_row_sink){ keep_rows, rig }, &clock, err);
     const instant end = instant_now();
     if (st) return st;
     sum.time = (instant){ end.wall - start.wall, end.cpu - start.cpu };
     sum.attention = clock.behind_cache;
     for (size_t i = 0; i < batch; i++) {
         laci_generation *g = &rig->all[i];
-        laci_block_take(g);
-        const bool selected = g->seq->block->stats.n_lists > 0;
+        laci_generation_note(g, &rig->passes[i]);
+        const bool selected = g->seq->stats.n_lists > 0;
         g->step++;
+        g->block_step++;
         sum.density += g->density / (double)batch;
         sum.rows_read += g->n_active / (double)batch;
         sum.inflation += selected ? g->union_inflation : 0;
@@ -154,17 +156,20 @@ lac_session *block_rig_session(const block_rig *rig)
 
 const laci_prefix *block_rig_policy(const block_rig *rig)
 {
-    return &rig->s->block->how;
+    return &rig->s->chosen.settings.prefix;
 }
 
 void block_rig_bytes(const block_rig *rig, int n_layers, size_t *cache, size_t *policy)
 {
-    const laci_prefix dense = { .is_dense = true };
     const lac_session *s = rig->s;
-    const laci_dtype act = laci_backend_act(s->be);
     laci_config c = rig->opt.model->config;
+    laci_chosen chosen = s->chosen;
+    laci_session_layout l = { .n_ctx = 0 };
+    const laci_session_room room = { &c, laci_backend_act(s->be), s->layout.n_ctx, 1, NULL };
     c.n_layers = n_layers;
-    *cache = laci_block_cache_need(&c, act, s->layout.n_ctx);
-    *policy = laci_block_bytes(&c, act, s->layout.n_ctx, 1, &s->block->how) -
-              laci_block_bytes(&c, act, s->layout.n_ctx, 1, &dense);
+    (void)laci_session_lay_out(&room, &chosen, &l, NULL); /* as it did for this session */
+    *cache = l.kv_bytes;
+    *policy = l.policy_bytes;
+    for (int i = LACI_BUF_MASS; i < LACI_N_BUFS; i++)
+        *policy += l.bytes[i];
 }

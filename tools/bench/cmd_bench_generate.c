@@ -117,18 +117,20 @@ static lac_status run_step(generate_run *r, lac_session *s, size_t n, int kind, 
     const size_t n_new = (size_t)opt->n_generated < n ? (size_t)opt->n_generated : n / 2;
     const size_t n_rows = (size_t)opt->block_length < n_new ? (size_t)opt->block_length : n_new;
     r->marked = s->be;
-    const laci_pass pass = { .ids = s->seq->input,
+    const laci_rows rows = { .seq = s->seq,
+                             .ids = s->seq->input,
                              .n = n,
-                             .rows = s->seq->rows,
-                             .n_rows = n_rows,
-                             .moment = { .step = kind, .n_steps = 4, .prompt_end = n - n_new },
-                             .sink = { made_drop_rows, NULL },
+                             .n_keys = n,
+                             .wanted = s->seq->rows,
+                             .n_wanted = n_rows,
+                             .at = { .step = kind, .n_steps = 4, .prompt_end = n - n_new },
                              .on_plan = see_plan,
                              .user = r };
     for (size_t i = 0; i < n_rows; i++)
         s->seq->rows[i] = (int32_t)(n - n_new + i);
     laci_backend_mark(s->be, STEP_BEGIN);
-    const lac_status st = laci_forward(s, &pass, err);
+    const lac_status st =
+        laci_pass(s, &rows, 1, (laci_row_sink){ made_drop_rows, NULL }, NULL, err);
     if (st) return st;
     laci_backend_mark(s->be, STEP_DONE);
     r->layer[kind][r->n] =
@@ -150,7 +152,7 @@ static lac_status warm_up(generate_run *r, lac_session *s, lac_error *err)
         }
     }
     made_canvas(s, s->seq, r->opt->common.seed);
-    lac_status st = laci_session_begin(s, 1, err);
+    lac_status st = laci_session_begin(s, s->seq, 1, err);
     if (!st) st = run_step(r, s, r->ctx < WARM_ROWS ? r->ctx : WARM_ROWS, DENSE_STEP, err);
     return st;
 }
@@ -160,13 +162,13 @@ static lac_status run_repeat(generate_run *r, lac_error *err)
 {
     lac_session *s = r->session;
     lac_status st = LAC_OK;
-    if (r->dense != s) st = laci_session_begin(r->dense, 1, err);
-    if (!st) st = laci_session_begin(s, 1, err);
+    if (r->dense != s) st = laci_session_begin(r->dense, r->dense->seq, 1, err);
+    if (!st) st = laci_session_begin(s, s->seq, 1, err);
     if (!st) st = run_step(r, r->dense, r->ctx, DENSE_STEP, err);
     if (!st && measures(r->policy)) st = run_step(r, s, r->ctx, BUILD_STEP, err);
     if (!st && r->policy != OFF) st = run_step(r, s, r->ctx, SPARSE_STEP, err);
     if (st) return st;
-    r->density = s->density;
+    r->density = laci_read_means(&s->seq->stats).density;
     r->head[r->n] = made_time_head(s, r->shape, (size_t)r->opt->block_length);
     r->n++;
     return LAC_OK;

@@ -11,7 +11,7 @@
 #include "bench/made_model.h"
 #include "bench/options.h"
 #include "bench/peak.h"
-#include "engine/forward.h"
+#include "engine/pass.h"
 #include "shell/console.h"
 
 typedef struct {
@@ -53,16 +53,17 @@ static lac_status run_step(step_run *r, bool counts, lac_error *err)
 {
     lac_session *s = r->session;
     laci_clock clock = { 0 };
-    const laci_pass pass = { .ids = s->seq->input,
+    const laci_rows rows = { .seq = s->seq,
+                             .ids = s->seq->input,
                              .n = s->layout.n_ctx,
-                             .rows = s->seq->rows,
-                             .n_rows = s->layout.n_ctx,
-                             .moment = { .n_steps = 1 },
-                             .sink = { made_drop_rows, NULL },
-                             .clock = &clock };
+                             .n_keys = s->layout.n_ctx,
+                             .wanted = s->seq->rows,
+                             .n_wanted = s->layout.n_ctx,
+                             .at = { .n_steps = 1 } };
     const instant start = instant_now();
     laci_backend_mark(s->be, 0);
-    const lac_status st = laci_forward(s, &pass, err);
+    const lac_status st =
+        laci_pass(s, &rows, 1, (laci_row_sink){ made_drop_rows, NULL }, &clock, err);
     laci_backend_mark(s->be, 1);
     if (st || !counts) return st;
     const size_t i = r->total.n;
@@ -122,7 +123,7 @@ static void report(step_run *r, rows_out *out)
     row_count(&row, "d_head", (size_t)c->d_head);
     row_text(&row, "dtype", r->how.dtype == LACI_BF16 ? "bf16" : "f32");
     row_count(&row, "threads", (size_t)r->how.n_threads);
-    row_real(&row, "density", r->session->density);
+    row_real(&row, "density", laci_read_means(&r->session->seq->stats).density);
     row_text(&row, "policy", r->session->policy->name);
     row_time(&row, &r->total);
     row_speed(&row, &r->total, linear + attention, (linear + attention) / ideal,
@@ -153,7 +154,7 @@ static int run_shape(step_run *r, rows_out *out)
     if (!st) code = memory_check((double)plan.bytes_total);
     if (!st && !code) st = made_model_fill(r->model, r->opt->common.seed, &err);
     if (!st && !code) st = lac_session_create(&r->session, r->model, &session, &err);
-    if (!st && !code) st = laci_session_begin(r->session, 1, &err);
+    if (!st && !code) st = laci_session_begin(r->session, r->session->seq, 1, &err);
     if (!st && !code) st = measure(r, &err);
     if (!st && !code) report(r, out);
     lac_session_free(r->session);

@@ -188,7 +188,7 @@ double made_time_head(lac_session *s, int shape, size_t n_rows)
 {
     const size_t n = n_rows < s->layout.logit_rows ? n_rows : s->layout.logit_rows;
     laci_backend_mark(s->be, 0);
-    laci_forward_logits(s, s->buf[LACI_BUF_X], 0, n, s->buf[LACI_BUF_LOGITS]);
+    laci_pass_logits(s, s->buf[LACI_BUF_X], 0, n, s->buf[LACI_BUF_LOGITS]);
     laci_backend_mark(s->be, 1);
     return 1e3 * laci_backend_between(s->be, 0, 1) * (double)n_rows / (double)n *
            (double)made_shape_vocab(shape) / s->model->config.n_vocab;

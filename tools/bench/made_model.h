@@ -3,7 +3,7 @@
 #ifndef LACUNA_BENCH_MADE_MODEL_H
 #define LACUNA_BENCH_MADE_MODEL_H
 
-#include "engine/forward.h"
+#include "engine/pass.h"
 
 enum { N_MADE_SHAPES = 4 };
 

@@ -45,19 +45,18 @@ static void make_rows(const prefix_maker *m, size_t layer, laci_kv_part part, si
 static void fill_layer(const prefix_maker *m, size_t layer, size_t n)
 {
     lac_session *s = m->s;
-    laci_kv_cache *cache = &m->seq->block->cache;
+    laci_keys *keys = &m->seq->kv;
     const laci_head_op plain = { .n_heads = m->n_heads, .d_head = m->d_head };
     laci_buf *y = s->buf[LACI_BUF_Y];
     for (size_t first = 0, n_now; first < n; first += n_now) {
-        const size_t end = laci_kv_cache_piece_end(cache, first);
+        const size_t end = laci_keys_piece_end(keys, first);
         n_now = end < n ? end - first : n - first;
         if (n_now > s->layout.chunk_rows) n_now = s->layout.chunk_rows;
         for (int part = 0; part < 2; part++) {
             make_rows(m, layer, part ? LACI_VALUES : LACI_KEYS, first, n_now);
             laci_backend_write(s->be, y, 0, m->rows,
                                n_now * m->n_heads * m->d_head * sizeof *m->rows);
-            laci_kv_cache_store(cache, layer, &plain, part ? LACI_VALUES : LACI_KEYS, y, n_now,
-                                first);
+            laci_keys_store(keys, layer, &plain, part ? LACI_VALUES : LACI_KEYS, y, n_now, first);
         }
     }
 }
@@ -68,7 +67,7 @@ lac_status made_prefix_fill(lac_session *s, laci_sequence *seq, size_t n, double
     const laci_config *c = &s->model->config;
     const size_t width = (size_t)c->n_kv_heads * (size_t)c->d_head;
     const uint64_t key = laci_rng_key(seed, INPUT_X, 0, 0);
-    lac_status st = laci_kv_cache_reserve(&seq->block->cache, s->layout.n_ctx, err);
+    lac_status st = laci_keys_reserve(&seq->kv, s->layout.n_ctx, err);
     if (st) return st;
     float *pool = laci_alloc_array(&s->mem, POOL + width, sizeof *pool);
     float *rows = laci_alloc_array(&s->mem, s->layout.chunk_rows * width, sizeof *rows);
@@ -95,17 +94,17 @@ lac_status made_prefix_fill(lac_session *s, laci_sequence *seq, size_t n, double
 
 void made_prefix_lend(lac_session *s, laci_sequence *seq, const laci_sequence *owner, size_t n)
 {
-    laci_block_state *b = seq->block;
-    b->cache = owner->block->cache;
-    for (size_t i = 0; b->pages && i < b->cache.n_pieces; i++)
-        for (size_t layer = 0; layer < b->cache.n_layers; layer++)
-            laci_backend_page_bounds(s->be, &b->cache.pieces[i].kv[layer], &b->pages[layer], 0, 0,
-                                     n);
+    laci_keys *keys = &seq->kv;
+    laci_pages *const pages = keys->pages;
+    *keys = owner->kv;
+    keys->pages = pages;
+    for (size_t i = 0; pages && i < keys->n_pieces; i++)
+        for (size_t layer = 0; layer < keys->n_kept; layer++)
+            laci_backend_page_bounds(s->be, &keys->pieces[i].kv[layer], &pages[layer], 0, 0, n);
 }
 
 void made_prefix_return(laci_sequence *seq)
 {
-    if (!seq->block) return;
-    seq->block->cache.pieces = NULL;
-    seq->block->cache.n_pieces = 0;
+    seq->kv.pieces = NULL;
+    seq->kv.n_pieces = 0;
 }

@@ -3,7 +3,7 @@
 #ifndef LACUNA_BENCH_MADE_PREFIX_H
 #define LACUNA_BENCH_MADE_PREFIX_H
 
-#include "engine/block_memory.h"
+#include "engine/session.h"
 
 /* Reserves n_ctx positions of the cache of a session's sequence and fills the first n of every
  * layer. Keys and values are normal numbers; the keys of every 64 positions of a KV head are
