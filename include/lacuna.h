@@ -503,6 +503,7 @@ typedef struct {
     double union_inflation, n_active;
     uint64_t bytes_read;
     double seconds_prefill; /* putting the prompt into the key cache, inside seconds */
+    size_t n_reused; /* positions of the prompt that were in the key cache: see lac_batch_keep */
 } lac_result;
 
 /* Fills the holes of a canvas.
@@ -528,15 +529,16 @@ LAC_API lac_status lac_generate(lac_session *session, const int32_t *ids, size_t
 
 /* ------------------------------------------------------------------ batches */
 
-/* Several generations side by side, each at its own block and step: every lac_batch_step is one
- * forward pass over the rows of all of them, so that the weights are read once for all. For models
- * that decode block by block (lac_model_info.mask is LAC_MASK_BLOCK_CAUSAL).
+/* Several generations side by side, each at its own block and step. Of a model that decodes block
+ * by block, every lac_batch_step is one forward pass over the rows of all sequences, so that the
+ * weights are read once for all. A pass over a whole canvas has rows enough: of other models a step
+ * runs the passes of its sequences one after the other, in memory that they share.
  *
- * What a sequence comes to does not depend on its company: ids, steps, log-probabilities, logits
- * and statistics are bit for bit what lac_generate gives for the same request in a session of the
- * same options. Where products could not keep that promise (a processor without AVX-512, CUDA), a
- * step runs the passes of its sequences one after the other. Seconds are those of the passes a
- * sequence took part in, from lac_batch_add on.
+ * A sequence gives the same result whatever else is in the batch: ids, steps, log-probabilities,
+ * logits and statistics are bit for bit what lac_generate gives for the same request in a session
+ * of the same options. Where products could not keep that promise (a processor without AVX-512,
+ * CUDA), passes run one after the other for every model. Seconds are those of the passes a sequence
+ * took part in, from lac_batch_add on.
  *
  * One thread at a time per batch; several batches may share a model. */
 typedef struct lac_batch lac_batch;
@@ -544,7 +546,7 @@ typedef struct lac_batch lac_batch;
 /* Creates a batch with room for max_sequences (1 to 1024) of opt->n_ctx positions each; all of them
  * run opt's policy. Takes all memory but the key caches, which lac_batch_add takes; a step takes
  * none. The model must outlive the batch. Free with lac_batch_free().
- * Errors: EINVAL, ENOMEM, ECONTEXT, EUNSUPPORTED (a model that sees whole canvases). */
+ * Errors: EINVAL, ENOMEM, ECONTEXT, EUNSUPPORTED. */
 LAC_API lac_status lac_batch_create(lac_batch **out, const lac_model *model,
                                     const lac_session_options *opt, int max_sequences,
                                     lac_error *err);
@@ -590,9 +592,17 @@ LAC_API lac_status lac_batch_result(const lac_batch *batch, int sequence, lac_re
  * was done already stays as it is. Errors: EINVAL. */
 LAC_API lac_status lac_batch_cancel(lac_batch *batch, int sequence, lac_error *err);
 
-/* Forgets a sequence, done or not, and makes room for another. Its key cache is kept for the next.
- * Errors: EINVAL. */
+/* Forgets a sequence, done or not, and makes room for another. The memory of its key cache serves
+ * the next. Errors: EINVAL. */
 LAC_API lac_status lac_batch_remove(lac_batch *batch, int sequence, lac_error *err);
+
+/* The same of a sequence that is done, but what its key cache holds stays there for a while. A
+ * later lac_batch_add whose ids begin with the same whole decoding blocks, of prompt or answer,
+ * takes them over: it begins behind them (lac_result.n_reused) and gives the same bits as without.
+ * Kept caches take no room from requests: one that shares nothing uses an empty place first, then
+ * the cache that was kept first. Models that see whole canvases have nothing to keep. Errors:
+ * EINVAL. */
+LAC_API lac_status lac_batch_keep(lac_batch *batch, int sequence, lac_error *err);
 
 /* ------------------------------------------------------------------ parts of generation */
 

@@ -1,6 +1,8 @@
 /* batch.c: the public lac_batch: generations side by side on one session with a sequence for each.
- * A step gives every generation whose rows fit a turn, in one forward pass. Which rows share a pass
- * changes no result: products treat rows alone, attention runs sequence by sequence. */
+ * A step gives every generation whose rows fit a turn: in one forward pass where blocks are decoded
+ * behind key caches, one after the other where whole canvases are. Which rows share a pass changes
+ * no result: products treat rows alone, attention runs sequence by sequence. A sequence that is
+ * kept is one nobody uses, whose final keys a later request may begin with. */
 #include "base/error.h"
 #include "engine/block.h"
 
@@ -8,6 +10,8 @@ enum { MAX_SEQUENCES = 1024 };
 
 typedef struct {
     bool is_used;
+    uint64_t
+        kept_at; /* when its keys were kept for later requests, by b->n_keeps; 0 = they are not */
     laci_generation g;
 } member;
 
@@ -17,6 +21,7 @@ struct lac_batch {
     member *members; /* [n] on the session's sequence of the same number */
     size_t *order;   /* [n] numbers of those in use, oldest first */
     size_t n_used;
+    uint64_t n_keeps;
     laci_generation **turn; /* [n] those that take part in a step */
     laci_rows *rows;        /* [n] what they run */
     bool is_stepping;       /* a callback may be running */
@@ -24,17 +29,11 @@ struct lac_batch {
 
 /* ------------------------------------------------------------------ creation */
 
-static lac_status check_model(const lac_model *model, int max_sequences, lac_error *err)
+static lac_status check_size(int max_sequences, lac_error *err)
 {
-    if (max_sequences < 1 || max_sequences > MAX_SEQUENCES)
-        return laci_fail(err, LAC_EINVAL, 0, "a batch of %d sequences: 1 to %d", max_sequences,
-                         MAX_SEQUENCES);
-    if (model->config.mask != LAC_MASK_BLOCK_CAUSAL)
-        return laci_fail(err, LAC_EUNSUPPORTED, 0,
-                         "a batch of %s: its passes run over whole canvases, batches are for "
-                         "models that decode block by block",
-                         model->config.family);
-    return LAC_OK;
+    if (max_sequences >= 1 && max_sequences <= MAX_SEQUENCES) return LAC_OK;
+    return laci_fail(err, LAC_EINVAL, 0, "a batch of %d sequences: 1 to %d", max_sequences,
+                     MAX_SEQUENCES);
 }
 
 lac_status lac_batch_create(lac_batch **out, const lac_model *model, const lac_session_options *opt,
@@ -44,7 +43,7 @@ lac_status lac_batch_create(lac_batch **out, const lac_model *model, const lac_s
     if (!out || !model) return laci_fail(err, LAC_EINVAL, 0, "no model for the batch");
     lac_session *s = NULL;
     const size_t n = (size_t)max_sequences;
-    lac_status st = check_model(model, max_sequences, err);
+    lac_status st = check_size(max_sequences, err);
     if (!st) st = laci_session_new(&s, model, opt ? opt : &defaults, n, err);
     if (st) return st;
     lac_batch *b = laci_alloc_zero(&s->mem, sizeof *b);
@@ -83,7 +82,7 @@ lac_status lac_batch_plan_memory(const lac_model *model, const lac_session_optio
 {
     const lac_session_options defaults = { 0 };
     if (!model || !out) return laci_fail(err, LAC_EINVAL, 0, "no model or no place for its plan");
-    lac_status st = check_model(model, max_sequences, err);
+    lac_status st = check_size(max_sequences, err);
     if (st) return st;
     return laci_session_plan_memory(model, opt ? opt : &defaults, (size_t)max_sequences, out, err);
 }
@@ -110,12 +109,29 @@ static lac_status find(const lac_batch *b, int sequence, member **out, lac_error
     return LAC_OK;
 }
 
-/* The cache of a whole generation, so that no step takes memory. */
-static lac_status reserve(const laci_generation *g, lac_error *err)
+/* Positions of the cache of a whole generation over n. */
+static size_t cache_end(const lac_batch *b, size_t n)
 {
-    const size_t block = (size_t)g->config->block_size, n_ctx = g->s->layout.n_ctx;
-    const size_t end = (g->n + block - 1) / block * block;
-    return laci_keys_reserve(&g->seq->kv, end < n_ctx ? end : n_ctx, err);
+    const size_t block = b->s->layout.block, n_ctx = b->s->layout.n_ctx;
+    if (!block || n > n_ctx) return n_ctx;
+    const size_t end = (n + block - 1) / block * block;
+    return end < n_ctx ? end : n_ctx;
+}
+
+/* A sequence nobody uses: the one that keeps most of these ids, else one that keeps nothing, else
+ * the one that was kept first. b->n = there is none. */
+static size_t choose_free(const lac_batch *b, const int32_t *ids, size_t n_ids)
+{
+    size_t best = b->n, most = 0;
+    for (size_t i = 0; i < b->n; i++) {
+        if (b->members[i].is_used) continue;
+        const size_t n_same = laci_block_count_same(b->s, &b->s->seq[i], ids, n_ids);
+        const bool is_older = best == b->n || b->members[i].kept_at < b->members[best].kept_at;
+        if (n_same < most || (n_same == most && !is_older)) continue;
+        best = i;
+        most = n_same;
+    }
+    return best;
 }
 
 lac_status lac_batch_add(lac_batch *b, const int32_t *ids, size_t n_ids,
@@ -126,17 +142,17 @@ lac_status lac_batch_add(lac_batch *b, const int32_t *ids, size_t n_ids,
     if (st) return st;
     if ((!ids && n_ids) || !sequence)
         return laci_fail(err, LAC_EINVAL, 0, "no ids to add or no place for their number");
-    if (b->n_used == b->n)
+    const size_t i = choose_free(b, ids, n_ids);
+    if (i == b->n)
         return laci_fail(err, LAC_EINVAL, 0, "the batch has room for %zu sequences and holds %zu",
                          b->n, b->n_used);
-    size_t i = 0;
-    while (b->members[i].is_used)
-        i++;
-    laci_generation *g = &b->members[i].g;
-    st = laci_generation_begin(g, b->s, &b->s->seq[i], ids, n_ids, opt ? opt : &defaults, err);
-    if (!st) st = reserve(g, err);
+    member *m = &b->members[i];
+    m->kept_at = 0;
+    st = laci_generation_begin(&m->g, b->s, &b->s->seq[i], ids, n_ids, opt ? opt : &defaults, err);
+    /* The cache of the whole generation, so that no step takes memory. */
+    if (!st) st = laci_keys_reserve(&b->s->seq[i].kv, cache_end(b, m->g.n), err);
     if (st) return st;
-    b->members[i].is_used = true;
+    m->is_used = true;
     b->order[b->n_used++] = i;
     *sequence = (int)i;
     return LAC_OK;
@@ -152,6 +168,21 @@ lac_status lac_batch_remove(lac_batch *b, int sequence, lac_error *err)
         if (b->order[i] != (size_t)sequence) b->order[kept++] = b->order[i];
     b->n_used = kept;
     m->is_used = false;
+    return LAC_OK;
+}
+
+lac_status lac_batch_keep(lac_batch *b, int sequence, lac_error *err)
+{
+    member *m;
+    lac_status st = find(b, sequence, &m, err);
+    if (st) return st;
+    if (m->g.turn != LACI_TURN_DONE)
+        return laci_fail(err, LAC_EINVAL, 0, "sequence %d is at step %d of %d: not done", sequence,
+                         m->g.step, m->g.n_steps);
+    st = lac_batch_remove(b, sequence, err);
+    if (st || m->g.status) return st;
+    m->kept_at = ++b->n_keeps;
+    laci_block_keep(&m->g);
     return LAC_OK;
 }
 
@@ -184,7 +215,8 @@ lac_status lac_batch_result(const lac_batch *b, int sequence, lac_result *result
 /* ------------------------------------------------------------------ a step */
 
 /* Who takes part: blocks that are being denoised, blocks that are finished, and chunks of prompts,
- * oldest first, while there is room. There is always room for one chunk and all blocks. */
+ * oldest first, while there is room. There is always room for one chunk and all blocks. Canvases do
+ * not share a pass, and all take part. */
 static size_t line_up(lac_batch *b)
 {
     static const laci_turn kinds[] = { LACI_TURN_STEP, LACI_TURN_COMMIT, LACI_TURN_PREFILL };
@@ -194,7 +226,7 @@ static size_t line_up(lac_batch *b)
             laci_generation *g = &b->members[b->order[i]].g;
             if (g->turn != kinds[k]) continue;
             const size_t rows = laci_block_next_rows(g);
-            if (n_rows + rows > b->s->layout.n_pass) continue;
+            if (b->s->layout.block && n_rows + rows > b->s->layout.n_pass) continue;
             n_rows += rows;
             b->turn[n++] = g;
         }
@@ -206,8 +238,10 @@ lac_status lac_batch_step(lac_batch *b, int *n_running, lac_error *err)
 {
     lac_status st = check_idle(b, err);
     if (st) return st;
-    /* Where company would change a row's last bits, nobody gets any. */
-    const size_t n = line_up(b), share = laci_backend_rows_stand_alone(b->s->be) ? n : 1;
+    /* If sharing a pass would change low-order bits, sequences run one at a time; canvases do too.
+     */
+    const bool is_shared = b->s->layout.block && laci_backend_rows_stand_alone(b->s->be);
+    const size_t n = line_up(b), share = is_shared ? n : 1;
     b->is_stepping = true;
     for (size_t i = 0; i < n; i += share)
         laci_generation_turn(b->turn + i, share, b->rows);

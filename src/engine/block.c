@@ -86,13 +86,59 @@ laci_rows laci_block_store(laci_generation *g)
     return rows;
 }
 
+/* ------------------------------------------------------------------ keys of an earlier generation
+ */
+
+void laci_block_keep(const laci_generation *g)
+{
+    const bool is_exact = laci_backend_rows_stand_alone(g->s->be);
+    g->seq->n_kept = is_exact || g->n_stored < g->n_prompt ? g->n_stored : g->n_prompt;
+}
+
+size_t laci_block_count_same(const lac_session *s, const laci_sequence *seq, const int32_t *ids,
+                             size_t n_ids)
+{
+    const size_t n = seq->n_kept < n_ids ? seq->n_kept : n_ids, block = s->layout.block;
+    size_t same = 0;
+    while (same < n && ids[same] == seq->canvas[same])
+        same++;
+    return block ? same / block * block : 0;
+}
+
+/* Where rows do not stand alone, only passes are spared that would have the same rows: whole chunks
+ * of the prompt. */
+static size_t count_spared(const laci_generation *g, size_t n)
+{
+    size_t end = 0;
+    if (laci_backend_rows_stand_alone(g->s->be)) return n;
+    for (size_t next = 0; next <= n && next < g->n_prompt;) {
+        end = next;
+        next += pass_length(g->s, g->seq, next, SIZE_MAX);
+    }
+    return end;
+}
+
+/* Begins behind the blocks whose keys are there. A row whose proposal is wanted runs again. */
+static void take_over(laci_generation *g)
+{
+    const size_t block = g->s->layout.block;
+    size_t n = g->n_reused < g->n_prompt ? g->n_reused : g->n_prompt;
+    if (n && n == g->n_prompt && g->shift && g->seq->canvas[n] == LAC_HOLE) n -= block;
+    g->n_reused = g->n_stored = n = count_spared(g, n);
+    /* of a page that is now half empty, the bounds are those of the keys it has */
+    for (size_t layer = 0; n && layer < g->seq->kv.n_kept; layer++)
+        laci_keys_update_bounds(&g->seq->kv, layer, n - block, block);
+}
+
 lac_status laci_block_begin(laci_generation *g, lac_error *err)
 {
     const size_t block = g->s->layout.block;
     g->end_row = g->n;
     if (!block) return LAC_OK;
     g->n_prompt = (size_t)g->seq->holes[0] / block * block;
-    return laci_keys_reserve(&g->seq->kv, g->n_prompt, err);
+    lac_status st = laci_keys_reserve(&g->seq->kv, g->n_prompt, err);
+    if (!st) take_over(g);
+    return st;
 }
 
 /* ------------------------------------------------------------------ the active block */

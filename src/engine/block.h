@@ -12,9 +12,16 @@
  */
 lac_status laci_block_check(const laci_generation *g, lac_error *err);
 
-/* Says which rows steps run, and takes the cache for the complete blocks of the prompt.
- * Errors: ENOMEM. */
+/* Says which rows steps run, takes the cache for the complete blocks of the prompt, and takes over
+ * what the cache holds of them: g->n_reused positions at most. Errors: ENOMEM. */
 lac_status laci_block_begin(laci_generation *g, lac_error *err);
+
+/* What later generations of the same sequence may take over: laci_sequence.n_kept. */
+void laci_block_keep(const laci_generation *g);
+
+/* Positions of whole blocks that a sequence has kept of these ids. */
+size_t laci_block_count_same(const lac_session *s, const laci_sequence *seq, const int32_t *ids,
+                             size_t n_ids);
 
 /* Makes the block under way the active one. Errors: ENOMEM. */
 lac_status laci_block_enter(laci_generation *g, lac_error *err);

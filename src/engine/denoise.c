@@ -661,6 +661,8 @@ lac_status laci_generation_begin(generation *g, lac_session *s, laci_sequence *s
                        .density = 1,
                        .kept_mass = 1,
                        .union_inflation = 1 };
+    g->n_reused = laci_block_count_same(s, seq, ids, n_ids);
+    seq->n_kept = 0;
     lac_status st = set_out(g, ids, n_ids, err);
     if (st) return st;
     g->rule = laci_choice_rule_of(g->config, laci_tokenizer_n_tokens(s->model->tokenizer),
@@ -670,7 +672,7 @@ lac_status laci_generation_begin(generation *g, lac_session *s, laci_sequence *s
     plan_steps(g);
     st = laci_block_begin(g, err);
     if (st) return st;
-    if (g->n_prompt)
+    if (g->n_stored < g->n_prompt)
         g->turn = LACI_TURN_PREFILL;
     else
         enter_block(g);
@@ -713,7 +715,8 @@ static void collect(const generation *g, lac_result *out)
                          .seconds_prefill = g->seconds_prefill,
                          .union_inflation = g->n_selected ? g->inflation_sum / g->n_selected : 1,
                          .n_active = g->drafts ? g->active_sum / g->drafts : 0,
-                         .bytes_read = g->bytes_sum };
+                         .bytes_read = g->bytes_sum,
+                         .n_reused = g->n_reused };
 }
 
 lac_status laci_generation_outcome(const generation *g, lac_result *result, lac_error *err)

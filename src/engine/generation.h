@@ -50,6 +50,7 @@ typedef struct {
     size_t first_row, end_row; /* positions that a step runs: the canvas, or the active block, holes
                                   past the canvas included */
     size_t n_stored, n_prompt; /* positions in the cache, and to be there before the first step */
+    size_t n_reused;           /* of these there before the generation */
     double seconds_prefill;
     int drafts; /* forward passes of steps, guidance included */
     /* what the last step read beside its density, and sums over steps */

@@ -214,7 +214,7 @@ lac_status laci_session_lay_out(const laci_session_room *room, laci_chosen *chos
             l.seq_rows * n_heads * sizeof(float);
     }
     const laci_keys keys = laci_session_keys(config, &l);
-    l.kv_bytes = l.n_sequences * laci_keys_need(&keys, room->act, l.n_ctx);
+    l.kv_bytes = (l.block ? l.n_sequences : 1) * laci_keys_need(&keys, room->act, l.n_ctx);
     l.host_bytes = laci_sequence_carve(NULL, NULL, l.n_ctx);
     l.array_bytes = laci_pass_arrays_carve(NULL, NULL, &l, n_heads);
     chosen->shape = shape_of(room, &l, chosen);

@@ -83,12 +83,17 @@ static lac_status make_sequence(lac_session *s, laci_sequence *seq, lac_error *e
     if (!seq->host) return laci_fail_memory(err, "the canvas", s->layout.host_bytes);
     memset(seq->host, 0, s->layout.host_bytes);
     (void)laci_sequence_carve(seq, seq->host, s->layout.n_ctx);
+    lac_status st = make_kept(s, seq, err);
+    if (!st) st = make_state(s, seq, 1, err);
+    if (!s->layout.block && seq != s->seq) {
+        seq->kv = s->seq->kv;
+        return st;
+    }
     seq->kv = laci_session_keys(&s->model->config, &s->layout);
     seq->kv.be = s->be;
-    lac_status st = make_kept(s, seq, err);
     if (!st && p->page) st = laci_keys_keep_bounds(&seq->kv, p->page, p->int8_bounds, err);
     if (!st && !s->layout.block) st = laci_keys_reserve(&seq->kv, s->layout.n_ctx, err);
-    return st ? st : make_state(s, seq, 1, err);
+    return st;
 }
 
 static lac_status make_sequences(lac_session *s, lac_error *err)
@@ -281,7 +286,7 @@ static void free_sequence(lac_session *s, laci_sequence *seq)
         laci_buf_free(s->be, seq->kept[i].ref);
     }
     laci_buf_free(s->be, seq->counts);
-    laci_keys_clear(&seq->kv);
+    if (s->layout.block || seq == s->seq) laci_keys_clear(&seq->kv);
     laci_release(&s->mem, seq->kept);
     laci_release(&s->mem, seq->policy_state);
     laci_release_aligned(&s->mem, seq->host);

@@ -85,8 +85,8 @@ typedef struct {
 typedef struct {
     const laci_config *config;
     laci_dtype act;
-    size_t n_ctx;       /* positions of a sequence */
-    size_t n_sequences; /* more than 1 only of block-causal models */
+    size_t n_ctx; /* positions of a sequence */
+    size_t n_sequences;
     const lac_session_options *opt;
 } laci_session_room;
 
@@ -138,7 +138,10 @@ typedef struct {
     laci_candidate *candidates;
     int32_t *out_ids, *out_position, *out_step; /* the result, cut */
     float *out_logprob;
-    laci_keys kv; /* its keys and values */
+    laci_keys
+        kv; /* its keys and values; canvases, which run one after the other, share the first's */
+    size_t n_kept; /* of positions from 0 on, as the canvas has them, the keys are final and may be
+                      taken over by the next generation */
     void *policy_state;
     size_t state_bytes, n_passes; /* of the state, and passes of a step it has room for */
     laci_kept *kept;              /* [layout.policy.n_kept] */

@@ -169,7 +169,7 @@ void block_rig_bytes(const block_rig *rig, int n_layers, size_t *cache, size_t *
     c.n_layers = n_layers;
     (void)laci_session_lay_out(&room, &chosen, &l, NULL); /* as it did for this session */
     *cache = l.kv_bytes;
-    *policy = l.policy_bytes;
+    *policy = l.policy.n_kept ? l.policy_bytes : 0;
     for (int i = LACI_BUF_MASS; i < LACI_N_BUFS; i++)
         *policy += l.bytes[i];
 }
