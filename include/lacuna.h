@@ -100,6 +100,10 @@ typedef enum {
     LAC_ROPE_SCALING_LINEAR = 2, /* divided by rope_scale */
 } lac_rope_scaling;
 
+/* Called now and then on the caller's thread while something long is under way: `done` of `total`
+ * are behind it. Return 0 to go on, anything else to stop it with ECANCELLED. */
+typedef int (*lac_progress_fn)(void *user, uint64_t done, uint64_t total);
+
 typedef struct {
     lac_dtype dtype;                /* type of weights, activations and keys in memory */
     int n_threads;                  /* 0 = all cores this process may use: its affinity, or what
@@ -117,6 +121,8 @@ typedef struct {
     double rope_scale; /* 1/1024 to 1024; 0 = the files'. A scale alone means linear scaling */
     double rope_base;  /* base of the angles, at least 1; 0 = the files' */
     int mask_id;       /* the mask token, for files that name none or a wrong one; 0 = the files' */
+    lac_progress_fn on_progress; /* bytes of weights that are read; NULL = none */
+    void *user;                  /* passed to it */
 } lac_model_options;
 
 /* Opens the model at `path`: a directory with config.json and safetensors, a GGUF file, a directory
@@ -129,7 +135,7 @@ typedef struct {
  *   err   NULL, or filled on failure only
  *
  * The model is immutable: any number of threads and sessions may share it. Free with
- * lac_model_close(). Errors: EINVAL, ENOMEM, EIO, EFORMAT, EUNSUPPORTED. */
+ * lac_model_close(). Errors: EINVAL, ENOMEM, EIO, EFORMAT, EUNSUPPORTED, ECANCELLED. */
 LAC_API lac_status lac_model_open(lac_model **out, const char *path, const lac_model_options *opt,
                                   lac_error *err);
 
@@ -473,6 +479,9 @@ typedef struct {
     bool confidence_eos_eot_inf; /* LLaDA: confidence is taken without the logits of end tokens. One
                                     that is chosen has the least confidence there is; all other
                                     positions are ranked by what the softmax is without them */
+    lac_progress_fn on_prompt; /* positions of the prompt in the key cache, of those that are to be
+                                  there before the first step; NULL = none. To stop is as from
+                                  on_step */
 } lac_generate_options;
 
 typedef enum {
@@ -566,6 +575,18 @@ LAC_API lac_status lac_batch_plan_memory(const lac_model *model, const lac_sessi
  * Errors: EINVAL (also: the batch is full), ECONTEXT, ENOMEM (its key cache). */
 LAC_API lac_status lac_batch_add(lac_batch *batch, const int32_t *ids, size_t n_ids,
                                  const lac_generate_options *opt, int *sequence, lac_error *err);
+
+/* Bytes that lac_batch_add would take for this request now, besides some kilobytes of bookkeeping:
+ * of its key cache, what the batch does not hold already; and what guidance and on_logits need.
+ * Errors: EINVAL (also: the batch is full), ECONTEXT. */
+LAC_API lac_status lac_batch_add_bytes(const lac_batch *batch, const int32_t *ids, size_t n_ids,
+                                       const lac_generate_options *opt, uint64_t *bytes,
+                                       lac_error *err);
+
+/* How much of a sequence's prompt is in its key cache: positions, of those that are to be there
+ * before its first step; both 0 for models that see whole canvases. Errors: EINVAL. */
+LAC_API lac_status lac_batch_progress(const lac_batch *batch, int sequence, size_t *done,
+                                      size_t *total, lac_error *err);
 
 /* One forward pass for each sequence that is not done: a denoising step, the pass that puts a
  * finished block into its key cache, or a chunk of its prompt; where several prompts are on their

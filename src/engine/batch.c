@@ -134,18 +134,52 @@ static size_t choose_free(const lac_batch *b, const int32_t *ids, size_t n_ids)
     return best;
 }
 
+/* A place for a request, which is to be added. */
+static lac_status find_free(const lac_batch *b, const int32_t *ids, size_t n_ids, size_t *place,
+                            lac_error *err)
+{
+    lac_status st = check_idle(b, err);
+    if (st) return st;
+    if (!ids && n_ids) return laci_fail(err, LAC_EINVAL, 0, "no ids to add");
+    *place = choose_free(b, ids, n_ids);
+    if (*place < b->n) return LAC_OK;
+    return laci_fail(err, LAC_EINVAL, 0, "the batch has room for %zu sequences and holds %zu", b->n,
+                     b->n_used);
+}
+
+lac_status lac_batch_add_bytes(const lac_batch *b, const int32_t *ids, size_t n_ids,
+                               const lac_generate_options *opt, uint64_t *bytes, lac_error *err)
+{
+    lac_generate_options own = opt ? *opt : (lac_generate_options){ 0 };
+    uint64_t more;
+    size_t i, n_holes = 0;
+    lac_status st = find_free(b, ids, n_ids, &i, err);
+    if (st) return st;
+    if (!bytes) return laci_fail(err, LAC_EINVAL, 0, "no place for a number of bytes");
+    for (size_t at = 0; at < n_ids; at++)
+        n_holes += ids[at] == LAC_HOLE;
+    st = laci_options_resolve(&b->s->model->config, n_holes, &own, err);
+    const size_t n = n_ids + (size_t)own.n_tokens, n_ctx = b->s->layout.n_ctx;
+    if (!st && n > n_ctx)
+        st = laci_fail(err, LAC_ECONTEXT, 0, "%zu positions: the context holds %zu", n, n_ctx);
+    const laci_sequence *seq = &b->s->seq[i];
+    if (!st)
+        st = laci_generation_bytes(b->s, seq, n_holes + (size_t)own.n_tokens, &own, &more, err);
+    if (st) return st;
+    const size_t held = laci_keys_bytes(&seq->kv);
+    const size_t need = laci_keys_need(&seq->kv, laci_backend_act(b->s->be), cache_end(b, n));
+    *bytes = more + (need > held ? need - held : 0);
+    return LAC_OK;
+}
+
 lac_status lac_batch_add(lac_batch *b, const int32_t *ids, size_t n_ids,
                          const lac_generate_options *opt, int *sequence, lac_error *err)
 {
     const lac_generate_options defaults = { 0 };
-    lac_status st = check_idle(b, err);
+    size_t i;
+    lac_status st = find_free(b, ids, n_ids, &i, err);
     if (st) return st;
-    if ((!ids && n_ids) || !sequence)
-        return laci_fail(err, LAC_EINVAL, 0, "no ids to add or no place for their number");
-    const size_t i = choose_free(b, ids, n_ids);
-    if (i == b->n)
-        return laci_fail(err, LAC_EINVAL, 0, "the batch has room for %zu sequences and holds %zu",
-                         b->n, b->n_used);
+    if (!sequence) return laci_fail(err, LAC_EINVAL, 0, "no place for the number of a sequence");
     member *m = &b->members[i];
     m->kept_at = 0;
     st = laci_generation_begin(&m->g, b->s, &b->s->seq[i], ids, n_ids, opt ? opt : &defaults, err);
@@ -210,6 +244,18 @@ lac_status lac_batch_result(const lac_batch *b, int sequence, lac_result *result
         return laci_fail(err, LAC_EINVAL, 0, "sequence %d is at step %d of %d: not done", sequence,
                          m->g.step, m->g.n_steps);
     return laci_generation_outcome(&m->g, result, err);
+}
+
+lac_status lac_batch_progress(const lac_batch *b, int sequence, size_t *done, size_t *total,
+                              lac_error *err)
+{
+    member *m;
+    lac_status st = find(b, sequence, &m, err);
+    if (st) return st;
+    if (!done || !total) return laci_fail(err, LAC_EINVAL, 0, "no place for the progress");
+    *total = m->g.n_prompt;
+    *done = m->g.n_stored < m->g.n_prompt ? m->g.n_stored : m->g.n_prompt;
+    return LAC_OK;
 }
 
 /* ------------------------------------------------------------------ a step */

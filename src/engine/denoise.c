@@ -108,16 +108,36 @@ static lac_status reserve_guidance(generation *g, lac_error *err)
     const size_t act = laci_backend_act(s->be) == LACI_BF16 ? 2 : 4;
     g->guided = g->opt.cfg_scale > 0;
     if (!g->guided || s->guide_capacity >= need) return LAC_OK;
-    laci_buf_free(s->be, s->guide_rows);
-    s->guide_rows = NULL;
-    s->guide_capacity = 0;
-    lac_status st = laci_buf_new(s->be, need * (size_t)g->config->d_model * act, "guidance",
-                                 &s->guide_rows, err);
+    laci_buf *rows = NULL; /* others of a batch use those there are until the new ones are there */
+    lac_status st =
+        laci_buf_new(s->be, need * (size_t)g->config->d_model * act, "guidance", &rows, err);
     if (!st && !s->guide_logits)
         st = laci_buf_new(s->be, s->layout.bytes[LACI_BUF_LOGITS], "guidance", &s->guide_logits,
                           err);
-    if (!st) s->guide_capacity = need;
-    return st;
+    laci_buf_free(s->be, st ? rows : s->guide_rows);
+    if (st) return st;
+    s->guide_rows = rows;
+    s->guide_capacity = need;
+    return LAC_OK;
+}
+
+lac_status laci_generation_bytes(const lac_session *s, const laci_sequence *seq, size_t n_holes,
+                                 const lac_generate_options *opt, uint64_t *bytes, lac_error *err)
+{
+    const size_t row =
+        (size_t)s->model->config.d_model * (laci_backend_act(s->be) == LACI_BF16 ? 2 : 4);
+    const size_t need = n_holes + s->layout.logit_rows, logits = s->layout.bytes[LACI_BUF_LOGITS];
+    laci_shape shape = s->chosen.shape;
+    laci_policy_sizes sizes;
+    *bytes = opt->on_logits && !s->seen_logits ? logits : 0;
+    if (!(opt->cfg_scale > 0)) return LAC_OK;
+    shape.n_passes = 2;
+    lac_status st = s->policy->sizes(&shape, &sizes, err);
+    if (st) return st;
+    if (s->guide_capacity < need) *bytes += (need - s->guide_capacity) * row;
+    if (!s->guide_logits) *bytes += logits;
+    if (seq->n_passes < 2) *bytes += sizes.state_bytes - seq->state_bytes;
+    return LAC_OK;
 }
 
 /* Checks the request, lays the canvas and takes memory for what it asks for. */
@@ -577,8 +597,11 @@ static void finish_turn(generation *g, double start)
         return;
     }
     if (g->turn == LACI_TURN_PREFILL) {
-        if (g->n_stored < g->n_prompt) return;
         g->seconds_prefill = laci_generation_now() - g->start;
+        if (g->opt.on_prompt)
+            g->cancelled = g->opt.on_prompt(g->opt.user, g->n_stored, g->n_prompt) != 0;
+        if (g->cancelled) end(g);
+        if (g->cancelled || g->n_stored < g->n_prompt) return;
     } else {
         g->block++;
     }

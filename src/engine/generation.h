@@ -65,6 +65,11 @@ lac_status laci_generation_begin(laci_generation *g, lac_session *s, laci_sequen
                                  const int32_t *ids, size_t n_ids, const lac_generate_options *opt,
                                  lac_error *err);
 
+/* Bytes that laci_generation_begin takes for a request of n_holes holes in all, besides its key
+ * cache. Errors: what the policy says. */
+lac_status laci_generation_bytes(const lac_session *s, const laci_sequence *seq, size_t n_holes,
+                                 const lac_generate_options *opt, uint64_t *bytes, lac_error *err);
+
 /* One turn of each of n generations of one session, none of them done, in one forward pass; block-
  * wise ones those in LACI_TURN_STEP first. What fails ends the generation it concerns.
  *

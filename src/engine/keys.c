@@ -85,12 +85,12 @@ lac_status laci_keys_reserve(laci_keys *keys, size_t n, lac_error *err)
         return laci_fail(err, LAC_ECONTEXT, 0, "%zu positions: the key cache has room for %zu", n,
                          keys->n_ctx);
     if (!keys->pieces) {
-        const size_t size = LACI_KEY_PIECES * sizeof *keys->pieces;
+        const size_t size = laci_keys_most_pieces(keys) * sizeof *keys->pieces;
         keys->pieces = laci_alloc_zero(laci_backend_allocator(keys->be), size);
         if (!keys->pieces) return laci_fail_memory(err, "the key cache", size);
     }
     while (held(keys) < n && !st) {
-        if (keys->n_pieces == LACI_KEY_PIECES)
+        if (keys->n_pieces == laci_keys_most_pieces(keys))
             return laci_fail(err, LAC_ECONTEXT, 0, "%zu positions: the key cache holds %zu", n,
                              held(keys));
         st = add_piece(keys, err);

@@ -23,7 +23,7 @@ typedef struct {
     size_t n_ctx;     /* most positions it may come to hold */
     size_t unit;      /* pieces begin at multiples of this: of 64 and of the decoding block */
     size_t first_end; /* where the first piece ends; the next ones double up to four times this */
-    laci_key_piece *pieces; /* [LACI_KEY_PIECES] owned */
+    laci_key_piece *pieces; /* [laci_keys_most_pieces] owned */
     size_t n_pieces;
     laci_pages *pages; /* [n_kept] owned: bounds of pages of the final keys, NULL = none are kept */
 } laci_keys;

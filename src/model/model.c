@@ -201,7 +201,9 @@ static lac_status open_parts(lac_model *m, const char *path, const lac_model_opt
     st = laci_backend_open(&m->be, opt->backend, opt->dtype, opt->n_threads, &m->mem, err);
     m->runtime_bytes = resident_bytes();
     if (st || opt->card_only) return st;
-    st = laci_weights_load(&m->weights, &m->config, &m->map, laci_model_tensors(m), m->be, err);
+    laci_load_progress progress = { .tell = opt->on_progress, .user = opt->user };
+    st = laci_weights_load(&m->weights, &m->config, &m->map, laci_model_tensors(m), m->be,
+                           &progress, err);
     if (!st) st = laci_backend_finish(m->be, err);
     m->has_weights = !st;
     return st;

@@ -107,8 +107,19 @@ void laci_layer_parts(laci_layer *layer, laci_layer_part parts[LACI_LAYER_PARTS]
     memcpy(parts, all, sizeof all);
 }
 
+/* A tensor is done. Returns `st` where loading has failed already. */
+static lac_status tell(laci_load_progress *p, const laci_tensor *t, lac_status st, lac_error *err)
+{
+    if (st || !p->tell || !t) return st;
+    p->done += t->n_bytes;
+    if (!p->tell(p->user, p->done, p->total)) return LAC_OK;
+    return laci_fail(err, LAC_ECANCELLED, 0, "stopped by the caller after %llu of %llu bytes",
+                     (unsigned long long)p->done, (unsigned long long)p->total);
+}
+
 static lac_status load_layer(laci_layer *layer, int i, const laci_weight_map *map,
-                             const laci_tensor_dir *dir, laci_backend *be, lac_error *err)
+                             const laci_tensor_dir *dir, laci_backend *be, laci_load_progress *told,
+                             lac_error *err)
 {
     laci_layer_part parts[LACI_LAYER_PARTS];
     laci_layer_parts(layer, parts);
@@ -117,13 +128,14 @@ static lac_status load_layer(laci_layer *layer, int i, const laci_weight_map *ma
         const laci_tensor *t = laci_weight_map_get(map, i, parts[p].part);
         st = parts[p].matrix ? load_matrix(parts[p].matrix, t, dir, be, err)
                              : load_vector(parts[p].vector, t, be, err);
+        st = tell(told, t, st, err);
     }
     return st;
 }
 
 lac_status laci_weights_load(laci_weights *out, const laci_config *config,
                              const laci_weight_map *map, const laci_tensor_dir *dir,
-                             laci_backend *be, lac_error *err)
+                             laci_backend *be, laci_load_progress *told, lac_error *err)
 {
     const size_t n = (size_t)config->n_layers;
     out->layers = laci_alloc_zero(laci_backend_allocator(be), n * sizeof *out->layers);
@@ -131,12 +143,17 @@ lac_status laci_weights_load(laci_weights *out, const laci_config *config,
     out->n_layers = config->n_layers;
     const laci_tensor *embed = laci_weight_map_get(map, 0, LACI_W_EMBED);
     const laci_tensor *head = config->tied ? embed : laci_weight_map_get(map, 0, LACI_W_HEAD);
+    const laci_tensor *time = laci_weight_map_get(map, 0, LACI_W_TIME);
+    const laci_tensor *norm = laci_weight_map_get(map, 0, LACI_W_NORM);
+    told->done = 0;
+    told->total = map->n_bytes + (config->tied ? embed->n_bytes : 0); /* which is then read twice */
     lac_status st = load_embedding(&out->embed, embed, dir, be, err);
+    st = tell(told, embed, st, err);
     for (int i = 0; i < config->n_layers && !st; i++)
-        st = load_layer(&out->layers[i], i, map, dir, be, err);
-    if (!st) st = load_vector(&out->time, laci_weight_map_get(map, 0, LACI_W_TIME), be, err);
-    if (!st) st = load_vector(&out->norm, laci_weight_map_get(map, 0, LACI_W_NORM), be, err);
-    if (!st) st = load_matrix(&out->head, head, dir, be, err);
+        st = load_layer(&out->layers[i], i, map, dir, be, told, err);
+    if (!st) st = tell(told, time, load_vector(&out->time, time, be, err), err);
+    if (!st) st = tell(told, norm, load_vector(&out->norm, norm, be, err), err);
+    if (!st) st = tell(told, head, load_matrix(&out->head, head, dir, be, err), err);
     return st;
 }
 

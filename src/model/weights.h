@@ -37,11 +37,19 @@ typedef struct {
     laci_linear *head; /* [n_vocab, d_model] */
 } laci_weights;
 
+/* Who is told how far loading is. */
+typedef struct {
+    lac_progress_fn tell; /* NULL = nobody */
+    void *user;
+    uint64_t done, total; /* bytes of the files; filled in by laci_weights_load */
+} laci_load_progress;
+
 /* Decodes and packs every tensor of the map; pages of the files are released as they are done.
- * `out` is zeroed by the caller. Errors: ENOMEM, EINTERNAL; then `out` must still be freed. */
+ * `out` is zeroed by the caller. Errors: ENOMEM, EINTERNAL, ECANCELLED; then `out` must still be
+ * freed. */
 lac_status laci_weights_load(laci_weights *out, const laci_config *config,
                              const laci_weight_map *map, const laci_tensor_dir *dir,
-                             laci_backend *be, lac_error *err);
+                             laci_backend *be, laci_load_progress *progress, lac_error *err);
 void laci_weights_free(laci_weights *weights, laci_backend *be);
 
 /* Bytes laci_weights_load will take. */

@@ -210,4 +210,41 @@ static inline void expect(lac_status got, lac_status want, const lac_error *err,
                  lac_status_name(want), words);
 }
 
+/* Bytes asked of an allocator and not yet released. */
+typedef struct {
+    size_t live, n_calls;
+} counter;
+
+static inline void *count_alloc(void *user, size_t size)
+{
+    counter *c = user;
+    size_t *const block = malloc(size + 16);
+    c->live += size;
+    c->n_calls++;
+    if (block) block[0] = size;
+    return block ? block + 2 : NULL;
+}
+
+static inline void count_release(void *user, void *ptr)
+{
+    if (!ptr) return;
+    size_t *const block = (size_t *)ptr - 2;
+    ((counter *)user)->live -= block[0];
+    free(block);
+}
+
+static inline void *count_resize(void *user, void *ptr, size_t size)
+{
+    void *const out = count_alloc(user, size);
+    const size_t before = ptr ? ((size_t *)ptr)[-2] : 0;
+    if (out && ptr) memcpy(out, ptr, before < size ? before : size);
+    if (out) count_release(user, ptr);
+    return out;
+}
+
+static inline lac_allocator counting_allocator(counter *c)
+{
+    return (lac_allocator){ count_alloc, count_resize, count_release, c };
+}
+
 #endif

@@ -98,39 +98,10 @@ static void the_others_do_not_notice_who_leaves(void **state)
     lac_model_close(model);
 }
 
-/* Bytes asked of an allocator and not yet released. */
-typedef struct {
-    size_t live, n_calls;
-} counter;
-
-static void *count_alloc(void *user, size_t size)
-{
-    counter *c = user;
-    size_t *const block = malloc(size + 16);
-    c->live += size;
-    c->n_calls++;
-    if (block) block[0] = size;
-    return block ? block + 2 : NULL;
-}
-
-static void count_release(void *user, void *ptr)
-{
-    if (!ptr) return;
-    size_t *const block = (size_t *)ptr - 2;
-    ((counter *)user)->live -= block[0];
-    free(block);
-}
-
-static void *no_resize(void *user, void *ptr, size_t size)
-{
-    (void)user, (void)ptr, (void)size;
-    return NULL;
-}
-
 static size_t bytes_of(const lac_model *model, const char *sparse, int n, lac_memory_plan *plan)
 {
     counter c = { 0 };
-    const lac_allocator mem = { count_alloc, no_resize, count_release, &c };
+    const lac_allocator mem = counting_allocator(&c);
     const lac_session_options room = { .n_ctx = N_CTX, .sparse = sparse, .allocator = &mem };
     lac_batch *batch;
     assert_ok(lac_batch_plan_memory(model, &room, n, plan, NULL));
@@ -167,7 +138,7 @@ static void steps_take_nothing(void **state)
     (void)state;
     static outcome o[2];
     counter c = { 0 };
-    const lac_allocator mem = { count_alloc, no_resize, count_release, &c };
+    const lac_allocator mem = counting_allocator(&c);
     const lac_session_options room = { .n_ctx = N_CTX, .sparse = "sparsed", .allocator = &mem };
     lac_model *model;
     lac_batch *batch;
