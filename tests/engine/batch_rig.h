@@ -6,7 +6,7 @@
 #include "engine/golden.h"
 #include "fault.h"
 
-enum { MAX_PROMPT = 640, MAX_NEW = 64, MAX_REQUESTS = 8 };
+enum { MAX_PROMPT = 640, MAX_NEW = 144, MAX_REQUESTS = 8 };
 
 /* ------------------------------------------------------------------ requests and what they give */
 
