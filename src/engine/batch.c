@@ -157,7 +157,7 @@ lac_status lac_batch_add_bytes(const lac_batch *b, const int32_t *ids, size_t n_
     if (st) return st;
     if (!bytes) return laci_fail(err, LAC_EINVAL, 0, "no place for a number of bytes");
     for (size_t at = 0; at < n_ids; at++)
-        n_holes += ids[at] == LAC_HOLE;
+        n_holes += ids[at] == LAC_HOLE || ids[at] == b->s->model->config.mask_id;
     st = laci_options_resolve(&b->s->model->config, n_holes, &own, err);
     const size_t n = n_ids + (size_t)own.n_tokens, n_ctx = b->s->layout.n_ctx;
     if (!st && n > n_ctx)
