@@ -86,9 +86,11 @@ static bool read_memory(const char *folder, uint64_t *value)
 static bool lists(const char *list, const char *word)
 {
     const size_t n = strlen(word);
-    for (const char *at = list; at; at = strchr(at, ','), at += at != NULL)
+    for (const char *at = list;; at++) {
         if (!strncmp(at, word, n) && (at[n] == ',' || !at[n])) return true;
-    return false;
+        at = strchr(at, ',');
+        if (!at) return false;
+    }
 }
 
 /* The group of this process in the hierarchy of a controller, NULL for that of version 2, from
