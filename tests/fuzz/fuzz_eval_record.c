@@ -21,7 +21,8 @@ static long take_up(const char *path)
         for (size_t i = 0; i < records.n; i++) {
             const eval_record *r = &records.all[i];
             if (r->ctx < 1 || r->index < 0 || eval_records_find(&records, r) != r) abort();
-            if (!memchr(r->task, 0, EVAL_NAME_MAX) || !memchr(r->policy, 0, EVAL_NAME_MAX)) abort();
+            if (!memchr(r->task, 0, EVAL_NAME_MAX) || !memchr(r->policy, 0, EVAL_POLICY_MAX))
+                abort();
         }
     }
     eval_records_free(&records);
