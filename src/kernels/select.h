@@ -32,9 +32,9 @@ static inline size_t laci_bounds_panel_bytes_i8(size_t d)
 enum { LACI_SCORE_ROWS = 32 }; /* most query rows scored at once */
 
 /* Scores of pages: for each row and page, an upper bound of the product of the row with any key of
- * the page (QUEST, algorithms.md 3.1): the sum over channels of q * largest, or q * smallest where
- * q is negative. Not divided by sqrt(d), which changes no order. Only the rounding of the f32 sum
- * can put a score below a product. A page with an infinite bound may score NaN. */
+ * the page (QUEST, docs/algorithms.md 3): the sum over channels of q * largest, or q * smallest
+ * where q is negative. Not divided by sqrt(d), which changes no order. Only the rounding of the f32
+ * sum can put a score below a product. A page with an infinite bound may score NaN. */
 typedef struct {
     float *scores;      /* [n_rows, stride], of which [n_rows, 64 * n_panels] is written */
     size_t stride;      /* at least 64 * n_panels */

@@ -123,7 +123,7 @@ static void rows_match_the_reference(void **state)
 
 /* ------------------------------------------------------------------ merging */
 
-/* The definition in double (algorithms.md 4.3). */
+/* The definition in double (docs/algorithms.md 4). */
 static void merge_in_double(double *out, double *lse, const float *a, double a_lse, const float *b,
                             double b_lse, size_t d)
 {

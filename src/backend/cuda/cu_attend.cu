@@ -1,5 +1,5 @@
 /* cu_attend.cu: attention by plan on the device: the tensor-core kernel (FlashAttention-2's
- * recurrence, arXiv 2307.08691, algorithms.md 4.1), a plain one for f32 and large heads, merging of
+ * recurrence, docs/algorithms.md 2), a plain one for f32 and large heads, merging of
  * parts, masses from statistics, probability by key. A job (cuda_api.h) is one tile of rows and one
  * run of lanes; every kernel reads keys by position, so a dense span, blocks of any size and single
  * keys are one code path. */
