@@ -242,7 +242,8 @@ static void pack(lac_attention *a, laci_kv_part part, const rows_of *r, const ch
             const size_t n = r->n - first < CHUNK_ROWS ? r->n - first : CHUNK_ROWS;
             convert(a, r, from, b, first, n);
             laci_backend_write(a->be, a->packing, 0, a->chunk, n * row);
-            laci_backend_store(a->be, &op, a->packing, n, &a->kv, part, b, begin + first);
+            laci_backend_store(
+                a->be, &(laci_kv_rows){ &op, a->packing, n, &a->kv, part, b, begin + first });
         }
     }
 }
@@ -259,9 +260,10 @@ static void clear_behind(lac_attention *a, size_t end)
     memset(a->chunk, 0, bytes);
     for (size_t b = 0; b < a->n_batch; b++) {
         laci_backend_write(a->be, a->packing, 0, a->chunk, bytes);
-        laci_backend_store(a->be, &op, a->packing, n, &a->kv, LACI_KEYS, b, end);
+        laci_backend_store(a->be, &(laci_kv_rows){ &op, a->packing, n, &a->kv, LACI_KEYS, b, end });
         laci_backend_write(a->be, a->packing, 0, a->chunk, bytes);
-        laci_backend_store(a->be, &op, a->packing, n, &a->kv, LACI_VALUES, b, end);
+        laci_backend_store(a->be,
+                           &(laci_kv_rows){ &op, a->packing, n, &a->kv, LACI_VALUES, b, end });
     }
 }
 

@@ -353,9 +353,14 @@ static void select_by_mass(const prefix *s, laci_backend *be, const laci_moment 
                              .n = n_keys,
                              .budget = { .n = laci_prefix_budget(&s->how, n_keys, 1) } };
     if (s->how.selector == LACI_SELECT_BLOCKS) {
-        if (!in->request->pages)
-            laci_backend_pool_columns(be, m->columns, n_rows, n_keys, n_keys, page, m->pages,
-                                      n_pages);
+        const laci_column_pages pages = { .x = m->columns,
+                                          .n_rows = n_rows,
+                                          .stride = n_keys,
+                                          .n = n_keys,
+                                          .page = page,
+                                          .out = m->pages,
+                                          .out_stride = n_pages };
+        if (!in->request->pages) laci_backend_pool_columns(be, &pages);
         ranking.scores = m->pages;
         ranking.stride = ranking.n = n_pages;
         ranking.budget.n = laci_prefix_budget(&s->how, n_keys, page);

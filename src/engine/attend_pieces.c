@@ -26,8 +26,15 @@ static laci_plan whole_plan(size_t n_q, size_t n_k)
 static void merge(const laci_pieces *p, laci_buf *out, laci_buf *lse, const laci_buf *other,
                   const laci_buf *other_lse, size_t n)
 {
-    laci_backend_merge(be_of(p), out, lse, other, other_lse, 1, n, n_heads_of(p),
-                       (size_t)p->run->config->d_head);
+    const laci_merge parts = { .out = out,
+                               .lse = lse,
+                               .other = other,
+                               .other_lse = other_lse,
+                               .n_batch = 1,
+                               .n_q = n,
+                               .n_heads = n_heads_of(p),
+                               .d_head = (size_t)p->run->config->d_head };
+    laci_backend_merge(be_of(p), &parts);
 }
 
 /* n f32 rows of PART as activations. */
@@ -35,7 +42,10 @@ static void to_activations(const laci_pieces *p, size_t n, laci_buf *out)
 {
     const laci_head_op plain = { .n_heads = n_heads_of(p),
                                  .d_head = (size_t)p->run->config->d_head };
-    laci_backend_heads(be_of(p), &plain, p->run->buf[LACI_BUF_PART], n, NULL, 0, out, 0);
+    const laci_head_rows rows = {
+        .op = &plain, .x = p->run->buf[LACI_BUF_PART], .n = n, .out = out
+    };
+    laci_backend_heads(be_of(p), &rows);
 }
 
 /* ------------------------------------------------------------------ under a plan */

@@ -195,7 +195,10 @@ void laci_keys_store(laci_keys *keys, size_t layer, const laci_head_op *op, laci
 {
     const laci_key_piece *piece = piece_at(keys, first);
     assert(first >= piece->first && first + n <= piece->first + piece->n);
-    laci_backend_store(keys->be, op, x, n, laci_keys_of(keys, piece, layer), part, 0, first);
+    const laci_kv_rows rows = {
+        .op = op, .x = x, .n = n, .kv = laci_keys_of(keys, piece, layer), .part = part, .row = first
+    };
+    laci_backend_store(keys->be, &rows);
 }
 
 void laci_keys_update_bounds(laci_keys *keys, size_t layer, size_t first, size_t n)

@@ -25,9 +25,21 @@ double laci_layer_now(const laci_layer_run *c)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-laci_norm laci_layer_norm(const laci_layer_run *c, const laci_buf *weight)
+static laci_norm norm_of(const laci_layer_run *c, const laci_buf *weight)
 {
     return (laci_norm){ weight, (float)c->config->norm_eps };
+}
+
+void laci_layer_norm(const laci_layer_run *c, const laci_buf *weight, const laci_buf *x,
+                     size_t x_row, size_t n)
+{
+    const laci_norm_rows rows = { .x = x,
+                                  .x_row = x_row,
+                                  .n = n,
+                                  .d = c->d,
+                                  .norm = norm_of(c, weight),
+                                  .out = c->buf[LACI_BUF_X] };
+    laci_backend_norm(c->s->be, &rows);
 }
 
 void laci_layer_multiply(const laci_layer_run *c, const laci_linear *matrix, const laci_buf *x,
@@ -52,7 +64,7 @@ static laci_head_op head_op(const laci_layer_run *c, int n_heads, const laci_buf
     laci_head_op op = { .n_heads = (size_t)n_heads,
                         .d_head = (size_t)c->config->d_head,
                         .bias = bias,
-                        .norm = laci_layer_norm(c, norm) };
+                        .norm = norm_of(c, norm) };
     if (!rotate) return op;
     op.norm_before = c->config->qk_norm == LACI_QK_NORM_BEFORE_ROPE;
     op.norm_after = c->config->qk_norm == LACI_QK_NORM_AFTER_ROPE;
@@ -79,8 +91,13 @@ void laci_layer_queries(const laci_layer_run *c, size_t n, const int32_t *positi
     const laci_head_op op =
         head_op(c, c->config->n_heads, c->layer->q_bias, c->layer->q_norm, true);
     laci_layer_multiply(c, c->layer->q, c->buf[LACI_BUF_X], 0, n, c->buf[LACI_BUF_Y]);
-    laci_backend_heads(c->s->be, &op, c->buf[LACI_BUF_Y], n, positions, first, c->buf[LACI_BUF_Q],
-                       out_row);
+    laci_backend_heads(c->s->be, &(laci_head_rows){ .op = &op,
+                                                    .x = c->buf[LACI_BUF_Y],
+                                                    .n = n,
+                                                    .positions = positions,
+                                                    .first_position = first,
+                                                    .out = c->buf[LACI_BUF_Q],
+                                                    .out_row = out_row });
 }
 
 void laci_layer_finish(const laci_layer_run *c, const laci_buf *o, size_t o_row, laci_buf *h,
@@ -88,11 +105,10 @@ void laci_layer_finish(const laci_layer_run *c, const laci_buf *o, size_t o_row,
 {
     laci_backend *be = c->s->be;
     laci_buf *x = c->buf[LACI_BUF_X], *y = c->buf[LACI_BUF_Y], *z = c->buf[LACI_BUF_Z];
-    const laci_norm norm = laci_layer_norm(c, c->layer->ffn_norm);
     const bool gated = c->layer->gate != NULL;
     laci_layer_multiply(c, c->layer->o, o, o_row, n, y);
     laci_backend_add(be, h, h_row, y, n, c->d);
-    laci_backend_norm(be, h, h_row, NULL, n, c->d, &norm, x, 0);
+    laci_layer_norm(c, c->layer->ffn_norm, h, h_row, n);
     if (gated) laci_layer_multiply(c, c->layer->gate, x, 0, n, y);
     laci_layer_multiply(c, c->layer->up, x, 0, n, z);
     laci_backend_mlp(be, gated ? y : NULL, z, n, c->d_ff, x);
@@ -104,7 +120,7 @@ void laci_layer_finish(const laci_layer_run *c, const laci_buf *o, size_t o_row,
 void laci_layer_embed(const laci_layer_run *c, const int32_t *ids, size_t n, size_t time_row)
 {
     const laci_weights *w = &c->s->model->weights;
-    const laci_norm norm = laci_layer_norm(c, NULL);
+    const laci_norm norm = norm_of(c, NULL);
     const laci_embedding embedding = { .table = w->embed,
                                        .time_table = w->time,
                                        .d = c->d,

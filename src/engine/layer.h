@@ -27,7 +27,9 @@ laci_layer_run laci_layer_begin(lac_session *s, laci_clock *clock);
 /* Seconds of a steady clock; 0 in a pass that is not timed. */
 double laci_layer_now(const laci_layer_run *c);
 
-laci_norm laci_layer_norm(const laci_layer_run *c, const laci_buf *weight);
+/* Rows [0, n) of X = norm with `weight` (NULL = none) of rows x_row.. of x f32 [.., d_model]. */
+void laci_layer_norm(const laci_layer_run *c, const laci_buf *weight, const laci_buf *x,
+                     size_t x_row, size_t n);
 
 /* y f32 = n rows of x act from x_row, times the matrix. */
 void laci_layer_multiply(const laci_layer_run *c, const laci_linear *matrix, const laci_buf *x,

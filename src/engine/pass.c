@@ -43,9 +43,7 @@ static laci_attend look_at(const context *c, size_t p, size_t row)
     laci_view_set(s->be, s->view[LACI_VIEW_Q], s->buf[LACI_BUF_Q], row * width * act_of(c));
     laci_view_set(s->be, s->view[LACI_VIEW_O], s->buf[LACI_BUF_O], row * width * act_of(c));
     if (!s->layout.policy.input || rows->is_final) return a;
-    const laci_norm norm = laci_layer_norm(&c->run, c->run.layer->attn_norm);
-    laci_backend_norm(s->be, s->buf[LACI_BUF_H], row, NULL, rows->n, c->run.d, &norm,
-                      s->buf[LACI_BUF_X], 0);
+    laci_layer_norm(&c->run, c->run.layer->attn_norm, s->buf[LACI_BUF_H], row, rows->n);
     a.x = s->buf[LACI_BUF_X];
     return a;
 }
@@ -99,12 +97,11 @@ typedef enum { KEYS = 1, QUERIES = 2 } projection;
 static void project(const context *c, size_t begin, size_t end, unsigned what)
 {
     const laci_layer_run *r = &c->run;
-    const laci_norm norm = laci_layer_norm(r, r->layer->attn_norm);
     const laci_head_op k_op = laci_layer_key_op(r), v_op = laci_layer_value_op(r);
     laci_buf *x = r->buf[LACI_BUF_X], *y = r->buf[LACI_BUF_Y];
     for (size_t row = begin, n; row < end; row += n) {
         n = chunk_of(c, row, end);
-        laci_backend_norm(r->s->be, r->buf[LACI_BUF_H], row, NULL, n, r->d, &norm, x, 0);
+        laci_layer_norm(r, r->layer->attn_norm, r->buf[LACI_BUF_H], row, n);
         if (what & KEYS) {
             laci_layer_multiply(r, r->layer->k, x, 0, n, y);
             store(c, &k_op, LACI_KEYS, row, n);
@@ -207,14 +204,13 @@ static const laci_buf *attend_wanted(const context *c, const walk *w, bool is_do
     const laci_layer_run *r = &c->run;
     laci_backend *be = r->s->be;
     const laci_pass_arrays *m = &r->s->arrays;
-    const laci_norm norm = laci_layer_norm(r, r->layer->attn_norm);
     if (is_done) {
         const size_t width = (size_t)r->config->n_heads * (size_t)r->config->d_head;
         laci_backend_gather_rows(be, laci_backend_act(be), r->buf[LACI_BUF_O], m->rows, w->n, width,
                                  r->buf[LACI_BUF_Q]);
         return r->buf[LACI_BUF_Q];
     }
-    laci_backend_norm(be, r->buf[LACI_BUF_TAIL], 0, NULL, w->n, r->d, &norm, r->buf[LACI_BUF_X], 0);
+    laci_layer_norm(r, r->layer->attn_norm, r->buf[LACI_BUF_TAIL], 0, w->n);
     laci_layer_queries(r, w->n, m->wanted, 0, 0);
     for (size_t i = 0, row = 0; i < w->n_parts; row += m->parts[i++].n) {
         laci_attend a = look_at(c, m->parts[i].pass, row);
@@ -231,13 +227,12 @@ static lac_status finish_wanted(const context *c, walk w, bool is_done, laci_row
     const laci_layer_run *r = &c->run;
     laci_backend *be = r->s->be;
     const laci_pass_arrays *m = &r->s->arrays;
-    laci_buf *x = r->buf[LACI_BUF_X], *tail = r->buf[LACI_BUF_TAIL];
-    const laci_norm final = laci_layer_norm(r, r->s->model->weights.norm);
+    laci_buf *tail = r->buf[LACI_BUF_TAIL];
     lac_status st = LAC_OK;
     for (move_on(c, &w); w.n && !st; move_on(c, &w)) {
         laci_backend_gather(be, r->buf[LACI_BUF_H], m->rows, w.n, r->d, tail);
         laci_layer_finish(r, attend_wanted(c, &w, is_done), 0, tail, 0, w.n);
-        laci_backend_norm(be, tail, 0, NULL, w.n, r->d, &final, x, 0);
+        laci_layer_norm(r, r->s->model->weights.norm, tail, 0, w.n);
         for (size_t i = 0; i < w.n_parts; i++)
             m->parts[i].first += c->rows[m->parts[i].pass].first_wanted;
         st = sink.take(sink.user, m->parts, w.n_parts, err);

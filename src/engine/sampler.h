@@ -4,7 +4,7 @@
 #ifndef LACI_ENGINE_SAMPLER_H
 #define LACI_ENGINE_SAMPLER_H
 
-#include "backend/backend.h"
+#include "backend/backend_rows.h"
 #include "engine/schedule.h"
 #include "model/config.h"
 

@@ -3,7 +3,7 @@
 #ifndef LACI_MODEL_WEIGHTS_H
 #define LACI_MODEL_WEIGHTS_H
 
-#include "backend/backend.h"
+#include "backend/backend_memory.h"
 #include "model/weight_map.h"
 
 typedef struct {

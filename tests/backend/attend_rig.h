@@ -147,7 +147,7 @@ static inline void store_rows(attend_rig *r, laci_kv_part part, const float *hos
     laci_buf *x = NULL;
     assert_ok(laci_buf_new(r->be, n * sizeof(float) + 64, "rows", &x, NULL));
     laci_backend_write(r->be, x, 0, host + (batch * r->c.n_k + begin) * width, n * sizeof(float));
-    laci_backend_store(r->be, &op, x, end - begin, &r->kv, part, batch, begin);
+    laci_backend_store(r->be, &(laci_kv_rows){ &op, x, end - begin, &r->kv, part, batch, begin });
     laci_buf_free(r->be, x);
 }
 

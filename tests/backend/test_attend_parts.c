@@ -98,8 +98,8 @@ static void check_merge(const attend_case *c, lac_dtype dtype, size_t n_sets)
     attend_set(r, n_sets, 0, r->out, r->lse);
     for (size_t set = 1; set < n_sets; set++) {
         attend_set(r, n_sets, set, out, lse);
-        laci_backend_merge(r->be, r->out, r->lse, out, lse, c->n_batch, r->n_rows, c->n_heads,
-                           c->d);
+        laci_backend_merge(r->be, &(laci_merge){ r->out, r->lse, out, lse, c->n_batch, r->n_rows,
+                                                 c->n_heads, c->d });
     }
     brute_force(r);
     check_result(r);
@@ -211,7 +211,7 @@ static void treat(const attend_rig *r, const treatment *t, laci_buf *x, size_t n
     laci_buf *act = NULL;
     assert_ok(laci_buf_new(r->be, (n + LACI_ROW_PAD) * width * sizeof(float), "act", &act, NULL));
     laci_backend_write(r->be, x, 0, host, n * width * sizeof *host);
-    laci_backend_heads(r->be, &t->op, x, n, NULL, 0, act, 0);
+    laci_backend_heads(r->be, &(laci_head_rows){ &t->op, x, n, NULL, 0, act, 0 });
     for (size_t i = 0; i < n * width; i++) {
         uint16_t half;
         if (r->dtype == LAC_DTYPE_BF16) {
@@ -234,9 +234,10 @@ static void stored_keys_are_treated_like_heads(void **state)
         treatment t = treatment_new(r, c.n_k);
         laci_buf *x = new_floats(r->be, (c.n_k + LACI_ROW_PAD) * width);
         laci_backend_write(r->be, x, 0, r->k_host, 70 * width * sizeof(float));
-        laci_backend_store(r->be, &t.op, x, 70, &r->kv, LACI_KEYS, 0, 0);
+        laci_backend_store(r->be, &(laci_kv_rows){ &t.op, x, 70, &r->kv, LACI_KEYS, 0, 0 });
         laci_backend_write(r->be, x, 0, r->k_host + 70 * width, rest);
-        laci_backend_store(r->be, &t.op, x, c.n_k - 70, &r->kv, LACI_KEYS, 0, 70);
+        laci_backend_store(r->be,
+                           &(laci_kv_rows){ &t.op, x, c.n_k - 70, &r->kv, LACI_KEYS, 0, 70 });
         laci_backend_attend(r->be, &r->plan.plan, &r->a);
         float *got = read_out(r);
         treat(r, &t, x, c.n_k, r->k_host);

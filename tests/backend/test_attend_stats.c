@@ -322,7 +322,9 @@ static void measure_pieces(cut_rig *c)
         a.kv = &c->kv[i], a.n_k = n, a.limits = limits, a.stats = &stats;
         if (i) a.out = c->out, a.lse = c->lse;
         laci_backend_attend(r->be, &plan, &a);
-        if (i) laci_backend_merge(r->be, r->out, r->lse, c->out, c->lse, 1, n_q, n_heads, r->c.d);
+        if (i)
+            laci_backend_merge(
+                r->be, &(laci_merge){ r->out, r->lse, c->out, c->lse, 1, n_q, n_heads, r->c.d });
     }
     for (size_t i = 0; i < N_PIECES; i++) {
         const laci_row_masses rows = { .mass = c->masses[i],
@@ -346,8 +348,9 @@ static float *measure_columns(const cut_rig *c)
     const size_t n = r->c.n_heads * n_blocks(r->c.n_k, c->page);
     laci_buf *columns = new_floats(r->be, r->c.n_heads * r->c.n_k);
     laci_backend_column_mass(r->be, &r->a, 128, 0, 1, columns);
-    laci_backend_pool_columns(r->be, columns, r->c.n_heads, r->c.n_k, r->c.n_k, c->page, c->pooled,
-                              n_blocks(r->c.n_k, c->page));
+    laci_backend_pool_columns(r->be, &(laci_column_pages){ columns, r->c.n_heads, r->c.n_k,
+                                                           r->c.n_k, c->page, c->pooled,
+                                                           n_blocks(r->c.n_k, c->page) });
     float *out = read_floats(r->be, c->pooled, n);
     laci_buf_free(r->be, columns);
     return out;

@@ -58,7 +58,8 @@ static void append(const rig *r, const laci_pages *pages, size_t batch, size_t f
     assert_ok(laci_buf_new(r->be, (end - from) * width * 4 + 64, "keys", &x, NULL));
     laci_backend_write(r->be, x, 0, r->k_host + (batch * r->n_ctx + from) * width,
                        (end - from) * width * 4);
-    laci_backend_store(r->be, &plain, x, end - from, &r->kv, LACI_KEYS, batch, from);
+    laci_backend_store(r->be,
+                       &(laci_kv_rows){ &plain, x, end - from, &r->kv, LACI_KEYS, batch, from });
     laci_backend_page_bounds(r->be, &r->kv, pages, batch, from, end);
     laci_buf_free(r->be, x);
 }

@@ -72,7 +72,8 @@ static void make_piece(rig *r, size_t i, size_t first, size_t end)
     r->kv[i].first = first;
     for (int part = LACI_KEYS; part <= LACI_VALUES; part++) {
         put_floats(r, x, 100 + 10 * i + (size_t)part, n * width, false);
-        laci_backend_store(r->be, &op, x, n, &r->kv[i], (laci_kv_part)part, 0, first);
+        laci_backend_store(r->be,
+                           &(laci_kv_rows){ &op, x, n, &r->kv[i], (laci_kv_part)part, 0, first });
     }
     laci_backend_page_bounds(r->be, &r->kv[i], &r->pages, 0, first, end);
     laci_buf_free(r->be, x);
@@ -260,8 +261,8 @@ static void attend_active(const rig *r, const laci_id_lists *lists, const int32_
         plan_piece(&plan, r, lists, n, &r->kv[i]);
         laci_backend_attend(r->be, &plan.plan, &a);
         if (i)
-            laci_backend_merge(r->be, part[0], part_lse[0], part[1], part_lse[1], 1, n, c->n_heads,
-                               c->d);
+            laci_backend_merge(r->be, &(laci_merge){ part[0], part_lse[0], part[1], part_lse[1], 1,
+                                                     n, c->n_heads, c->d });
     }
     for (size_t h = 0; h < c->n_heads; h++)
         for (size_t i = 0; i < n; i++)

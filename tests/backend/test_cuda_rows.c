@@ -128,13 +128,13 @@ static void run_embed_strange(const rows *r)
 static void run_norm(const rows *r)
 {
     const laci_norm norm = { r->weight, 1e-6f };
-    laci_backend_norm(r->be, r->x, FIRST, NULL, N, WIDTH, &norm, r->out, 1);
+    laci_backend_norm(r->be, &(laci_norm_rows){ r->x, FIRST, NULL, N, WIDTH, norm, r->out, 1 });
 }
 
 static void run_norm_of_some(const rows *r)
 {
     const laci_norm norm = { NULL, 1e-6f };
-    laci_backend_norm(r->be, r->x, 0, some, N, WIDTH, &norm, r->out, 0);
+    laci_backend_norm(r->be, &(laci_norm_rows){ r->x, 0, some, N, WIDTH, norm, r->out, 0 });
 }
 
 static void run_gather(const rows *r)
@@ -172,7 +172,7 @@ static void run_heads(const rows *r)
                               .cosines = r->cosines,
                               .sines = r->sines,
                               .rope_dim = D - 8 };
-    laci_backend_heads(r->be, &op, r->x, N, some, 0, r->out, 1);
+    laci_backend_heads(r->be, &(laci_head_rows){ &op, r->x, N, some, 0, r->out, 1 });
 }
 
 static void run_heads_adjacent(const rows *r)
@@ -185,7 +185,7 @@ static void run_heads_adjacent(const rows *r)
                               .sines = r->sines,
                               .rope_dim = D,
                               .rope_adjacent = true };
-    laci_backend_heads(r->be, &op, r->x, N, NULL, 11, r->out, 0);
+    laci_backend_heads(r->be, &(laci_head_rows){ &op, r->x, N, NULL, 11, r->out, 0 });
 }
 
 static void run_copy(const rows *r)
@@ -196,7 +196,8 @@ static void run_copy(const rows *r)
 /* The last page is shorter; pages are further apart than there are. */
 static void run_pool_columns(const rows *r)
 {
-    laci_backend_pool_columns(r->be, r->x, N, WIDTH, WIDTH - 7, 16, r->out, 11);
+    laci_backend_pool_columns(r->be,
+                              &(laci_column_pages){ r->x, N, WIDTH, WIDTH - 7, 16, r->out, 11 });
 }
 
 /* Three heads of five queries in two parts, of which one reads nothing of the first. */
@@ -239,8 +240,10 @@ static void run_store_in_piece(const rows *r)
     laci_kv kv;
     assert_ok(laci_kv_new(r->be, 2, PIECE, HEADS, D, &kv, NULL));
     kv.first = PIECE;
-    laci_backend_store(r->be, &op, r->x, N_STORED, &kv, LACI_KEYS, 1, PIECE + AT);
-    laci_backend_store(r->be, &op, r->y, N_STORED, &kv, LACI_VALUES, 1, PIECE + AT);
+    laci_backend_store(r->be,
+                       &(laci_kv_rows){ &op, r->x, N_STORED, &kv, LACI_KEYS, 1, PIECE + AT });
+    laci_backend_store(r->be,
+                       &(laci_kv_rows){ &op, r->y, N_STORED, &kv, LACI_VALUES, 1, PIECE + AT });
     const laci_attention a = { .q = r->act,
                                .kv = &kv,
                                .out = r->out,

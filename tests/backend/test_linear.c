@@ -1,10 +1,11 @@
 /* test_linear.c: matrix products of the CPU backend: against double precision, the same bits for a
- * row whatever rows it is computed with, at any number of threads, and by as many as asked for. */
+ * row whatever rows it is computed with, at any number of threads, and by as many as asked for;
+ * matrices of every kind of the build side by side. */
 #include <math.h>
 
 #include "backend/any_backend.h"
 
-#include "backend/backend.h"
+#include "backend/cpu/cpu_linear.h"
 #include "backend/tasks.h"
 #include "base/rng.h"
 
@@ -161,9 +162,87 @@ static void as_many_threads_as_asked_for(void **state)
     free(weights);
 }
 
+/* All slabs of n rows of x, which are of type act and padded, by a matrix that shares `common`. */
+static void multiply_alone(const laci_linear *linear, const void *common, void *x, size_t n,
+                           float *y)
+{
+    const lac_allocator mem = laci_allocator_or_default(NULL);
+    const laci_linear_kind *kind = linear->kind;
+    const laci_scratch_size need =
+        common ? kind->scratch_need(common, n) : (laci_scratch_size){ 0 };
+    char *scratch = laci_alloc_aligned(&mem, need.per_thread);
+    char *packed = laci_alloc_aligned(&mem, need.shared);
+    if (linear->packs) kind->pack(linear, x, n, packed);
+    for (size_t slab = 0; slab < linear->n_slabs; slab++)
+        assert_true(kind->slab(linear, linear->packs ? packed : x, n, slab, y, scratch));
+    laci_release_aligned(&mem, scratch);
+    laci_release_aligned(&mem, packed);
+}
+
+static void check_kinds(const product *p, laci_dtype act)
+{
+    const lac_allocator mem = laci_allocator_or_default(NULL);
+    const size_t n_pad = (p->n_rows + LACI_ROW_PAD - 1) / LACI_ROW_PAD * LACI_ROW_PAD;
+    const lac_dtype dtype = act == LACI_BF16 ? LAC_DTYPE_BF16 : LAC_DTYPE_F32;
+    void *common[LACI_LINEAR_KINDS] = { NULL };
+    laci_linear *linear[LACI_LINEAR_KINDS] = { NULL };
+    float *x = calloc(n_pad * p->n_in, sizeof *x), *y = malloc(n_pad * p->n_out * sizeof *y);
+    void *rows = laci_alloc_aligned(&mem, n_pad * p->n_in * sizeof(float));
+    weights = malloc(p->n_out * p->n_in * sizeof *weights);
+    weights_in = p->n_in;
+    for (size_t i = 0; i < p->n_rows * p->n_in; i++)
+        x[i] = (float)laci_rng_unit(3, i) - 0.5f;
+    for (size_t i = 0; i < p->n_out * p->n_in; i++)
+        weights[i] = (float)laci_rng_unit(4, i) - 0.5f;
+    for (size_t i = 0; i < n_pad * p->n_in; i++) {
+        if (act == LACI_BF16)
+            ((uint16_t *)rows)[i] = laci_f32_to_bf16(x[i]);
+        else
+            ((float *)rows)[i] = x[i];
+    }
+    laci_team *team = NULL;
+    lac_error err;
+    assert_ok(laci_team_open(&team, 2, &mem, &err));
+    for (size_t i = 0; i < LACI_LINEAR_KINDS && laci_linear_kinds[i]; i++) {
+        const laci_linear_maker maker = { &common[i], team, act, mem };
+        assert_ok(laci_linear_kinds[i]->make(&linear[i], &maker, p->n_out, p->n_in,
+                                             (laci_row_source){ read_weights, NULL }, &err));
+    }
+    for (size_t i = 0; i < LACI_LINEAR_KINDS && linear[i]; i++) {
+        assert_ptr_equal(linear[i]->kind, laci_linear_kinds[i]);
+        multiply_alone(linear[i], common[i], rows, p->n_rows, y);
+        check_against_double(p, x, y, dtype);
+    }
+    for (size_t i = 0; i < LACI_LINEAR_KINDS && linear[i]; i++) {
+        linear[i]->kind->free(linear[i], &mem);
+        if (common[i]) laci_linear_kinds[i]->free_common(common[i], &mem);
+    }
+    laci_team_close(team);
+    laci_release_aligned(&mem, rows);
+    free(x), free(y), free(weights);
+}
+
+static void kinds_live_side_by_side(void **state)
+{
+    (void)state;
+    static const product products[] = { { 3, 5, 2 }, { 96, 2200, 100 }, { 1030, 70, 128 } };
+#ifdef LACI_HAVE_ONEDNN
+    assert_ptr_equal(laci_linear_kinds[0], &laci_linear_onednn);
+    assert_ptr_equal(laci_linear_kinds[1], &laci_linear_plain);
+#else
+    assert_ptr_equal(laci_linear_kinds[0], &laci_linear_plain);
+    assert_null(laci_linear_kinds[1]);
+#endif
+    for (size_t i = 0; i < sizeof products / sizeof products[0]; i++) {
+        check_kinds(&products[i], LACI_F32);
+        check_kinds(&products[i], LACI_BF16);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = { cmocka_unit_test(products_are_right_and_reproducible),
-                                        cmocka_unit_test(as_many_threads_as_asked_for) };
+                                        cmocka_unit_test(as_many_threads_as_asked_for),
+                                        cmocka_unit_test(kinds_live_side_by_side) };
     run_on_backend(tests);
 }

@@ -88,7 +88,7 @@ static double pack(attn_problem *p, laci_buf *x, laci_kv_part part)
         const size_t n = s->n_k - row < STORE_ROWS ? s->n_k - row : STORE_ROWS;
         laci_backend_write(p->be, x, 0, from + row * width, n * width * sizeof *from);
         laci_backend_mark(p->be, 0);
-        laci_backend_store(p->be, &op, x, n, &p->kv, part, 0, row);
+        laci_backend_store(p->be, &(laci_kv_rows){ &op, x, n, &p->kv, part, 0, row });
         laci_backend_mark(p->be, 1);
         seconds += laci_backend_between(p->be, 0, 1);
     }

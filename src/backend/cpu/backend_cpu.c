@@ -1,13 +1,9 @@
-/* backend_cpu.c: the CPU backend: buffers in process memory, rows spread over the threads of
- * cpu_team.h, inner loops from the kernel table, matrix products from cpu_linear.h. An operation is
- * a job and a function over a span of its rows; spans write disjoint outputs. */
-#include <assert.h>
+/* backend_cpu.c: the CPU backend: opening it, buffers in process memory, rows spread over the
+ * threads of cpu_team.h, inner loops from the kernel table. Matrix products are in cpu_linear.c,
+ * attention in cpu_attend.c, selection in cpu_select.c, measures of rows in cpu_rows.c. An
+ * operation is a job and a function over a span of its rows; spans write disjoint outputs. */
 #include <math.h>
-#include <stdatomic.h>
 
-#include "backend/cpu/cpu_attend.h"
-#include "backend/cpu/cpu_rows.h"
-#include "backend/cpu/cpu_select.h"
 #include "backend/cpu/cpu_state.h"
 #include "base/error.h"
 #include "base/machine.h"
@@ -19,19 +15,20 @@ enum { RUN_ROOM = 8 << 20 };
 
 /* ------------------------------------------------------------------ memory and weights */
 
-static void cpu_close(laci_backend *be)
+void laci_cpu_close(laci_backend *be)
 {
     cpu_backend *cpu = cpu_of(be);
     const lac_allocator mem = be->mem;
     laci_team_close(cpu->team);
-    laci_cpu_shapes_free(cpu->shapes, &mem);
+    for (size_t i = 0; i < LACI_LINEAR_KINDS; i++)
+        if (cpu->linear_common[i]) laci_linear_kinds[i]->free_common(cpu->linear_common[i], &mem);
     laci_release_aligned(&mem, cpu->scratch);
     laci_release_aligned(&mem, cpu->shared);
     laci_release(&mem, cpu);
 }
 
-static lac_status cpu_buf_new(laci_backend *be, size_t n_bytes, const char *what, laci_buf **out,
-                              lac_error *err)
+lac_status laci_cpu_buf_new(laci_backend *be, size_t n_bytes, const char *what, laci_buf **out,
+                            lac_error *err)
 {
     laci_buf *buf = laci_alloc(&be->mem, sizeof *buf);
     void *data = laci_alloc_aligned(&be->mem, n_bytes);
@@ -46,13 +43,13 @@ static lac_status cpu_buf_new(laci_backend *be, size_t n_bytes, const char *what
     return LAC_OK;
 }
 
-static void cpu_buf_free(laci_backend *be, laci_buf *buf)
+void laci_cpu_buf_free(laci_backend *be, laci_buf *buf)
 {
     if (!buf->is_view) laci_release_aligned(&be->mem, buf->data);
     laci_release(&be->mem, buf);
 }
 
-static lac_status cpu_view_new(laci_backend *be, laci_buf **out, lac_error *err)
+lac_status laci_cpu_view_new(laci_backend *be, laci_buf **out, lac_error *err)
 {
     laci_buf *view = laci_alloc(&be->mem, sizeof *view);
     if (!view) return laci_fail_memory(err, "a view", sizeof *view);
@@ -61,23 +58,24 @@ static lac_status cpu_view_new(laci_backend *be, laci_buf **out, lac_error *err)
     return LAC_OK;
 }
 
-static void cpu_view_set(laci_backend *be, laci_buf *view, const laci_buf *of, size_t offset)
+void laci_cpu_view_set(laci_backend *be, laci_buf *view, const laci_buf *of, size_t offset)
 {
     (void)be;
     view->data = (char *)of->data + offset;
     view->n_bytes = of->n_bytes - offset;
 }
 
-static lac_status cpu_kv_new(laci_backend *be, size_t n_batch, size_t n_ctx, size_t n_kv_heads,
-                             size_t d_head, laci_kv *out, lac_error *err)
+lac_status laci_cpu_kv_new(laci_backend *be, size_t n_batch, size_t n_ctx, size_t n_kv_heads,
+                           size_t d_head, laci_kv *out, lac_error *err)
 {
     laci_kv kv = { .n_batch = n_batch, .n_kv_heads = n_kv_heads, .d_head = d_head, .n_ctx = n_ctx };
     const size_t n_panels = n_batch * n_kv_heads * ((n_ctx + LACI_PANEL - 1) / LACI_PANEL);
     lac_status st =
-        cpu_buf_new(be, n_panels * laci_k_panel_bytes(be->act, d_head), "keys", &kv.k, err);
+        laci_cpu_buf_new(be, n_panels * laci_k_panel_bytes(be->act, d_head), "keys", &kv.k, err);
     if (!st)
-        st = cpu_buf_new(be, n_panels * laci_v_panel_bytes(be->act, d_head), "values", &kv.v, err);
-    if (st && kv.k) cpu_buf_free(be, kv.k);
+        st = laci_cpu_buf_new(be, n_panels * laci_v_panel_bytes(be->act, d_head), "values", &kv.v,
+                              err);
+    if (st && kv.k) laci_cpu_buf_free(be, kv.k);
     if (!st) *out = kv;
     return st;
 }
@@ -88,47 +86,29 @@ size_t laci_kv_bytes(laci_dtype act, size_t n_batch, size_t n_ctx, size_t n_kv_h
     return n_panels * (laci_k_panel_bytes(act, d_head) + laci_v_panel_bytes(act, d_head));
 }
 
-static void cpu_write(laci_backend *be, laci_buf *buf, size_t offset, const void *src, size_t n)
+void laci_cpu_write(laci_backend *be, laci_buf *buf, size_t offset, const void *src, size_t n)
 {
     (void)be;
     memcpy((char *)buf->data + offset, src, n);
 }
 
-static void cpu_read(laci_backend *be, const laci_buf *buf, size_t offset, void *dst, size_t n)
+void laci_cpu_read(laci_backend *be, const laci_buf *buf, size_t offset, void *dst, size_t n)
 {
     (void)be;
     memcpy(dst, (const char *)buf->data + offset, n);
 }
 
-static void cpu_clear(laci_backend *be, laci_buf *buf)
+void laci_cpu_clear(laci_backend *be, laci_buf *buf)
 {
     (void)be;
     memset(buf->data, 0, buf->n_bytes);
 }
 
-static void cpu_copy(laci_backend *be, laci_buf *out, size_t out_offset, const laci_buf *in,
-                     size_t in_offset, size_t n)
+void laci_cpu_copy(laci_backend *be, laci_buf *out, size_t out_offset, const laci_buf *in,
+                   size_t in_offset, size_t n)
 {
     (void)be;
     memcpy((char *)out->data + out_offset, (const char *)in->data + in_offset, n);
-}
-
-static lac_status cpu_linear_new(laci_backend *be, size_t n_out, size_t n_in,
-                                 laci_row_source source, laci_linear **out, lac_error *err)
-{
-    cpu_backend *cpu = cpu_of(be);
-    const laci_linear_maker maker = { &cpu->shapes, cpu->team, be->act, be->mem };
-    return laci_cpu_linear_new(out, &maker, n_out, n_in, source, err);
-}
-
-static void cpu_linear_free(laci_backend *be, laci_linear *linear)
-{
-    laci_cpu_linear_free(linear, &be->mem);
-}
-
-static size_t cpu_linear_bytes(laci_backend *be, size_t n_out, size_t n_in)
-{
-    return laci_cpu_linear_bytes(be->act, n_out, n_in);
 }
 
 /* ------------------------------------------------------------------ rows */
@@ -159,8 +139,8 @@ static void embed_span(void *job, size_t begin, size_t end, int thread)
     }
 }
 
-static void cpu_embed(laci_backend *be, const laci_embedding *embedding, const int32_t *ids,
-                      size_t n, laci_buf *out)
+void laci_cpu_embed(laci_backend *be, const laci_embedding *embedding, const int32_t *ids, size_t n,
+                    laci_buf *out)
 {
     embed_job job = { cpu_of(be), embedding, ids, out };
     spread(be, n, 0, n * embedding->d, embed_span, &job);
@@ -168,115 +148,38 @@ static void cpu_embed(laci_backend *be, const laci_embedding *embedding, const i
 
 typedef struct {
     const cpu_backend *cpu;
-    const laci_buf *x;
-    const laci_norm *norm;
-    laci_buf *out;
-    const int32_t *rows;
-    size_t x_row, out_row, d;
+    const laci_norm_rows *rows;
 } norm_job;
 
 static void norm_span(void *job, size_t begin, size_t end, int thread)
 {
-    const norm_job *j = job;
-    const laci_kernels *k = &j->cpu->kernels;
-    const float *weight = floats(j->norm->weight, 0);
-    const size_t d = j->d;
-    float *wide = scratch_of(j->cpu, thread);
+    const cpu_backend *cpu = ((const norm_job *)job)->cpu;
+    const laci_norm_rows *r = ((const norm_job *)job)->rows;
+    const laci_kernels *k = &cpu->kernels;
+    const float *weight = floats(r->norm.weight, 0);
+    const size_t d = r->d;
+    float *wide = scratch_of(cpu, thread);
     for (size_t i = begin; i < end; i++) {
-        const float *from = floats(j->x, (j->rows ? (size_t)j->rows[i] : j->x_row + i) * d);
-        if (j->cpu->base.act == LACI_F32) {
-            k->rms_norm(floats(j->out, (j->out_row + i) * d), from, weight, j->norm->eps, d);
+        const float *from = floats(r->x, (r->rows ? (size_t)r->rows[i] : r->x_row + i) * d);
+        if (cpu->base.act == LACI_F32) {
+            k->rms_norm(floats(r->out, (r->out_row + i) * d), from, weight, r->norm.eps, d);
         } else {
-            k->rms_norm(wide, from, weight, j->norm->eps, d);
-            put_act(j->cpu, act_row(&j->cpu->base, j->out, j->out_row + i, d), wide, d);
+            k->rms_norm(wide, from, weight, r->norm.eps, d);
+            put_act(cpu, act_row(&cpu->base, r->out, r->out_row + i, d), wide, d);
         }
     }
 }
 
-static void cpu_norm(laci_backend *be, const laci_buf *x, size_t x_row, const int32_t *rows,
-                     size_t n, size_t d, const laci_norm *norm, laci_buf *out, size_t out_row)
+void laci_cpu_norm(laci_backend *be, const laci_norm_rows *rows)
 {
-    norm_job job = { cpu_of(be), x, norm, out, rows, x_row, out_row, d };
-    spread(be, n, 0, n * d, norm_span, &job);
+    norm_job job = { cpu_of(be), rows };
+    spread(be, rows->n, 0, rows->n * rows->d, norm_span, &job);
 }
 
-static void cpu_gather(laci_backend *be, const laci_buf *x, const int32_t *rows, size_t n, size_t d,
-                       laci_buf *out)
+void laci_cpu_gather(laci_backend *be, const laci_buf *x, const int32_t *rows, size_t n, size_t d,
+                     laci_buf *out)
 {
     laci_cpu_gather_rows(be, LACI_F32, x, rows, n, d, out);
-}
-
-/* A product of rows: see multiply_group. */
-typedef struct {
-    const cpu_backend *cpu;
-    const laci_linear *linear;
-    const char *x;
-    float *y;
-    size_t n, part, n_parts;
-    bool packs;
-    atomic_bool failed;
-} product_job;
-
-/* Inputs of tiles [begin, end). */
-static void pack_span(void *job, size_t begin, size_t end, int thread)
-{
-    const product_job *j = job;
-    const size_t row = laci_cpu_linear_row_bytes(j->linear);
-    const size_t bytes = laci_cpu_linear_n_in(j->linear) * act_size(&j->cpu->base);
-    (void)thread;
-    for (size_t i = begin * LACI_LINEAR_ROWS; i < j->n && i < end * LACI_LINEAR_ROWS;
-         i += LACI_LINEAR_ROWS)
-        laci_cpu_linear_pack(j->linear, j->x + i * bytes,
-                             j->n - i < LACI_LINEAR_ROWS ? j->n - i : LACI_LINEAR_ROWS,
-                             j->cpu->shared + i * row);
-}
-
-static void multiply_span(void *job, size_t begin, size_t end, int thread)
-{
-    product_job *j = job;
-    const size_t row = laci_cpu_linear_row_bytes(j->linear);
-    const char *x = j->packs ? j->cpu->shared : j->x;
-    for (size_t i = begin; i < end; i++) {
-        const size_t first = i % j->n_parts * j->part;
-        if (first >= j->n) continue; /* parts are whole tiles */
-        if (!laci_cpu_linear_slab(j->linear, x + first * row,
-                                  j->n - first < j->part ? j->n - first : j->part, i / j->n_parts,
-                                  j->y + first * laci_cpu_linear_n_out(j->linear),
-                                  scratch_of(j->cpu, thread)))
-            atomic_store(&j->failed, true);
-    }
-}
-
-/* Rows of one group: inputs are packed once for all slabs, then threads take slabs, or parts of
- * the group where there are few. */
-static bool multiply_group(const cpu_backend *cpu, const laci_linear *linear, const char *x,
-                           size_t n, float *y)
-{
-    const size_t n_slabs = laci_cpu_linear_n_slabs(linear);
-    const size_t n_tiles = (n + LACI_LINEAR_ROWS - 1) / LACI_LINEAR_ROWS;
-    const size_t wanted = (2 * (size_t)cpu->base.n_threads + n_slabs - 1) / n_slabs;
-    const size_t n_parts = wanted < n_tiles ? wanted : n_tiles;
-    const size_t part = (n_tiles + n_parts - 1) / n_parts * LACI_LINEAR_ROWS;
-    product_job job = { cpu, linear, x, y, n, part, n_parts, laci_cpu_linear_packs(linear), false };
-    assert(!job.packs || n * laci_cpu_linear_row_bytes(linear) <= cpu->shared_bytes);
-    if (job.packs) laci_team_run(cpu->team, n_tiles, 1, pack_span, &job);
-    laci_team_run(cpu->team, n_slabs * n_parts, 1, multiply_span, &job);
-    return !atomic_load(&job.failed);
-}
-
-static void cpu_linear(laci_backend *be, const laci_linear *linear, const laci_buf *x, size_t x_row,
-                       size_t n, laci_buf *out)
-{
-    const size_t n_in = laci_cpu_linear_n_in(linear), n_out = laci_cpu_linear_n_out(linear);
-    bool done = true;
-    for (size_t row = 0; row < n; row += LACI_LINEAR_GROUP)
-        done &= multiply_group(cpu_of(be), linear, act_row(be, x, x_row + row, n_in),
-                               n - row < LACI_LINEAR_GROUP ? n - row : LACI_LINEAR_GROUP,
-                               floats(out, row * n_out));
-    /* The primitives were compiled and tried at load; should one fail now, the result must not pass
-     * for an answer: NaN reaches every logit. */
-    for (size_t i = 0; !done && i < n * n_out; i++)
-        *floats(out, i) = NAN;
 }
 
 /* One row of queries, keys or values: bias, norm, rotation, in place. */
@@ -297,41 +200,33 @@ static void treat_heads(const cpu_backend *cpu, const laci_head_op *op, float *x
 
 typedef struct {
     const cpu_backend *cpu;
-    const laci_head_op *op;
-    const laci_buf *x;
-    laci_buf *out;
-    const int32_t *positions;
-    size_t first_position, out_row;
+    const laci_head_rows *rows;
 } heads_job;
 
 static void heads_span(void *job, size_t begin, size_t end, int thread)
 {
-    const heads_job *j = job;
-    const size_t width = j->op->n_heads * j->op->d_head;
+    const cpu_backend *cpu = ((const heads_job *)job)->cpu;
+    const laci_head_rows *r = ((const heads_job *)job)->rows;
+    const size_t width = r->op->n_heads * r->op->d_head;
     (void)thread;
     for (size_t i = begin; i < end; i++) {
-        float *row = floats(j->x, i * width);
-        treat_heads(j->cpu, j->op, row,
-                    j->positions ? (size_t)j->positions[i] : j->first_position + i);
-        put_act(j->cpu, act_row(&j->cpu->base, j->out, j->out_row + i, width), row, width);
+        float *row = floats(r->x, i * width);
+        treat_heads(cpu, r->op, row,
+                    r->positions ? (size_t)r->positions[i] : r->first_position + i);
+        put_act(cpu, act_row(&cpu->base, r->out, r->out_row + i, width), row, width);
     }
 }
 
-static void cpu_heads(laci_backend *be, const laci_head_op *op, const laci_buf *x, size_t n,
-                      const int32_t *positions, size_t first_position, laci_buf *out,
-                      size_t out_row)
+void laci_cpu_heads(laci_backend *be, const laci_head_rows *rows)
 {
-    heads_job job = { cpu_of(be), op, x, out, positions, first_position, out_row };
-    spread(be, n, 0, n * op->n_heads * op->d_head, heads_span, &job);
+    heads_job job = { cpu_of(be), rows };
+    spread(be, rows->n, 0, rows->n * rows->op->n_heads * rows->op->d_head, heads_span, &job);
 }
 
 typedef struct {
     laci_backend *be;
-    const laci_head_op *op;
-    const laci_buf *x;
-    const laci_kv *kv;
-    laci_kv_part part;
-    size_t batch, at, end, first_panel; /* keys [at, end) of the piece */
+    const laci_kv_rows *rows;
+    size_t at, end, first_panel; /* keys [at, end) of the piece */
     void (*pack)(void *, const float *, size_t, size_t, size_t, size_t);
 } store_job;
 
@@ -339,36 +234,36 @@ typedef struct {
 static void store_span(void *job, size_t first, size_t last, int thread)
 {
     const store_job *j = job;
-    const laci_head_op *op = j->op;
-    const size_t d = op->d_head, width = op->n_heads * d;
-    const size_t bytes = j->part == LACI_KEYS ? laci_k_panel_bytes(j->be->act, d)
+    const laci_kv_rows *r = j->rows;
+    const size_t d = r->op->d_head, width = r->op->n_heads * d;
+    const size_t bytes = r->part == LACI_KEYS ? laci_k_panel_bytes(j->be->act, d)
                                               : laci_v_panel_bytes(j->be->act, d);
     (void)thread;
     for (size_t panel = j->first_panel + first; panel < j->first_panel + last; panel++) {
         const size_t begin = panel * LACI_PANEL > j->at ? panel * LACI_PANEL : j->at;
         const size_t stop = (panel + 1) * LACI_PANEL < j->end ? (panel + 1) * LACI_PANEL : j->end;
-        float *rows = floats(j->x, (begin - j->at) * width);
+        float *x = floats(r->x, (begin - j->at) * width);
         for (size_t i = begin; i < stop; i++)
-            treat_heads(cpu_of(j->be), op, rows + (i - begin) * width, j->kv->first + i);
-        for (size_t h = 0; h < op->n_heads; h++)
-            j->pack(kv_panels(j->be, j->kv, j->part, j->batch, h) + panel * bytes, rows + h * d,
-                    width, begin % LACI_PANEL, stop - begin, d);
+            treat_heads(cpu_of(j->be), r->op, x + (i - begin) * width, r->kv->first + i);
+        for (size_t h = 0; h < r->op->n_heads; h++)
+            j->pack(kv_panels(j->be, r->kv, r->part, r->batch, h) + panel * bytes, x + h * d, width,
+                    begin % LACI_PANEL, stop - begin, d);
     }
 }
 
-static void cpu_store(laci_backend *be, const laci_head_op *op, const laci_buf *x, size_t n,
-                      const laci_kv *kv, laci_kv_part part, size_t batch, size_t row)
+void laci_cpu_store(laci_backend *be, const laci_kv_rows *rows)
 {
     const laci_kernels *k = &cpu_of(be)->kernels;
     const bool is_bf16 = be->act == LACI_BF16;
-    const size_t at = row - kv->first, end = at + n, first_panel = at / LACI_PANEL;
+    const size_t at = rows->row - rows->kv->first, end = at + rows->n;
+    const size_t first_panel = at / LACI_PANEL;
     const size_t n_panels = (end + LACI_PANEL - 1) / LACI_PANEL - first_panel;
-    store_job job = { be, op, x, kv, part, batch, at, end, first_panel, NULL };
-    if (part == LACI_KEYS)
+    store_job job = { be, rows, at, end, first_panel, NULL };
+    if (rows->part == LACI_KEYS)
         job.pack = is_bf16 ? k->pack_k_bf16 : k->pack_k_f32;
     else
         job.pack = is_bf16 ? k->pack_v_bf16 : k->pack_v_f32;
-    spread(be, n_panels, 0, n * op->n_heads * op->d_head, store_span, &job);
+    spread(be, n_panels, 0, rows->n * rows->op->n_heads * rows->op->d_head, store_span, &job);
 }
 
 /* Rows of d numbers of one or two tensors. */
@@ -394,8 +289,8 @@ static void mlp_span(void *job, size_t begin, size_t end, int thread)
     }
 }
 
-static void cpu_mlp(laci_backend *be, const laci_buf *gate, const laci_buf *up, size_t n, size_t d,
-                    laci_buf *out)
+void laci_cpu_mlp(laci_backend *be, const laci_buf *gate, const laci_buf *up, size_t n, size_t d,
+                  laci_buf *out)
 {
     pair_job job = { .cpu = cpu_of(be), .a = gate, .b = up, .out = out, .d = d };
     spread(be, n, 0, n * d, mlp_span, &job);
@@ -409,8 +304,8 @@ static void add_span(void *job, size_t begin, size_t end, int thread)
         j->cpu->kernels.add(floats(j->out, (j->row + i) * j->d), floats(j->a, i * j->d), j->d);
 }
 
-static void cpu_add(laci_backend *be, laci_buf *sum, size_t sum_row, const laci_buf *x, size_t n,
-                    size_t d)
+void laci_cpu_add(laci_backend *be, laci_buf *sum, size_t sum_row, const laci_buf *x, size_t n,
+                  size_t d)
 {
     pair_job job = { .cpu = cpu_of(be), .a = x, .out = sum, .row = sum_row, .d = d };
     spread(be, n, 0, n * d, add_span, &job);
@@ -426,8 +321,8 @@ static void guide_span(void *job, size_t begin, size_t end, int thread)
         cond[i] = uncond[i] + (j->scale + 1.0f) * (cond[i] - uncond[i]);
 }
 
-static void cpu_guide(laci_backend *be, laci_buf *cond, const laci_buf *uncond, size_t n, size_t d,
-                      float scale)
+void laci_cpu_guide(laci_backend *be, laci_buf *cond, const laci_buf *uncond, size_t n, size_t d,
+                    float scale)
 {
     pair_job job = { .cpu = cpu_of(be), .a = uncond, .out = cond, .d = d, .scale = scale };
     spread(be, n, 0, n * d, guide_span, &job);
@@ -449,8 +344,8 @@ static void choose_span(void *job, size_t begin, size_t end, int thread)
                                 scratch_of(j->cpu, thread));
 }
 
-static void cpu_choose(laci_backend *be, const laci_choice_rule *rule, laci_buf *logits, size_t row,
-                       size_t n, const uint64_t *keys, laci_choice *out)
+void laci_cpu_choose(laci_backend *be, const laci_choice_rule *rule, laci_buf *logits, size_t row,
+                     size_t n, const uint64_t *keys, laci_choice *out)
 {
     const size_t n_vocab = (size_t)rule->n_vocab;
     choose_job job = { cpu_of(be), rule, floats(logits, row * n_vocab), keys, out };
@@ -459,11 +354,9 @@ static void cpu_choose(laci_backend *be, const laci_choice_rule *rule, laci_buf 
 
 /* ------------------------------------------------------------------ opening */
 
-static laci_scratch_size cpu_scratch_need(const laci_backend *weights,
-                                          const laci_scratch_dims *dims)
+laci_scratch_size laci_cpu_scratch_need(const laci_backend *be, const laci_scratch_dims *dims)
 {
-    laci_scratch_size need =
-        laci_cpu_linear_scratch(((const cpu_backend *)weights)->shapes, dims->n_rows);
+    laci_scratch_size need = laci_cpu_linear_scratch((const cpu_backend *)be, dims->n_rows);
     const size_t others[] = {
         laci_cpu_attend_scratch(dims->d_head, dims->n_ctx, dims->stats_block),
         laci_cpu_select_scratch(dims->d_head, dims->n_pages, dims->n_ranked),
@@ -476,7 +369,7 @@ static laci_scratch_size cpu_scratch_need(const laci_backend *weights,
     return need;
 }
 
-static lac_status cpu_reserve(laci_backend *be, laci_scratch_size size, lac_error *err)
+lac_status laci_cpu_reserve(laci_backend *be, laci_scratch_size size, lac_error *err)
 {
     cpu_backend *cpu = cpu_of(be);
     const size_t threads = size.per_thread * (size_t)be->n_threads;
@@ -498,64 +391,31 @@ static lac_status cpu_reserve(laci_backend *be, laci_scratch_size size, lac_erro
     return laci_team_start(cpu->team, err);
 }
 
-static void cpu_mark(laci_backend *be, unsigned i)
+void laci_cpu_mark(laci_backend *be, unsigned i)
 {
     cpu_of(be)->marks[i] = (double)laci_clock_ns() * 1e-9;
 }
 
-static double cpu_between(laci_backend *be, unsigned from, unsigned to)
+double laci_cpu_between(laci_backend *be, unsigned from, unsigned to)
 {
     return cpu_of(be)->marks[to] - cpu_of(be)->marks[from];
 }
 
-static size_t cpu_runtime_bytes(const laci_backend *be)
+size_t laci_cpu_runtime_bytes(const laci_backend *be)
 {
     (void)be;
-    return laci_cpu_linear_runtime_bytes();
+    return laci_linear_kinds[0]->runtime_bytes();
 }
 
+/* All that is not optional. */
 static const laci_backend_ops cpu_ops = {
-    .close = cpu_close,
-    .buf_new = cpu_buf_new,
-    .buf_free = cpu_buf_free,
-    .view_new = cpu_view_new,
-    .view_set = cpu_view_set,
-    .write = cpu_write,
-    .read = cpu_read,
-    .copy = cpu_copy,
-    .clear = cpu_clear,
-    .kv_new = cpu_kv_new,
-    .linear_new = cpu_linear_new,
-    .linear_free = cpu_linear_free,
-    .linear_bytes = cpu_linear_bytes,
-    .embed = cpu_embed,
-    .norm = cpu_norm,
-    .gather = cpu_gather,
-    .linear = cpu_linear,
-    .heads = cpu_heads,
-    .store = cpu_store,
-    .attend = laci_cpu_attend,
-    .column_mass = laci_cpu_column_mass,
-    .merge = laci_cpu_merge,
-    .mlp = cpu_mlp,
-    .add = cpu_add,
-    .guide = cpu_guide,
-    .choose = cpu_choose,
-    .pages_new = laci_cpu_pages_new,
-    .pages_new_i8 = laci_cpu_pages_new_i8,
-    .page_bounds = laci_cpu_page_bounds,
-    .select_pages = laci_cpu_select_pages,
-    .top_k = laci_cpu_top_k,
-    .gather_rows = laci_cpu_gather_rows,
-    .scatter_rows = laci_cpu_scatter_rows,
-    .row_changes = laci_cpu_row_changes,
-    .pool_columns = laci_cpu_pool_columns,
-    .pool_masses = laci_cpu_pool_masses,
-    .scratch_need = cpu_scratch_need,
-    .reserve = cpu_reserve,
-    .mark = cpu_mark,
-    .between = cpu_between,
-    .runtime_bytes = cpu_runtime_bytes,
+#define CALLS(entry) .entry = laci_cpu_##entry,
+#define GIVES CALLS
+#define BY_HAND CALLS
+#define MAY_CALL(entry)
+#define MAY_GIVE(entry)
+#define OP(shape, result, function, entry, parameters, arguments) shape(entry)
+#include "backend/backend_ops.def"
 };
 
 lac_status laci_backend_cpu_open(laci_backend **out, lac_dtype dtype, int n_threads,
@@ -571,7 +431,7 @@ lac_status laci_backend_cpu_open(laci_backend **out, lac_dtype dtype, int n_thre
                                 "cpu",
                                 dtype == LAC_DTYPE_BF16 ? LACI_BF16 : LACI_F32,
                                 n_threads > 0 ? n_threads : laci_machine_threads(),
-                                laci_cpu_linear_rows_stand_alone(),
+                                laci_linear_kinds[0]->rows_stand_alone(),
                                 from };
     cpu->kernels = laci_kernels_for(isa);
     const lac_status st = laci_team_open(&cpu->team, cpu->base.n_threads, &from, err);

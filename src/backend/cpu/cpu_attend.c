@@ -1,9 +1,8 @@
-/* cpu_attend.c: see cpu_attend.h. Work is cut into jobs, one tile of query rows each: the queries
+/* cpu_attend.c: attention over packed keys on the CPU: obeys plans, gathers statistics, merges
+ * partial results. Work is cut into jobs, one tile of query rows each: the queries
  * of a plan row, of one head or, where few queries share their keys, of several heads of a KV
  * group. A job reads its keys as a list of packed panels: whole panels in place, smaller pieces
  * gathered. */
-#include "backend/cpu/cpu_attend.h"
-
 #include <math.h>
 
 #include "backend/cpu/cpu_state.h"
@@ -584,30 +583,26 @@ void laci_cpu_column_mass(laci_backend *be, const laci_attention *a, size_t q_gr
 
 typedef struct {
     const cpu_backend *cpu;
-    laci_buf *out, *lse;
-    const laci_buf *other, *other_lse;
-    size_t n_q, n_heads, d_head;
+    const laci_merge *parts;
 } merge_job;
 
 static void merge_span(void *job, size_t begin, size_t end, int thread)
 {
-    const merge_job *j = job;
+    const cpu_backend *cpu = ((const merge_job *)job)->cpu;
+    const laci_merge *p = ((const merge_job *)job)->parts;
+    const size_t n_q = p->n_q, n_heads = p->n_heads, d = p->d_head;
     (void)thread;
     for (size_t i = begin; i < end; i++) {
-        const size_t head = i % j->n_heads, query = i / j->n_heads % j->n_q;
-        const size_t batch = i / j->n_heads / j->n_q;
-        const size_t at = (batch * j->n_heads + head) * j->n_q + query;
-        j->cpu->kernels.merge(floats(j->out, i * j->d_head), floats(j->lse, at),
-                              floats(j->other, i * j->d_head), *floats(j->other_lse, at),
-                              j->d_head);
+        const size_t head = i % n_heads, query = i / n_heads % n_q, batch = i / n_heads / n_q;
+        const size_t at = (batch * n_heads + head) * n_q + query;
+        cpu->kernels.merge(floats(p->out, i * d), floats(p->lse, at), floats(p->other, i * d),
+                           *floats(p->other_lse, at), d);
     }
 }
 
-void laci_cpu_merge(laci_backend *be, laci_buf *out, laci_buf *lse, const laci_buf *other,
-                    const laci_buf *other_lse, size_t n_batch, size_t n_q, size_t n_heads,
-                    size_t d_head)
+void laci_cpu_merge(laci_backend *be, const laci_merge *parts)
 {
-    const size_t n_rows = n_batch * n_q * n_heads;
-    merge_job job = { cpu_of(be), out, lse, other, other_lse, n_q, n_heads, d_head };
-    spread(be, n_rows, 0, n_rows * d_head, merge_span, &job);
+    const size_t n_rows = parts->n_batch * parts->n_q * parts->n_heads;
+    merge_job job = { cpu_of(be), parts };
+    spread(be, n_rows, 0, n_rows * parts->d_head, merge_span, &job);
 }

@@ -44,7 +44,8 @@ struct shape {
     dnnl_primitive_t run[N_VARIANTS];
 };
 
-struct laci_cpu_shapes {
+/* What the matrices of one backend share. */
+typedef struct {
     dnnl_engine_t engine;
     dnnl_stream_t stream;
     shape *first;
@@ -52,7 +53,7 @@ struct laci_cpu_shapes {
     size_t packed_bytes;  /* longest packed row of inputs; 0 = none is packed */
     size_t slab_cols;     /* widest slab of several; 0 = all matrices are one slab */
     bool has_bf16;        /* the library multiplies bf16 on this processor */
-};
+} shapes_list;
 
 /* One panel of weights, packed. */
 typedef struct {
@@ -61,27 +62,23 @@ typedef struct {
     dnnl_memory_t memory; /* handle around packed, owned */
 } panel;
 
-struct laci_linear {
-    size_t n_out, n_in;
-    size_t cols, depth;     /* of a whole panel */
-    size_t n_slabs, n_deep; /* panels across columns and along inputs */
-    laci_dtype act;         /* type of the inputs */
-    laci_dtype type;        /* type of the products: act, or f32 where the library lacks bf16 */
-    const laci_cpu_shapes *shapes;
+typedef struct {
+    laci_linear base;   /* base.n_slabs panels across columns */
+    size_t cols, depth; /* of a whole panel */
+    size_t n_deep;      /* panels along inputs */
+    laci_dtype act;     /* type of the inputs */
+    laci_dtype type;    /* type of the products: act, or f32 where the library lacks bf16 */
+    const shapes_list *shapes;
     panel *panels; /* [n_slabs, n_deep] owned */
-};
+} onednn_linear;
 
-const char *laci_cpu_linear_name(void)
-{
-    return "oneDNN";
-}
-
-bool laci_cpu_linear_rows_stand_alone(void)
+/* Its products of f32 below AVX-512 add in another order where there are other rows. */
+static bool rows_stand_alone(void)
 {
     return (laci_isa_detect() & LACI_ISA_AVX512) != 0;
 }
 
-size_t laci_cpu_linear_runtime_bytes(void)
+static size_t runtime_bytes(void)
 {
     return (size_t)5000 * 1024; /* peak resident size minus what the plan counted, bundled model */
 }
@@ -179,7 +176,7 @@ static dnnl_status_t compile_all(shape *s, dnnl_engine_t engine)
 }
 
 /* The compiled shape like `want`, made if there is none yet. */
-static lac_status shape_get(const shape **out, laci_cpu_shapes *shapes, const shape *want,
+static lac_status shape_get(const shape **out, shapes_list *shapes, const shape *want,
                             const lac_allocator *mem, lac_error *err)
 {
     for (const shape *s = shapes->first; s; s = s->next) {
@@ -241,29 +238,9 @@ static void narrow_library(void)
     if (laci_isa_is_narrowed()) (void)dnnl_set_max_cpu_isa(caps[i].isa);
 }
 
-static lac_status shapes_new(laci_cpu_shapes **out, const lac_allocator *mem, lac_error *err)
+static void free_common(void *common, const lac_allocator *mem)
 {
-    laci_cpu_shapes *shapes = laci_alloc_zero(mem, sizeof *shapes);
-    if (!shapes) return laci_fail_memory(err, "oneDNN", sizeof *shapes);
-    if (!laci_has_room(CODE_ROOM, 0)) { /* the probe below would take that for another processor */
-        laci_release(mem, shapes);
-        return laci_fail_memory(err, "the code of a matrix product", CODE_ROOM);
-    }
-    narrow_library();
-    dnnl_status_t st = dnnl_engine_create(&shapes->engine, dnnl_cpu, 0);
-    if (!st) st = dnnl_stream_create(&shapes->stream, shapes->engine, dnnl_stream_default_flags);
-    if (st) {
-        laci_cpu_shapes_free(shapes, mem);
-        return laci_fail(err, LAC_EINTERNAL, 0, "oneDNN does not start (status %d)", (int)st);
-    }
-    shapes->has_bf16 = (laci_isa_detect() & LACI_ISA_AVX512_BF16) && probe_bf16(shapes->engine);
-    *out = shapes;
-    return LAC_OK;
-}
-
-void laci_cpu_shapes_free(laci_cpu_shapes *shapes, const lac_allocator *mem)
-{
-    if (!shapes) return;
+    shapes_list *shapes = common;
     while (shapes->first) {
         shape *s = shapes->first;
         shapes->first = s->next;
@@ -274,8 +251,28 @@ void laci_cpu_shapes_free(laci_cpu_shapes *shapes, const lac_allocator *mem)
     laci_release(mem, shapes);
 }
 
+static lac_status shapes_new(void **out, const lac_allocator *mem, lac_error *err)
+{
+    shapes_list *shapes = laci_alloc_zero(mem, sizeof *shapes);
+    if (!shapes) return laci_fail_memory(err, "oneDNN", sizeof *shapes);
+    if (!laci_has_room(CODE_ROOM, 0)) { /* the probe below would take that for another processor */
+        laci_release(mem, shapes);
+        return laci_fail_memory(err, "the code of a matrix product", CODE_ROOM);
+    }
+    narrow_library();
+    dnnl_status_t st = dnnl_engine_create(&shapes->engine, dnnl_cpu, 0);
+    if (!st) st = dnnl_stream_create(&shapes->stream, shapes->engine, dnnl_stream_default_flags);
+    if (st) {
+        free_common(shapes, mem);
+        return laci_fail(err, LAC_EINTERNAL, 0, "oneDNN does not start (status %d)", (int)st);
+    }
+    shapes->has_bf16 = (laci_isa_detect() & LACI_ISA_AVX512_BF16) && probe_bf16(shapes->engine);
+    *out = shapes;
+    return LAC_OK;
+}
+
 /* Takes the memory of one panel. */
-static lac_status take_panel(laci_linear *linear, panel *p, const lac_allocator *mem,
+static lac_status take_panel(onednn_linear *linear, panel *p, const lac_allocator *mem,
                              lac_error *err)
 {
     const size_t size = dnnl_memory_desc_get_size(&p->shape->weights);
@@ -290,11 +287,11 @@ static lac_status take_panel(laci_linear *linear, panel *p, const lac_allocator 
 
 /* Packs one panel: rows of W (columns of the product) as f32, n_in apart, reordered and rounded by
  * oneDNN. */
-static dnnl_status_t pack_panel(const laci_linear *linear, const panel *p, float *rows)
+static dnnl_status_t pack_panel(const onednn_linear *linear, const panel *p, float *rows)
 {
     const shape *s = p->shape;
     const dnnl_dims_t dims = { (dnnl_dim_t)s->n_in, (dnnl_dim_t)s->n_cols };
-    const dnnl_dims_t strides = { 1, (dnnl_dim_t)linear->n_in };
+    const dnnl_dims_t strides = { 1, (dnnl_dim_t)linear->base.n_in };
     dnnl_engine_t engine = linear->shapes->engine;
     dnnl_memory_desc_t plain;
     dnnl_memory_t source = NULL;
@@ -318,7 +315,7 @@ static dnnl_status_t pack_panel(const laci_linear *linear, const panel *p, float
 
 /* The panels of a slab, from its rows. */
 typedef struct {
-    const laci_linear *linear;
+    const onednn_linear *linear;
     size_t slab;
     float *rows;
     atomic_int status;
@@ -339,17 +336,17 @@ static void pack_panels(void *job, size_t begin, size_t end, int thread)
 }
 
 /* Compiles what the panels of slab `slab` need and packs them from its rows. */
-static lac_status pack_slab(laci_linear *linear, const laci_linear_maker *maker, size_t slab,
+static lac_status pack_slab(onednn_linear *linear, const laci_linear_maker *maker, size_t slab,
                             float *rows, lac_error *err)
 {
     lac_status st = LAC_OK;
     for (size_t i = 0; i < linear->n_deep && !st; i++) {
         panel *p = &linear->panels[slab * linear->n_deep + i];
-        const shape want = { .n_cols = part_of(linear->n_out, linear->cols, slab),
-                             .n_in = part_of(linear->n_in, linear->depth, i),
+        const shape want = { .n_cols = part_of(linear->base.n_out, linear->cols, slab),
+                             .n_in = part_of(linear->base.n_in, linear->depth, i),
                              .act = linear->type,
                              .accumulate = i > 0 };
-        st = shape_get(&p->shape, *maker->shapes, &want, &maker->mem, err);
+        st = shape_get(&p->shape, *maker->common, &want, &maker->mem, err);
         if (!st) st = take_panel(linear, p, &maker->mem, err);
     }
     pack_job job = { linear, slab, rows, 0 };
@@ -361,15 +358,15 @@ static lac_status pack_slab(laci_linear *linear, const laci_linear_maker *maker,
 }
 
 /* Reads rows slab by slab and packs them. `rows` has room for a slab. */
-static lac_status pack_all(laci_linear *linear, const laci_linear_maker *maker,
+static lac_status pack_all(onednn_linear *linear, const laci_linear_maker *maker,
                            laci_row_source source, float *rows, lac_error *err)
 {
     const bool starts = linear->n_deep > 1 && !laci_team_is_started(maker->team);
     lac_status st = starts ? laci_team_start(maker->team, err) : LAC_OK;
-    for (size_t i = 0; i < linear->n_slabs && !st; i++) {
-        const size_t n_rows = part_of(linear->n_out, linear->cols, i);
+    for (size_t i = 0; i < linear->base.n_slabs && !st; i++) {
+        const size_t n_rows = part_of(linear->base.n_out, linear->cols, i);
         source.read(source.user, i * linear->cols, n_rows, rows);
-        for (size_t k = 0; linear->type != linear->act && k < n_rows * linear->n_in; k++)
+        for (size_t k = 0; linear->type != linear->act && k < n_rows * linear->base.n_in; k++)
             rows[k] = laci_bf16_to_f32(laci_f32_to_bf16(rows[k]));
         st = pack_slab(linear, maker, i, rows, err);
     }
@@ -378,61 +375,19 @@ static lac_status pack_all(laci_linear *linear, const laci_linear_maker *maker,
 }
 
 /* What scratch depends on. */
-static void note_sizes(const laci_linear *linear, laci_cpu_shapes *shapes)
+static void note_sizes(const onednn_linear *linear, shapes_list *shapes)
 {
-    const size_t bytes = laci_cpu_linear_packs(linear) ? laci_cpu_linear_row_bytes(linear) : 0;
-    const size_t cols = linear->n_slabs > 1 ? linear->cols : 0;
+    const size_t bytes = linear->base.packs ? linear->base.row_bytes : 0;
+    const size_t cols = linear->base.n_slabs > 1 ? linear->cols : 0;
     if (bytes > shapes->packed_bytes) shapes->packed_bytes = bytes;
     if (cols > shapes->slab_cols) shapes->slab_cols = cols;
 }
 
-static lac_status linear_new(laci_linear **out, const laci_linear_maker *maker, size_t n_out,
-                             size_t n_in, laci_row_source source, lac_error *err)
+static void free_linear(laci_linear *matrix, const lac_allocator *mem)
 {
-    const lac_allocator *mem = &maker->mem;
-    lac_status st = *maker->shapes ? LAC_OK : shapes_new(maker->shapes, mem, err);
-    if (st) return st;
-    laci_cpu_shapes *shapes = *maker->shapes;
-    const size_t cols = share_of(n_out, COLS, 64), depth = share_of(n_in, DEPTH, 2);
-    float *rows = laci_alloc_array(mem, cols * sizeof *rows, n_in);
-    laci_linear *linear = laci_alloc_zero(mem, sizeof *linear);
-    if (!rows || !linear) {
-        st = laci_fail_memory(err, "a weight matrix", cols * n_in * sizeof *rows);
-        goto done;
-    }
-    *linear = (laci_linear){ .n_out = n_out, .n_in = n_in, .cols = cols, .depth = depth };
-    linear->act = maker->act;
-    linear->type = maker->act == LACI_BF16 && shapes->has_bf16 ? LACI_BF16 : LACI_F32;
-    linear->shapes = shapes;
-    linear->n_slabs = (n_out + cols - 1) / cols;
-    linear->n_deep = (n_in + depth - 1) / depth;
-    note_sizes(linear, shapes);
-    const size_t n_panels = linear->n_slabs * linear->n_deep;
-    linear->panels = laci_alloc_zero(mem, n_panels * sizeof *linear->panels);
-    st = linear->panels ? pack_all(linear, maker, source, rows, err)
-                        : laci_fail_memory(err, "a weight matrix", n_panels * sizeof(panel));
-done:
-    laci_release(mem, rows);
-    if (st)
-        laci_cpu_linear_free(linear, mem);
-    else
-        *out = linear;
-    return st;
-}
-
-lac_status laci_cpu_linear_new(laci_linear **out, const laci_linear_maker *maker, size_t n_out,
-                               size_t n_in, laci_row_source source, lac_error *err)
-{
-    const int n_threads = alone_begin();
-    const lac_status st = linear_new(out, maker, n_out, n_in, source, err);
-    alone_end(n_threads);
-    return st;
-}
-
-void laci_cpu_linear_free(laci_linear *linear, const lac_allocator *mem)
-{
+    onednn_linear *linear = (onednn_linear *)matrix;
     if (!linear) return;
-    for (size_t i = 0; linear->panels && i < linear->n_slabs * linear->n_deep; i++) {
+    for (size_t i = 0; linear->panels && i < matrix->n_slabs * linear->n_deep; i++) {
         if (linear->panels[i].memory) dnnl_memory_destroy(linear->panels[i].memory);
         laci_release_aligned(mem, linear->panels[i].packed);
     }
@@ -440,27 +395,65 @@ void laci_cpu_linear_free(laci_linear *linear, const lac_allocator *mem)
     laci_release(mem, linear);
 }
 
+/* How the matrix is cut; no memory yet. */
+static onednn_linear cut(size_t n_out, size_t n_in, laci_dtype act, const shapes_list *shapes)
+{
+    onednn_linear linear = { .base = { &laci_linear_onednn, n_out, n_in, 0, 0, false },
+                             .cols = share_of(n_out, COLS, 64),
+                             .depth = share_of(n_in, DEPTH, 2),
+                             .act = act,
+                             .type = act == LACI_BF16 && shapes->has_bf16 ? LACI_BF16 : LACI_F32,
+                             .shapes = shapes };
+    linear.n_deep = (n_in + linear.depth - 1) / linear.depth;
+    linear.base.n_slabs = (n_out + linear.cols - 1) / linear.cols;
+    linear.base.row_bytes = n_in * laci_act_bytes(linear.type);
+    linear.base.packs = linear.n_deep > 1 || linear.type != linear.act;
+    return linear;
+}
+
+static lac_status linear_new(laci_linear **out, const laci_linear_maker *maker, size_t n_out,
+                             size_t n_in, laci_row_source source, lac_error *err)
+{
+    const lac_allocator *mem = &maker->mem;
+    lac_status st = *maker->common ? LAC_OK : shapes_new(maker->common, mem, err);
+    if (st) return st;
+    const onednn_linear whole = cut(n_out, n_in, maker->act, *maker->common);
+    const size_t n_panels = whole.base.n_slabs * whole.n_deep;
+    float *rows = laci_alloc_array(mem, whole.cols * sizeof *rows, n_in);
+    onednn_linear *linear = laci_alloc_zero(mem, sizeof *linear);
+    if (!rows || !linear) {
+        st = laci_fail_memory(err, "a weight matrix", whole.cols * n_in * sizeof *rows);
+        goto done;
+    }
+    *linear = whole;
+    note_sizes(linear, *maker->common);
+    linear->panels = laci_alloc_zero(mem, n_panels * sizeof *linear->panels);
+    st = linear->panels ? pack_all(linear, maker, source, rows, err)
+                        : laci_fail_memory(err, "a weight matrix", n_panels * sizeof(panel));
+done:
+    laci_release(mem, rows);
+    if (st)
+        free_linear((laci_linear *)linear, mem);
+    else
+        *out = &linear->base;
+    return st;
+}
+
+static lac_status make(laci_linear **out, const laci_linear_maker *maker, size_t n_out, size_t n_in,
+                       laci_row_source source, lac_error *err)
+{
+    const int n_threads = alone_begin();
+    const lac_status st = linear_new(out, maker, n_out, n_in, source, err);
+    alone_end(n_threads);
+    return st;
+}
+
 /* The packed layouts pad columns to 64 and pairs of inputs; the exact size is the library's, this
  * is the same arithmetic. */
-size_t laci_cpu_linear_bytes(laci_dtype act, size_t n_out, size_t n_in)
+static size_t matrix_bytes(laci_dtype act, size_t n_out, size_t n_in)
 {
     const size_t n_cols = (n_out + 63) / 64 * 64;
     return act == LACI_BF16 ? n_cols * ((n_in + 1) / 2 * 2) * 2 : n_cols * n_in * 4;
-}
-
-size_t laci_cpu_linear_n_out(const laci_linear *linear)
-{
-    return linear->n_out;
-}
-
-size_t laci_cpu_linear_n_in(const laci_linear *linear)
-{
-    return linear->n_in;
-}
-
-size_t laci_cpu_linear_n_slabs(const laci_linear *linear)
-{
-    return linear->n_slabs;
 }
 
 static size_t whole_rows(size_t n)
@@ -469,36 +462,27 @@ static size_t whole_rows(size_t n)
 }
 
 /* Of a thread: outputs of a slab, then the library's scratchpad. */
-laci_scratch_size laci_cpu_linear_scratch(const laci_cpu_shapes *shapes, size_t n_rows)
+static laci_scratch_size scratch_need(const void *common, size_t n_rows)
 {
+    const shapes_list *shapes = common;
     const bool few = n_rows && n_rows < LACI_LINEAR_GROUP;
     const size_t rows = few ? whole_rows(n_rows) : LACI_LINEAR_GROUP;
-    if (!shapes) return (laci_scratch_size){ 0 };
     return (laci_scratch_size){ .per_thread = rows * shapes->slab_cols * sizeof(float) +
                                               shapes->scratch_bytes,
                                 .shared = rows * shapes->packed_bytes };
 }
 
-bool laci_cpu_linear_packs(const laci_linear *linear)
-{
-    return linear->n_deep > 1 || linear->type != linear->act;
-}
-
-size_t laci_cpu_linear_row_bytes(const laci_linear *linear)
-{
-    return linear->n_in * laci_act_bytes(linear->type);
-}
-
 /* Inputs of one panel after another, of the type of the product. */
-void laci_cpu_linear_pack(const laci_linear *linear, const void *x, size_t n, void *out)
+static void pack(const laci_linear *matrix, const void *x, size_t n, void *out)
 {
+    const onednn_linear *linear = (const onednn_linear *)matrix;
     const size_t size = laci_act_bytes(linear->act), wide = laci_act_bytes(linear->type);
     const size_t n_rows = whole_rows(n);
     char *to = out;
     for (size_t i = 0; i < linear->n_deep; i++) {
         const size_t n_in = linear->panels[i].shape->n_in;
         for (size_t r = 0; r < n_rows; r++, to += n_in * wide) {
-            const char *from = (const char *)x + (r * linear->n_in + i * linear->depth) * size;
+            const char *from = (const char *)x + (r * linear->base.n_in + i * linear->depth) * size;
             if (linear->type == linear->act)
                 memcpy(to, from, n_in * size);
             else
@@ -507,7 +491,7 @@ void laci_cpu_linear_pack(const laci_linear *linear, const void *x, size_t n, vo
     }
 }
 
-static dnnl_status_t run_panel(const laci_linear *linear, const panel *p, size_t variant,
+static dnnl_status_t run_panel(const onednn_linear *linear, const panel *p, size_t variant,
                                const void *x, float *y, void *scratch)
 {
     const shape *s = p->shape;
@@ -530,12 +514,12 @@ static dnnl_status_t run_panel(const laci_linear *linear, const panel *p, size_t
 }
 
 /* Tiles take turns at each panel, which stays near meanwhile. */
-static bool run_slab(const laci_linear *linear, const void *x, size_t n, size_t slab, float *y,
+static bool run_slab(const onednn_linear *linear, const void *x, size_t n, size_t slab, float *y,
                      void *scratch)
 {
-    const size_t n_cols = part_of(linear->n_out, linear->cols, slab);
-    const size_t bytes = laci_cpu_linear_row_bytes(linear);
-    const bool direct = linear->n_slabs == 1;
+    const size_t n_cols = part_of(linear->base.n_out, linear->cols, slab);
+    const size_t bytes = linear->base.row_bytes;
+    const bool direct = linear->base.n_slabs == 1;
     float *out = direct ? y : scratch;
     char *library = (char *)scratch + whole_rows(n) * linear->shapes->slab_cols * sizeof *y;
     for (size_t i = 0; i < linear->n_deep; i++) {
@@ -551,15 +535,27 @@ static bool run_slab(const laci_linear *linear, const void *x, size_t n, size_t 
         }
     }
     for (size_t r = 0; !direct && r < n; r++)
-        memcpy(y + r * linear->n_out + slab * linear->cols, out + r * n_cols, n_cols * sizeof *y);
+        memcpy(y + r * linear->base.n_out + slab * linear->cols, out + r * n_cols,
+               n_cols * sizeof *y);
     return true;
 }
 
-bool laci_cpu_linear_slab(const laci_linear *linear, const void *x, size_t n, size_t slab, float *y,
+static bool multiply_slab(const laci_linear *matrix, const void *x, size_t n, size_t slab, float *y,
                           void *scratch)
 {
     const int n_threads = alone_begin();
-    const bool done = run_slab(linear, x, n, slab, y, scratch);
+    const bool done = run_slab((const onednn_linear *)matrix, x, n, slab, y, scratch);
     alone_end(n_threads);
     return done;
 }
+
+const laci_linear_kind laci_linear_onednn = { .name = "oneDNN",
+                                              .rows_stand_alone = rows_stand_alone,
+                                              .runtime_bytes = runtime_bytes,
+                                              .bytes = matrix_bytes,
+                                              .scratch_need = scratch_need,
+                                              .free_common = free_common,
+                                              .make = make,
+                                              .free = free_linear,
+                                              .pack = pack,
+                                              .slab = multiply_slab };

@@ -1,7 +1,5 @@
 /* cpu_rows.c: how far rows moved, columns summed into pages, masses of parts. Few rows and few
  * sums: plain C. Every sum is in one fixed order. */
-#include "backend/cpu/cpu_rows.h"
-
 #include <math.h>
 
 #include "backend/cpu/cpu_state.h"
@@ -61,21 +59,15 @@ void laci_cpu_row_changes(laci_backend *be, const laci_buf *x, const laci_buf *r
     spread(be, n, 0, n * d / 8, change_rows, &job); /* a row takes little */
 }
 
-typedef struct {
-    const laci_buf *x;
-    laci_buf *out;
-    size_t stride, out_stride, n, page;
-} columns_job;
-
 static void pool_rows(void *job, size_t begin, size_t end, int thread)
 {
-    const columns_job *j = job;
+    const laci_column_pages *c = job;
     (void)thread;
     for (size_t row = begin; row < end; row++) {
-        const float *from = floats(j->x, row * j->stride);
-        float *to = floats(j->out, row * j->out_stride);
-        for (size_t first = 0, at = 0; first < j->n; first += j->page, at++) {
-            const size_t stop = first + j->page < j->n ? first + j->page : j->n;
+        const float *from = floats(c->x, row * c->stride);
+        float *to = floats(c->out, row * c->out_stride);
+        for (size_t first = 0, at = 0; first < c->n; first += c->page, at++) {
+            const size_t stop = first + c->page < c->n ? first + c->page : c->n;
             float sum = 0;
             for (size_t i = first; i < stop; i++)
                 sum += from[i];
@@ -84,11 +76,10 @@ static void pool_rows(void *job, size_t begin, size_t end, int thread)
     }
 }
 
-void laci_cpu_pool_columns(laci_backend *be, const laci_buf *x, size_t n_rows, size_t stride,
-                           size_t n, size_t page, laci_buf *out, size_t out_stride)
+void laci_cpu_pool_columns(laci_backend *be, const laci_column_pages *columns)
 {
-    columns_job job = { x, out, stride, out_stride, n, page };
-    spread(be, n_rows, 0, n_rows * n, pool_rows, &job);
+    laci_column_pages job = *columns;
+    spread(be, job.n_rows, 0, job.n_rows * job.n, pool_rows, &job);
 }
 
 /* Sum of w[n] * x[n] in LANES lanes; n is a multiple of LANES. */

@@ -1,8 +1,6 @@
 /* cpu_select.c: selection on the CPU: lists are spread over the threads, one list is made by one
  * thread, so the answer does not depend on their number. Scores and rankings are kernels; this file
  * owns where bounds lie, how rows share a list, and the union of lists. */
-#include "backend/cpu/cpu_select.h"
-
 #include <assert.h>
 #include <math.h>
 

@@ -1,5 +1,5 @@
-/* cpu_state.h: what the files of the CPU backend share: its state, its buffers, where rows and
- * packed panels lie. Private to backend/. */
+/* cpu_state.h: what the files of the CPU backend share: its state, its operations, where rows
+ * and packed panels lie. Private to backend/. */
 #ifndef LACI_BACKEND_CPU_STATE_H
 #define LACI_BACKEND_CPU_STATE_H
 
@@ -20,14 +20,25 @@ struct laci_buf {
 typedef struct {
     laci_backend base;
     laci_kernels kernels;
-    laci_team *team;         /* owned */
-    laci_cpu_shapes *shapes; /* of the matrices made here */
-    size_t scratch_stride;   /* bytes of one thread's scratch */
-    char *scratch;           /* [n_threads, scratch_stride], owned */
-    char *shared;            /* [shared_bytes] of all threads, owned: inputs of a product */
+    laci_team *team;                        /* owned */
+    void *linear_common[LACI_LINEAR_KINDS]; /* what matrices of a kind made here share */
+    size_t scratch_stride;                  /* bytes of one thread's scratch */
+    char *scratch;                          /* [n_threads, scratch_stride], owned */
+    char *shared; /* [shared_bytes] of all threads, owned: inputs of a product */
     size_t shared_bytes;
     double marks[LACI_N_MARKS];
 } cpu_backend;
+
+/* The operations. Those that are optional have a prototype here and no body. */
+#define OP(shape, result, function, entry, parameters, arguments) \
+    result laci_cpu_##entry parameters;
+#include "backend/backend_ops.def"
+
+/* Scratch one thread needs for attention, for selection; arguments as in laci_scratch_dims. */
+size_t laci_cpu_attend_scratch(size_t d, size_t n_ctx, size_t stats_block);
+size_t laci_cpu_select_scratch(size_t d, size_t n_pages, size_t n_ranked);
+/* Scratch for products of at most n_rows rows by any matrix made with this backend. */
+laci_scratch_size laci_cpu_linear_scratch(const cpu_backend *cpu, size_t n_rows);
 
 static inline cpu_backend *cpu_of(laci_backend *be)
 {

@@ -293,20 +293,17 @@ void laci_cuda_column_mass(laci_backend *be, const laci_attention *a, size_t q_g
     laci_cuda_note(cuda, cuda->api.last_error());
 }
 
-void laci_cuda_merge(laci_backend *be, laci_buf *out, laci_buf *lse, const laci_buf *other,
-                     const laci_buf *other_lse, size_t n_batch, size_t n_q, size_t n_heads,
-                     size_t d_head)
+void laci_cuda_merge(laci_backend *be, const laci_merge *p)
 {
     cuda_backend *cuda = laci_cuda_enter(be);
-    const laci_cu_merge a = { floats_at(out, 0),
-                              floats_at(lse, 0),
-                              floats_at(other, 0),
-                              floats_at(other_lse, 0),
-                              (uint32_t)(n_batch * n_q * n_heads),
-                              (uint32_t)n_q,
-                              (uint32_t)n_heads,
-                              (uint32_t)d_head,
-                              NULL };
+    const laci_cu_merge a = { .out = floats_at(p->out, 0),
+                              .lse = floats_at(p->lse, 0),
+                              .other = floats_at(p->other, 0),
+                              .other_lse = floats_at(p->other_lse, 0),
+                              .n_rows = (uint32_t)(p->n_batch * p->n_q * p->n_heads),
+                              .n_q = (uint32_t)p->n_q,
+                              .n_heads = (uint32_t)p->n_heads,
+                              .d = (uint32_t)p->d_head };
     if (!a.n_rows) return;
     cuda->api.merge(cuda->stream, &a);
     laci_cuda_note(cuda, cuda->api.last_error());

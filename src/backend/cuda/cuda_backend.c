@@ -161,7 +161,7 @@ void laci_cuda_get(cuda_backend *cuda, void *dst, const void *src, size_t n)
 
 /* ------------------------------------------------------------------ memory and weights */
 
-static void cuda_close(laci_backend *be)
+void laci_cuda_close(laci_backend *be)
 {
     cuda_backend *cuda = laci_cuda_at_once(be);
     const lac_allocator mem = be->mem;
@@ -181,7 +181,7 @@ static void cuda_close(laci_backend *be)
 }
 
 /* Weights are read on other streams than this one. */
-static lac_status cuda_finish(laci_backend *be, lac_error *err)
+lac_status laci_cuda_finish(laci_backend *be, lac_error *err)
 {
     cuda_backend *cuda = laci_cuda_at_once(be);
     laci_cuda_wait(cuda);
@@ -190,8 +190,8 @@ static lac_status cuda_finish(laci_backend *be, lac_error *err)
                      cuda->api.explain(cuda->failed));
 }
 
-static lac_status cuda_buf_new(laci_backend *be, size_t n_bytes, const char *what, laci_buf **out,
-                               lac_error *err)
+lac_status laci_cuda_buf_new(laci_backend *be, size_t n_bytes, const char *what, laci_buf **out,
+                             lac_error *err)
 {
     cuda_backend *cuda = laci_cuda_at_once(be);
     void *data = NULL;
@@ -217,13 +217,13 @@ static void release_at_once(laci_backend *be, void *data)
     cuda->api.release(data);
 }
 
-static void cuda_buf_free(laci_backend *be, laci_buf *buf)
+void laci_cuda_buf_free(laci_backend *be, laci_buf *buf)
 {
     if (!buf->is_view) release_at_once(be, buf->data);
     laci_release(&be->mem, buf);
 }
 
-static lac_status cuda_view_new(laci_backend *be, laci_buf **out, lac_error *err)
+lac_status laci_cuda_view_new(laci_backend *be, laci_buf **out, lac_error *err)
 {
     laci_buf *view = laci_alloc(&be->mem, sizeof *view);
     if (!view) return laci_fail_memory(err, "a view", sizeof *view);
@@ -232,26 +232,26 @@ static lac_status cuda_view_new(laci_backend *be, laci_buf **out, lac_error *err
     return LAC_OK;
 }
 
-static void cuda_view_set(laci_backend *be, laci_buf *view, const laci_buf *of, size_t offset)
+void laci_cuda_view_set(laci_backend *be, laci_buf *view, const laci_buf *of, size_t offset)
 {
     (void)be;
     view->data = of->data + offset;
     view->n_bytes = of->n_bytes - offset;
 }
 
-static lac_status cuda_kv_new(laci_backend *be, size_t n_batch, size_t n_ctx, size_t n_kv_heads,
-                              size_t d_head, laci_kv *out, lac_error *err)
+lac_status laci_cuda_kv_new(laci_backend *be, size_t n_batch, size_t n_ctx, size_t n_kv_heads,
+                            size_t d_head, laci_kv *out, lac_error *err)
 {
     laci_kv kv = { .n_batch = n_batch, .n_kv_heads = n_kv_heads, .d_head = d_head, .n_ctx = n_ctx };
     const size_t n_keys = kv_at(&kv, n_batch), bytes = is_bf16(be) ? 2 : 4;
-    lac_status st = cuda_buf_new(be, n_keys * d_head * bytes, "keys", &kv.k, err);
-    if (!st) st = cuda_buf_new(be, n_keys * v_stride(d_head) * bytes, "values", &kv.v, err);
-    if (st && kv.k) cuda_buf_free(be, kv.k);
+    lac_status st = laci_cuda_buf_new(be, n_keys * d_head * bytes, "keys", &kv.k, err);
+    if (!st) st = laci_cuda_buf_new(be, n_keys * v_stride(d_head) * bytes, "values", &kv.v, err);
+    if (st && kv.k) laci_cuda_buf_free(be, kv.k);
     if (!st) *out = kv;
     return st;
 }
 
-static void cuda_write(laci_backend *be, laci_buf *buf, size_t offset, const void *src, size_t n)
+void laci_cuda_write(laci_backend *be, laci_buf *buf, size_t offset, const void *src, size_t n)
 {
     cuda_backend *cuda = laci_cuda_enter(be);
     for (size_t at = 0, part; at < n; at += part) {
@@ -262,13 +262,13 @@ static void cuda_write(laci_backend *be, laci_buf *buf, size_t offset, const voi
     }
 }
 
-static void cuda_read(laci_backend *be, const laci_buf *buf, size_t offset, void *dst, size_t n)
+void laci_cuda_read(laci_backend *be, const laci_buf *buf, size_t offset, void *dst, size_t n)
 {
     laci_cuda_get(laci_cuda_at_once(be), dst, buf->data + offset, n);
 }
 
-static void cuda_copy(laci_backend *be, laci_buf *out, size_t out_offset, const laci_buf *in,
-                      size_t in_offset, size_t n)
+void laci_cuda_copy(laci_backend *be, laci_buf *out, size_t out_offset, const laci_buf *in,
+                    size_t in_offset, size_t n)
 {
     cuda_backend *cuda = laci_cuda_enter(be);
     if (!n) return;
@@ -276,13 +276,13 @@ static void cuda_copy(laci_backend *be, laci_buf *out, size_t out_offset, const 
                    cuda->api.copy(cuda->stream, out->data + out_offset, in->data + in_offset, n));
 }
 
-static void cuda_clear(laci_backend *be, laci_buf *buf)
+void laci_cuda_clear(laci_backend *be, laci_buf *buf)
 {
     cuda_backend *cuda = laci_cuda_enter(be);
     laci_cuda_note(cuda, cuda->api.fill(cuda->stream, buf->data, 0, buf->n_bytes));
 }
 
-static size_t cuda_linear_bytes(laci_backend *be, size_t n_out, size_t n_in)
+size_t laci_cuda_linear_bytes(laci_backend *be, size_t n_out, size_t n_in)
 {
     return n_out * n_in * (is_bf16(be) ? 2 : 4);
 }
@@ -306,11 +306,11 @@ static void fill_weights(cuda_backend *cuda, const laci_linear *w, laci_row_sour
     }
 }
 
-static lac_status cuda_linear_new(laci_backend *be, size_t n_out, size_t n_in,
-                                  laci_row_source source, laci_linear **out, lac_error *err)
+lac_status laci_cuda_linear_new(laci_backend *be, size_t n_out, size_t n_in, laci_row_source source,
+                                laci_linear **out, lac_error *err)
 {
     cuda_backend *cuda = laci_cuda_at_once(be);
-    const size_t n_bytes = cuda_linear_bytes(be, n_out, n_in);
+    const size_t n_bytes = laci_cuda_linear_bytes(be, n_out, n_in);
     const size_t n_rows = n_in < WEIGHT_CHUNK ? WEIGHT_CHUNK / n_in : 1;
     laci_linear *w = laci_alloc(&be->mem, sizeof *w);
     float *rows = laci_alloc_array(&be->mem, n_rows * n_in, sizeof *rows);
@@ -339,7 +339,7 @@ static lac_status cuda_linear_new(laci_backend *be, size_t n_out, size_t n_in,
     return LAC_OK;
 }
 
-static void cuda_linear_free(laci_backend *be, laci_linear *linear)
+void laci_cuda_linear_free(laci_backend *be, laci_linear *linear)
 {
     release_at_once(be, linear->data);
     laci_release(&be->mem, linear);
@@ -347,8 +347,8 @@ static void cuda_linear_free(laci_backend *be, laci_linear *linear)
 
 /* ------------------------------------------------------------------ rows */
 
-static void cuda_embed(laci_backend *be, const laci_embedding *embedding, const int32_t *ids,
-                       size_t n, laci_buf *out)
+void laci_cuda_embed(laci_backend *be, const laci_embedding *embedding, const int32_t *ids,
+                     size_t n, laci_buf *out)
 {
     cuda_backend *cuda = laci_cuda_enter(be);
     const laci_norm *norm = embedding->norm;
@@ -372,21 +372,20 @@ static void cuda_embed(laci_backend *be, const laci_embedding *embedding, const 
     leave(cuda);
 }
 
-static void cuda_norm(laci_backend *be, const laci_buf *x, size_t x_row, const int32_t *rows,
-                      size_t n, size_t d, const laci_norm *norm, laci_buf *out, size_t out_row)
+void laci_cuda_norm(laci_backend *be, const laci_norm_rows *r)
 {
     cuda_backend *cuda = laci_cuda_enter(be);
     const laci_cu_norm a = {
-        .x = floats_at(x, rows ? 0 : x_row * d),
-        .rows = laci_cuda_put_one(cuda, rows, n * sizeof *rows),
-        .weight = floats_at(norm->weight, 0),
-        .out = acts_at(be, out, out_row * d),
-        .eps = norm->eps,
-        .n = (uint32_t)n,
-        .d = (uint32_t)d,
+        .x = floats_at(r->x, r->rows ? 0 : r->x_row * r->d),
+        .rows = laci_cuda_put_one(cuda, r->rows, r->n * sizeof *r->rows),
+        .weight = floats_at(r->norm.weight, 0),
+        .out = acts_at(be, r->out, r->out_row * r->d),
+        .eps = r->norm.eps,
+        .n = (uint32_t)r->n,
+        .d = (uint32_t)r->d,
         .bf16 = is_bf16(be),
     };
-    if (!n || (rows && !a.rows)) return;
+    if (!r->n || (r->rows && !a.rows)) return;
     cuda->api.norm(cuda->stream, &a);
     leave(cuda);
 }
@@ -403,26 +402,26 @@ static void move_rows(laci_backend *be, const laci_buf *x, const int32_t *rows, 
     leave(cuda);
 }
 
-static void cuda_gather(laci_backend *be, const laci_buf *x, const int32_t *rows, size_t n,
-                        size_t d, laci_buf *out)
+void laci_cuda_gather(laci_backend *be, const laci_buf *x, const int32_t *rows, size_t n, size_t d,
+                      laci_buf *out)
 {
     move_rows(be, x, rows, n, d * sizeof(float), out, false);
 }
 
-static void cuda_gather_rows(laci_backend *be, laci_dtype type, const laci_buf *x,
-                             const int32_t *rows, size_t n, size_t d, laci_buf *out)
+void laci_cuda_gather_rows(laci_backend *be, laci_dtype type, const laci_buf *x,
+                           const int32_t *rows, size_t n, size_t d, laci_buf *out)
 {
     move_rows(be, x, rows, n, d * laci_act_bytes(type), out, false);
 }
 
-static void cuda_scatter_rows(laci_backend *be, laci_dtype type, const laci_buf *x,
-                              const int32_t *rows, size_t n, size_t d, laci_buf *out)
+void laci_cuda_scatter_rows(laci_backend *be, laci_dtype type, const laci_buf *x,
+                            const int32_t *rows, size_t n, size_t d, laci_buf *out)
 {
     move_rows(be, x, rows, n, d * laci_act_bytes(type), out, true);
 }
 
-static void cuda_linear(laci_backend *be, const laci_linear *linear, const laci_buf *x,
-                        size_t x_row, size_t n, laci_buf *out)
+void laci_cuda_linear(laci_backend *be, const laci_linear *linear, const laci_buf *x, size_t x_row,
+                      size_t n, laci_buf *out)
 {
     cuda_backend *cuda = laci_cuda_enter(be);
     const laci_cu_product a = { acts_at(be, x, x_row * linear->n_in),
@@ -464,40 +463,37 @@ static laci_cu_heads heads_of(laci_backend *be, const laci_head_op *op, const la
     };
 }
 
-static void cuda_heads(laci_backend *be, const laci_head_op *op, const laci_buf *x, size_t n,
-                       const int32_t *positions, size_t first_position, laci_buf *out,
-                       size_t out_row)
+void laci_cuda_heads(laci_backend *be, const laci_head_rows *r)
 {
     cuda_backend *cuda = laci_cuda_enter(be);
-    laci_cu_heads a = heads_of(be, op, x, n);
-    a.positions = laci_cuda_put_one(cuda, positions, n * sizeof *positions);
-    a.first_position = first_position;
-    a.out = acts_at(be, out, out_row * op->n_heads * op->d_head);
-    if (!n || (positions && !a.positions)) return;
+    laci_cu_heads a = heads_of(be, r->op, r->x, r->n);
+    a.positions = laci_cuda_put_one(cuda, r->positions, r->n * sizeof *r->positions);
+    a.first_position = r->first_position;
+    a.out = acts_at(be, r->out, r->out_row * r->op->n_heads * r->op->d_head);
+    if (!r->n || (r->positions && !a.positions)) return;
     cuda->api.heads(cuda->stream, &a);
     leave(cuda);
 }
 
-static void cuda_store(laci_backend *be, const laci_head_op *op, const laci_buf *x, size_t n,
-                       const laci_kv *kv, laci_kv_part part, size_t batch, size_t row)
+void laci_cuda_store(laci_backend *be, const laci_kv_rows *r)
 {
     cuda_backend *cuda = laci_cuda_enter(be);
-    laci_cu_heads a = heads_of(be, op, x, n);
-    const laci_buf *to = part == LACI_KEYS ? kv->k : kv->v;
-    const size_t stride = part == LACI_KEYS ? op->d_head : v_stride(op->d_head);
-    a.first_position = row;
-    a.first_row = row - kv->first;
-    a.ctx = kv_room(kv);
+    laci_cu_heads a = heads_of(be, r->op, r->x, r->n);
+    const laci_buf *to = r->part == LACI_KEYS ? r->kv->k : r->kv->v;
+    const size_t stride = r->part == LACI_KEYS ? r->op->d_head : v_stride(r->op->d_head);
+    a.first_position = r->row;
+    a.first_row = r->row - r->kv->first;
+    a.ctx = kv_room(r->kv);
     a.stride = (uint32_t)stride;
     a.keys = true;
-    a.out = acts_at(be, to, kv_at(kv, batch) * stride);
-    if (!n) return;
+    a.out = acts_at(be, to, kv_at(r->kv, r->batch) * stride);
+    if (!r->n) return;
     cuda->api.heads(cuda->stream, &a);
     leave(cuda);
 }
 
-static void cuda_mlp(laci_backend *be, const laci_buf *gate, const laci_buf *up, size_t n, size_t d,
-                     laci_buf *out)
+void laci_cuda_mlp(laci_backend *be, const laci_buf *gate, const laci_buf *up, size_t n, size_t d,
+                   laci_buf *out)
 {
     cuda_backend *cuda = laci_cuda_enter(be);
     const laci_cu_mlp a = { floats_at(gate, 0), floats_at(up, 0), out->data, n * d, is_bf16(be) };
@@ -506,8 +502,8 @@ static void cuda_mlp(laci_backend *be, const laci_buf *gate, const laci_buf *up,
     leave(cuda);
 }
 
-static void cuda_add(laci_backend *be, laci_buf *sum, size_t sum_row, const laci_buf *x, size_t n,
-                     size_t d)
+void laci_cuda_add(laci_backend *be, laci_buf *sum, size_t sum_row, const laci_buf *x, size_t n,
+                   size_t d)
 {
     cuda_backend *cuda = laci_cuda_enter(be);
     const laci_cu_add a = { floats_at(sum, sum_row * d), floats_at(x, 0), n * d, 0, false };
@@ -516,8 +512,8 @@ static void cuda_add(laci_backend *be, laci_buf *sum, size_t sum_row, const laci
     leave(cuda);
 }
 
-static void cuda_guide(laci_backend *be, laci_buf *cond, const laci_buf *uncond, size_t n, size_t d,
-                       float scale)
+void laci_cuda_guide(laci_backend *be, laci_buf *cond, const laci_buf *uncond, size_t n, size_t d,
+                     float scale)
 {
     cuda_backend *cuda = laci_cuda_enter(be);
     const laci_cu_add a = { floats_at(cond, 0), floats_at(uncond, 0), n * d, scale, true };
@@ -529,27 +525,26 @@ static void cuda_guide(laci_backend *be, laci_buf *cond, const laci_buf *uncond,
 /* ------------------------------------------------------------------ opening */
 
 /* Nothing is computed on the host. */
-static laci_scratch_size cuda_scratch_need(const laci_backend *weights,
-                                           const laci_scratch_dims *dims)
+laci_scratch_size laci_cuda_scratch_need(const laci_backend *be, const laci_scratch_dims *dims)
 {
-    (void)weights, (void)dims;
+    (void)be, (void)dims;
     return (laci_scratch_size){ 0 };
 }
 
-static lac_status cuda_reserve(laci_backend *be, laci_scratch_size size, lac_error *err)
+lac_status laci_cuda_reserve(laci_backend *be, laci_scratch_size size, lac_error *err)
 {
     (void)be, (void)size, (void)err;
     return LAC_OK;
 }
 
-static void cuda_mark(laci_backend *be, unsigned i)
+void laci_cuda_mark(laci_backend *be, unsigned i)
 {
     cuda_backend *cuda = laci_cuda_at_once(be);
     if (!cuda->marks[i]) laci_cuda_note(cuda, cuda->api.event_new(&cuda->marks[i]));
     if (!cuda->failed) laci_cuda_note(cuda, cuda->api.event_record(cuda->marks[i], cuda->stream));
 }
 
-static double cuda_between(laci_backend *be, unsigned from, unsigned to)
+double laci_cuda_between(laci_backend *be, unsigned from, unsigned to)
 {
     cuda_backend *cuda = laci_cuda_at_once(be);
     float ms = NAN;
@@ -558,58 +553,15 @@ static double cuda_between(laci_backend *be, unsigned from, unsigned to)
     return cuda->failed ? NAN : (double)ms * 1e-3;
 }
 
-static size_t cuda_runtime_bytes(const laci_backend *be)
+size_t laci_cuda_runtime_bytes(const laci_backend *be)
 {
     (void)be;
     return 0; /* of the host; a CUDA context takes a few hundred MB of the device */
 }
 
 static const laci_backend_ops cuda_ops = {
-    .close = cuda_close,
-    .buf_new = cuda_buf_new,
-    .buf_free = cuda_buf_free,
-    .view_new = cuda_view_new,
-    .view_set = cuda_view_set,
-    .write = cuda_write,
-    .read = cuda_read,
-    .copy = cuda_copy,
-    .clear = cuda_clear,
-    .kv_new = cuda_kv_new,
-    .linear_new = cuda_linear_new,
-    .linear_free = cuda_linear_free,
-    .linear_bytes = cuda_linear_bytes,
-    .embed = cuda_embed,
-    .norm = cuda_norm,
-    .gather = cuda_gather,
-    .linear = cuda_linear,
-    .heads = cuda_heads,
-    .store = cuda_store,
-    .attend = laci_cuda_attend,
-    .column_mass = laci_cuda_column_mass,
-    .merge = laci_cuda_merge,
-    .mlp = cuda_mlp,
-    .add = cuda_add,
-    .guide = cuda_guide,
-    .choose = laci_cuda_choose,
-    .pages_new = laci_cuda_pages_new,
-    .pages_new_i8 = laci_cuda_pages_new_i8,
-    .page_bounds = laci_cuda_page_bounds,
-    .select_pages = laci_cuda_select_pages,
-    .top_k = laci_cuda_top_k,
-    .gather_rows = cuda_gather_rows,
-    .scatter_rows = cuda_scatter_rows,
-    .row_changes = laci_cuda_row_changes,
-    .paged_read = laci_cuda_paged_read,
-    .pool_columns = laci_cuda_pool_columns,
-    .pool_masses = laci_cuda_pool_masses,
-    .scratch_need = cuda_scratch_need,
-    .reserve = cuda_reserve,
-    .finish = cuda_finish,
-    .pass_begin = laci_cuda_pass_begin,
-    .pass_end = laci_cuda_pass_end,
-    .mark = cuda_mark,
-    .between = cuda_between,
-    .runtime_bytes = cuda_runtime_bytes,
+#define OP(shape, result, function, entry, parameters, arguments) .entry = laci_cuda_##entry,
+#include "backend/backend_ops.def"
 };
 
 /* Which kernel bf16 attention runs: LAC_CUDA_ATTEND is "mma" (as when it is not set) or "wgmma". */

@@ -282,13 +282,17 @@ void laci_cuda_row_changes(laci_backend *be, const laci_buf *x, const laci_buf *
     }
 }
 
-void laci_cuda_pool_columns(laci_backend *be, const laci_buf *x, size_t n_rows, size_t stride,
-                            size_t n, size_t page, laci_buf *out, size_t out_stride)
+void laci_cuda_pool_columns(laci_backend *be, const laci_column_pages *c)
 {
     cuda_backend *cuda = laci_cuda_enter(be);
-    const laci_cu_page_sums a = { floats_at(x, 0),  floats_at(out, 0), stride,        out_stride,
-                                  (uint32_t)n_rows, (uint32_t)n,       (uint32_t)page };
-    if (!n_rows || !n) return;
+    const laci_cu_page_sums a = { .x = floats_at(c->x, 0),
+                                  .out = floats_at(c->out, 0),
+                                  .stride = c->stride,
+                                  .out_stride = c->out_stride,
+                                  .n_rows = (uint32_t)c->n_rows,
+                                  .n = (uint32_t)c->n,
+                                  .page = (uint32_t)c->page };
+    if (!c->n_rows || !c->n) return;
     cuda->api.page_sums(cuda->stream, &a);
     laci_cuda_note(cuda, cuda->api.last_error());
 }

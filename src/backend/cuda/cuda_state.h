@@ -139,34 +139,11 @@ void laci_cuda_capture(cuda_backend *cuda);
 /* Ends the segment, if one is open, and launches it. */
 void laci_cuda_flush(cuda_backend *cuda);
 void laci_cuda_free_graphs(cuda_backend *cuda);
-void laci_cuda_pass_begin(laci_backend *be);
-void laci_cuda_pass_end(laci_backend *be);
 
-/* Entries of the table; see backend.h. */
-void laci_cuda_attend(laci_backend *be, const laci_plan *plan, const laci_attention *a);
-void laci_cuda_column_mass(laci_backend *be, const laci_attention *a, size_t q_group, size_t first,
-                           size_t n_groups, laci_buf *out);
-void laci_cuda_merge(laci_backend *be, laci_buf *out, laci_buf *lse, const laci_buf *other,
-                     const laci_buf *other_lse, size_t n_batch, size_t n_q, size_t n_heads,
-                     size_t d_head);
-lac_status laci_cuda_pages_new(laci_backend *be, const laci_kv *kv, size_t page, laci_pages *out,
-                               lac_error *err);
-lac_status laci_cuda_pages_new_i8(laci_backend *be, const laci_kv *kv, size_t page, laci_pages *out,
-                                  lac_error *err);
-void laci_cuda_page_bounds(laci_backend *be, const laci_kv *kv, const laci_pages *pages,
-                           size_t batch, size_t from, size_t n_keys);
-void laci_cuda_select_pages(laci_backend *be, const laci_page_query *query,
-                            const laci_id_lists *lists);
-void laci_cuda_top_k(laci_backend *be, const laci_ranking *ranking, const laci_id_lists *lists);
-void laci_cuda_row_changes(laci_backend *be, const laci_buf *x, const laci_buf *ref, size_t n,
-                           size_t d, double *change, double *size);
-bool laci_cuda_paged_read(laci_backend *be, const laci_paged_read *read);
-void laci_cuda_pool_columns(laci_backend *be, const laci_buf *x, size_t n_rows, size_t stride,
-                            size_t n, size_t page, laci_buf *out, size_t out_stride);
-void laci_cuda_pool_masses(laci_backend *be, const laci_row_masses *rows, laci_buf *out,
-                           size_t stride, size_t first);
-void laci_cuda_choose(laci_backend *be, const laci_choice_rule *rule, laci_buf *logits, size_t row,
-                      size_t n, const uint64_t *keys, laci_choice *out);
+/* The operations, the optional ones too. */
+#define OP(shape, result, function, entry, parameters, arguments) \
+    result laci_cuda_##entry parameters;
+#include "backend/backend_ops.def"
 
 /* Opens the backend on a device of `api`. */
 lac_status laci_cuda_open_on(laci_backend **out, const laci_cu_api *api, int device,
