@@ -100,14 +100,19 @@ void laci_layer_queries(const laci_layer_run *c, size_t n, const int32_t *positi
                                                     .out_row = out_row });
 }
 
-void laci_layer_finish(const laci_layer_run *c, const laci_buf *o, size_t o_row, laci_buf *h,
-                       size_t h_row, size_t n)
+void laci_layer_attention_output(const laci_layer_run *c, const laci_buf *o, size_t o_row,
+                                 laci_buf *h, size_t h_row, size_t n)
+{
+    laci_buf *y = c->buf[LACI_BUF_Y];
+    laci_layer_multiply(c, c->layer->o, o, o_row, n, y);
+    laci_backend_add(c->s->be, h, h_row, y, n, c->d);
+}
+
+void laci_layer_feed_forward(const laci_layer_run *c, laci_buf *h, size_t h_row, size_t n)
 {
     laci_backend *be = c->s->be;
     laci_buf *x = c->buf[LACI_BUF_X], *y = c->buf[LACI_BUF_Y], *z = c->buf[LACI_BUF_Z];
     const bool gated = c->layer->gate != NULL;
-    laci_layer_multiply(c, c->layer->o, o, o_row, n, y);
-    laci_backend_add(be, h, h_row, y, n, c->d);
     laci_layer_norm(c, c->layer->ffn_norm, h, h_row, n);
     if (gated) laci_layer_multiply(c, c->layer->gate, x, 0, n, y);
     laci_layer_multiply(c, c->layer->up, x, 0, n, z);
@@ -115,6 +120,13 @@ void laci_layer_finish(const laci_layer_run *c, const laci_buf *o, size_t o_row,
     laci_layer_multiply(c, c->layer->down, x, 0, n, y);
     laci_backend_add(be, h, h_row, y, n, c->d);
     laci_watch_rows(c->s, (int)(c->layer - c->s->model->weights.layers), h, h_row, n);
+}
+
+void laci_layer_finish(const laci_layer_run *c, const laci_buf *o, size_t o_row, laci_buf *h,
+                       size_t h_row, size_t n)
+{
+    laci_layer_attention_output(c, o, o_row, h, h_row, n);
+    laci_layer_feed_forward(c, h, h_row, n);
 }
 
 void laci_layer_embed(const laci_layer_run *c, const int32_t *ids, size_t n, size_t time_row)

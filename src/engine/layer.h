@@ -46,7 +46,14 @@ laci_head_op laci_layer_value_op(const laci_layer_run *c);
 void laci_layer_queries(const laci_layer_run *c, size_t n, const int32_t *positions, size_t first,
                         size_t out_row);
 
-/* Attention output of n rows from row o_row of `o` added to rows h_row.. of `h`, then the MLP. */
+/* The two parts of a layer that follow attention, each of which ends in a sum into rows h_row.. of
+ * `h` [.., d_model]: the output product of n rows from row o_row of `o`, and norm and feed-forward
+ * part of n rows of `h`. */
+void laci_layer_attention_output(const laci_layer_run *c, const laci_buf *o, size_t o_row,
+                                 laci_buf *h, size_t h_row, size_t n);
+void laci_layer_feed_forward(const laci_layer_run *c, laci_buf *h, size_t h_row, size_t n);
+
+/* Both, one after the other. */
 void laci_layer_finish(const laci_layer_run *c, const laci_buf *o, size_t o_row, laci_buf *h,
                        size_t h_row, size_t n);
 
