@@ -25,6 +25,12 @@ typedef struct {
 
 const laci_dtype_traits *laci_dtype_of(laci_dtype type);
 
+/* Bytes of one activation: f32 or bf16. */
+static inline size_t laci_act_bytes(laci_dtype type)
+{
+    return type == LACI_BF16 ? 2 : 4;
+}
+
 /* Bytes of n elements; false when n is not a multiple of the block or the size overflows. */
 bool laci_dtype_bytes(laci_dtype type, uint64_t n, uint64_t *bytes);
 

@@ -105,7 +105,7 @@ static lac_status reserve_guidance(generation *g, lac_error *err)
 {
     lac_session *s = g->s;
     const size_t need = (size_t)g->n_holes + s->layout.logit_rows;
-    const size_t act = laci_backend_act(s->be) == LACI_BF16 ? 2 : 4;
+    const size_t act = laci_act_bytes(laci_backend_act(s->be));
     g->guided = g->opt.cfg_scale > 0;
     if (!g->guided || s->guide_capacity >= need) return LAC_OK;
     laci_buf *rows = NULL; /* others of a batch use those there are until the new ones are there */
@@ -189,7 +189,7 @@ static lac_status keep_rows(void *user, const laci_row_part *part, size_t n_part
     (void)err;
     generation *g = user;
     lac_session *s = g->s;
-    const size_t act = laci_backend_act(s->be) == LACI_BF16 ? 2 : 4;
+    const size_t act = laci_act_bytes(laci_backend_act(s->be));
     const size_t bytes = (size_t)g->config->d_model * act;
     laci_backend_copy(s->be, s->guide_rows, part->first * bytes, s->buf[LACI_BUF_X], 0,
                       part->n * bytes);

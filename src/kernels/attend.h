@@ -27,11 +27,6 @@ static inline size_t laci_d16(size_t d)
     return (d + 15) / 16 * 16;
 }
 
-static inline size_t laci_act_bytes(laci_dtype dtype)
-{
-    return dtype == LACI_BF16 ? 2 : 4;
-}
-
 static inline size_t laci_k_panel_bytes(laci_dtype dtype, size_t d)
 {
     return LACI_PANEL * d * laci_act_bytes(dtype);

@@ -66,7 +66,7 @@ static lac_status load_embedding(laci_buf **out, const laci_tensor *t, const lac
     const lac_allocator *mem = laci_backend_allocator(be);
     const size_t n_rows = t->shape[0], d = t->shape[1];
     const bool is_bf16 = laci_backend_act(be) == LACI_BF16;
-    const size_t size = is_bf16 ? 2 : 4;
+    const size_t size = laci_act_bytes(laci_backend_act(be));
     reader r = { t, dir, 0 };
     float *rows = laci_alloc_array(mem, EMBED_ROWS * sizeof *rows, d);
     uint16_t *half = laci_alloc_array(mem, EMBED_ROWS * sizeof *half, d);
@@ -183,22 +183,24 @@ void laci_weights_free(laci_weights *weights, laci_backend *be)
     *weights = (laci_weights){ 0 };
 }
 
+/* Bytes one tensor of the part takes, as laci_weights_load keeps it. */
+static uint64_t part_bytes(const laci_config *config, laci_weight part, laci_backend *be)
+{
+    uint64_t shape[2];
+    const int n_dims = laci_weight_shape(config, part, shape);
+    if (part == LACI_W_EMBED) return shape[0] * shape[1] * laci_act_bytes(laci_backend_act(be));
+    if (part == LACI_W_TIME) return shape[0] * shape[1] * sizeof(float);
+    return n_dims == 2 ? laci_linear_bytes(be, shape[0], shape[1]) : shape[0] * sizeof(float);
+}
+
 uint64_t laci_weights_bytes(const laci_config *config, laci_backend *be)
 {
-    const size_t d = (size_t)config->d_model, d_ff = (size_t)config->d_ff;
-    const size_t n_vocab = (size_t)config->n_vocab;
-    const size_t q = (size_t)config->n_heads * (size_t)config->d_head;
-    const size_t kv = (size_t)config->n_kv_heads * (size_t)config->d_head;
-    uint64_t layer = laci_linear_bytes(be, q, d) + 2 * (uint64_t)laci_linear_bytes(be, kv, d) +
-                     laci_linear_bytes(be, d, q) + laci_linear_bytes(be, d_ff, d) +
-                     laci_linear_bytes(be, d, d_ff);
-    if (config->mlp == LACI_MLP_SWIGLU) layer += laci_linear_bytes(be, d_ff, d);
-    if (config->norm_weights) layer += 2 * d * sizeof(float);
-    if (config->qkv_bias) layer += (q + 2 * kv) * sizeof(float);
-    if (config->qk_norm == LACI_QK_NORM_BEFORE_ROPE)
-        layer += 2 * (size_t)config->d_head * sizeof(float);
-    const uint64_t act = laci_backend_act(be) == LACI_BF16 ? 2 : 4;
-    return (uint64_t)config->n_layers * layer + laci_linear_bytes(be, n_vocab, d) +
-           n_vocab * d * act + (uint64_t)config->n_time_steps * d * sizeof(float) +
-           (config->norm_weights ? d * sizeof(float) : 0);
+    uint64_t bytes = 0;
+    for (int part = 0; part < LACI_N_WEIGHTS; part++) {
+        const uint64_t n = part < LACI_N_LAYER_WEIGHTS ? (uint64_t)config->n_layers : 1;
+        /* a tied head is packed for products from the tensor of the embedding */
+        if (part == LACI_W_HEAD || laci_config_uses(config, (laci_weight)part))
+            bytes += n * part_bytes(config, (laci_weight)part, be);
+    }
+    return bytes;
 }

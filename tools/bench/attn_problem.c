@@ -16,16 +16,11 @@ enum {
 };
 static const float PEAKY = 6, RISE_PER_KEY = 3.0f / 64; /* in natural units of the score */
 
-static size_t act_bytes(laci_dtype dtype)
-{
-    return dtype == LACI_BF16 ? 2 : 4;
-}
-
 double attn_problem_bytes(const attn_shape *s)
 {
     const double q = (double)s->n_q * (double)(s->n_heads * s->d_head);
     const double kv = (double)s->n_k * (double)(s->n_kv_heads * s->d_head);
-    const double a = (double)act_bytes(s->dtype);
+    const double a = (double)laci_act_bytes(s->dtype);
     return q * (sizeof(float) + a + (s->out_f32 ? sizeof(float) : a)) +
            2 * kv * (sizeof(float) + a);
 }
@@ -105,9 +100,10 @@ static lac_status make_buffers(attn_problem *p, laci_buf **x, lac_error *err)
                                      .d_head = s->d_head,
                                      .n_ctx = s->stats_block ? s->n_k : 0,
                                      .stats_block = s->stats_block };
-    const size_t out_bytes = s->out_f32 ? sizeof(float) : act_bytes(s->dtype);
+    const size_t out_bytes = s->out_f32 ? sizeof(float) : laci_act_bytes(s->dtype);
     lac_status st = laci_backend_reserve(p->be, laci_backend_scratch_need(p->be, &dims), err);
-    if (!st) st = laci_buf_new(p->be, n_rows * width * act_bytes(s->dtype), "queries", &p->q, err);
+    if (!st)
+        st = laci_buf_new(p->be, n_rows * width * laci_act_bytes(s->dtype), "queries", &p->q, err);
     if (!st) st = laci_buf_new(p->be, n_rows * width * out_bytes, "outputs", &p->out, err);
     if (!st) st = laci_kv_new(p->be, 1, s->n_k, s->n_kv_heads, s->d_head, &p->kv, err);
     if (!st)

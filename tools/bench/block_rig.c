@@ -25,13 +25,14 @@ static lac_status keep_rows(void *user, const laci_row_part *parts, size_t n_par
     const lac_session *s = rig->s;
     const size_t d = (size_t)s->model->config.d_model;
     const bool is_bf16 = laci_backend_act(s->be) == LACI_BF16;
+    const size_t size = laci_act_bytes(laci_backend_act(s->be));
     (void)err;
     for (size_t p = 0, from = 0; p < n_parts && rig->rows; from += parts[p++].n * d) {
         float *to = rig->rows + (parts[p].pass * rig->block + parts[p].first) * d;
         for (size_t i = 0; i < parts[p].n * d; i++) {
             uint16_t half;
-            laci_backend_read(s->be, s->buf[LACI_BUF_X], (from + i) * (is_bf16 ? 2 : 4),
-                              is_bf16 ? (void *)&half : &to[i], is_bf16 ? 2 : 4);
+            laci_backend_read(s->be, s->buf[LACI_BUF_X], (from + i) * size,
+                              is_bf16 ? (void *)&half : &to[i], size);
             if (is_bf16) to[i] = laci_bf16_to_f32(half);
         }
     }

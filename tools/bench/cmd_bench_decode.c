@@ -217,7 +217,7 @@ static lac_status measure(decode_group *g, lac_error *err)
 static void report_line(const decode_group *g, const decode_line *line, rows_out *out)
 {
     const attn_shape *s = &g->shape;
-    const size_t key_bytes = 2 * s->n_kv_heads * s->d_head * (s->dtype == LACI_BF16 ? 2 : 4);
+    const size_t key_bytes = 2 * s->n_kv_heads * s->d_head * laci_act_bytes(s->dtype);
     const double gb = line->density * (double)(s->n_k * key_bytes) * 1e-9;
     const double gb_per_s = gb / samples_best(&line->attend);
     bench_row row = row_of("decode");

@@ -63,7 +63,7 @@ static void read_weights(void *user, size_t row, size_t n_rows, float *out)
 
 static lac_status write_inputs(product *p, lac_error *err)
 {
-    const size_t bytes = p->dtype == LACI_BF16 ? 2 : 4;
+    const size_t bytes = laci_act_bytes(p->dtype);
     char *row = malloc(p->k * bytes);
     if (!row) return laci_fail_memory(err, "the inputs", p->k * bytes);
     for (size_t r = 0; r < p->m; r++) {
@@ -104,7 +104,7 @@ static void check_product(const product *p, bench_row *row)
 static lac_status make_product(product *p, lac_error *err)
 {
     const size_t rows = (p->m + LACI_ROW_PAD - 1) / LACI_ROW_PAD * LACI_ROW_PAD;
-    const size_t bytes = p->dtype == LACI_BF16 ? 2 : 4;
+    const size_t bytes = laci_act_bytes(p->dtype);
     const laci_row_source source = { read_weights, p };
     const laci_scratch_dims dims = { .d_model = p->k, .d_head = 8 };
     lac_status st =
@@ -156,7 +156,8 @@ static int run_product(product *p, rows_out *out)
 {
     lac_error err = { .message = "" };
     const double m = (double)p->m, n = (double)p->n, k = (double)p->k;
-    const int code = memory_check((m * k + n * k) * (p->dtype == LACI_BF16 ? 2 : 4) + 4 * m * n);
+    const size_t act = laci_act_bytes(p->dtype);
+    const int code = memory_check((m * k + n * k) * (double)act + 4 * m * n);
     if (code) return code;
     bench_progress(p->opt, "m %zu, n %zu, k %zu, %d threads", p->m, p->n, p->k, p->n_threads);
     const lac_status st = make_product(p, &err);

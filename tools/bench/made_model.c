@@ -132,7 +132,7 @@ static lac_status make_embedding(lac_model *m, uint64_t seed, lac_error *err)
 {
     const size_t d = (size_t)m->config.d_model, n = (size_t)m->config.n_vocab * d;
     const bool is_bf16 = laci_backend_act(m->be) == LACI_BF16;
-    const size_t size = is_bf16 ? 2 : 4;
+    const size_t size = laci_act_bytes(laci_backend_act(m->be));
     const uint64_t key = laci_rng_key(seed, INPUT_WEIGHT, 0, LACI_W_EMBED);
     lac_status st = laci_buf_new(m->be, n * size, "the embedding", &m->weights.embed, err);
     for (size_t i = 0; i < n && !st; i++) {

@@ -243,7 +243,7 @@ lac_status laci_cuda_kv_new(laci_backend *be, size_t n_batch, size_t n_ctx, size
                             size_t d_head, laci_kv *out, lac_error *err)
 {
     laci_kv kv = { .n_batch = n_batch, .n_kv_heads = n_kv_heads, .d_head = d_head, .n_ctx = n_ctx };
-    const size_t n_keys = kv_at(&kv, n_batch), bytes = is_bf16(be) ? 2 : 4;
+    const size_t n_keys = kv_at(&kv, n_batch), bytes = laci_act_bytes(be->act);
     lac_status st = laci_cuda_buf_new(be, n_keys * d_head * bytes, "keys", &kv.k, err);
     if (!st) st = laci_cuda_buf_new(be, n_keys * v_stride(d_head) * bytes, "values", &kv.v, err);
     if (st && kv.k) laci_cuda_buf_free(be, kv.k);
@@ -284,14 +284,14 @@ void laci_cuda_clear(laci_backend *be, laci_buf *buf)
 
 size_t laci_cuda_linear_bytes(laci_backend *be, size_t n_out, size_t n_in)
 {
-    return n_out * n_in * (is_bf16(be) ? 2 : 4);
+    return n_out * n_in * laci_act_bytes(be->act);
 }
 
 /* Reads the matrix in chunks of rows, converts them in place and copies them over. */
 static void fill_weights(cuda_backend *cuda, const laci_linear *w, laci_row_source source,
                          float *rows, size_t n_rows)
 {
-    const size_t bytes = is_bf16(&cuda->base) ? 2 : 4;
+    const size_t bytes = laci_act_bytes(cuda->base.act);
     for (size_t row = 0; row < w->n_out; row += n_rows) {
         const size_t n = (w->n_out - row < n_rows ? w->n_out - row : n_rows) * w->n_in;
         source.read(source.user, row, n / w->n_in, rows);

@@ -95,7 +95,7 @@ static void keep_rows(const read_call *c)
                                 .x = r->ref ? r->x->data : NULL,
                                 .out = r->ref ? r->ref->data : NULL,
                                 .n = (uint32_t)r->n_q,
-                                .bytes = r->width * (is_bf16(&c->cuda->base) ? 2 : 4) };
+                                .bytes = r->width * laci_act_bytes(c->cuda->base.act) };
     if (!r->ref) return;
     c->cuda->api.keep(c->cuda->stream, &keep);
     laci_cuda_note(c->cuda, c->cuda->api.last_error());

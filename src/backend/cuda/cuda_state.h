@@ -87,7 +87,7 @@ static inline float *floats_at(const laci_buf *buf, size_t at)
 
 static inline char *acts_at(const laci_backend *be, const laci_buf *buf, size_t at)
 {
-    return buf->data + at * (is_bf16(be) ? 2 : 4);
+    return buf->data + at * laci_act_bytes(be->act);
 }
 
 /* Keys a head has room for: whole panels, so that sizes are those of laci_kv_bytes. */
