@@ -34,7 +34,7 @@ struct lac_attention {
 /* Bytes of a query, a key or a value. */
 static size_t act_size(const lac_attention *a)
 {
-    return laci_backend_act(a->be) == LACI_BF16 ? sizeof(uint16_t) : sizeof(float);
+    return laci_act_bytes(laci_backend_act(a->be));
 }
 
 static size_t n_blocks(size_t n, size_t block)

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "attention/policy.h"
+#include "base/arena.h"
 
 /* MOST_ROWS: rows of a block for each key of a page up to which masses are gathered by row. They
  * then take at most twice what the mass of every key takes. GROUP: rows whose masses of keys are
@@ -45,30 +46,25 @@ static size_t n_lists_of(const laci_shape *shape)
                                                                  : shape->n_kv_heads;
 }
 
-/* Pointers into the one allocation behind the struct; with `s` NULL only its size. */
-static size_t carve(prefix *s, const laci_shape *shape)
+/* The state and its arrays in one piece of memory, which begins with *s; without it only the size.
+ */
+static size_t carve(prefix *s, void *memory, const laci_shape *shape)
 {
     const size_t list_size = laci_prefix_list_size(shape->prefix, shape->n_ctx);
     const size_t n_lists = n_lists_of(shape);
-    size_t at = sizeof *s;
-#define CARVE(field, n)                             \
-    do {                                            \
-        at = (at + 63) / 64 * 64;                   \
-        if (s) s->field = (void *)((char *)s + at); \
-        at += (n) * sizeof *s->field;               \
-    } while (0)
-    CARVE(layers, shape->n_layers);
-    CARVE(ids, shape->n_layers * n_lists * (list_size + 2));
-    CARVE(read, 2 * shape->n_layers);
-    CARVE(last_ids, shape->block);
-    CARVE(is_new, shape->block);
-    CARVE(active, shape->block);
-    CARVE(drift, shape->block);
-    CARVE(change, shape->block);
-    CARVE(size, shape->block);
-    CARVE(marks, list_size);
-#undef CARVE
-    return at;
+    laci_arena arena = { memory, 0 };
+    (void)laci_arena_take(&arena, 1, sizeof *s);
+    LACI_TAKE(&arena, s->layers, shape->n_layers);
+    LACI_TAKE(&arena, s->ids, shape->n_layers * n_lists * (list_size + 2));
+    LACI_TAKE(&arena, s->read, 2 * shape->n_layers);
+    LACI_TAKE(&arena, s->last_ids, shape->block);
+    LACI_TAKE(&arena, s->is_new, shape->block);
+    LACI_TAKE(&arena, s->active, shape->block);
+    LACI_TAKE(&arena, s->drift, shape->block);
+    LACI_TAKE(&arena, s->change, shape->block);
+    LACI_TAKE(&arena, s->size, shape->block);
+    LACI_TAKE(&arena, s->marks, list_size);
+    return arena.used;
 }
 
 /* Whether the attention of a dense step gathers the masses of pages on its way. */
@@ -99,7 +95,7 @@ static lac_status prefix_sizes(const laci_shape *shape, laci_policy_sizes *out, 
     const bool keeps = laci_prefix_keeps(how), measures = laci_prefix_measures(how);
     const bool by_blocks = measures && how->selector == LACI_SELECT_BLOCKS;
     *out = (laci_policy_sizes){
-        .state_bytes = carve(NULL, shape),
+        .state_bytes = carve(&(prefix){ .n_lists = 0 }, NULL, shape),
         .plan_rows = shape->n_heads,
         .plan_cols = shape->n_heads * laci_prefix_list_size(how, shape->n_ctx),
         .n_kept = keeps ? shape->n_layers : 1,
@@ -125,7 +121,7 @@ static lac_status prefix_begin(void *state, const laci_shape *shape, lac_error *
 {
     (void)err;
     prefix *s = state;
-    (void)carve(s, shape);
+    (void)carve(s, s, shape);
     s->how = *shape->prefix;
     s->shape = *shape;
     s->n_lists = n_lists_of(shape);

@@ -6,6 +6,7 @@
 #include "attention/pattern.h"
 #include "attention/policy.h"
 #include "attention/select.h"
+#include "base/arena.h"
 
 enum { GROUPS_AT_ONCE = 8 }; /* groups of queries whose column masses are held at once */
 #define REFRESH_SHARE 0.3    /* of the steps, in which refreshes are spread */
@@ -21,27 +22,22 @@ typedef struct {
     float *mass;    /* [n_ctx] of one group */
 } pulsecol;
 
-/* Pointers into the one allocation behind the struct; with `s` NULL only its size. */
-static size_t carve(pulsecol *s, const laci_shape *shape)
+/* The state and its arrays in one piece of memory, which begins with *s; without it only the size.
+ */
+static size_t carve(pulsecol *s, void *memory, const laci_shape *shape)
 {
     const size_t g = shape->sparse->block, n_rows = (shape->n_ctx + g - 1) / g;
     const size_t n_layers = shape->n_passes * shape->n_layers;
     const size_t n_bits = shape->n_heads * n_rows * laci_pattern_words(shape->n_ctx);
-    size_t at = sizeof *s;
-#define CARVE(field, n)                             \
-    do {                                            \
-        at = (at + 63) / 64 * 64;                   \
-        if (s) s->field = (void *)((char *)s + at); \
-        at += (n) * sizeof *s->field;               \
-    } while (0)
-    CARVE(built, n_layers);
-    CARVE(kept, n_layers * shape->n_heads);
-    CARVE(bits, n_layers * n_bits);
-    CARVE(keys, shape->n_ctx);
-    CARVE(mass, shape->n_ctx);
-#undef CARVE
-    if (s) s->n_bits = n_bits;
-    return at;
+    laci_arena arena = { memory, 0 };
+    (void)laci_arena_take(&arena, 1, sizeof *s);
+    LACI_TAKE(&arena, s->built, n_layers);
+    LACI_TAKE(&arena, s->kept, n_layers * shape->n_heads);
+    LACI_TAKE(&arena, s->bits, n_layers * n_bits);
+    LACI_TAKE(&arena, s->keys, shape->n_ctx);
+    LACI_TAKE(&arena, s->mass, shape->n_ctx);
+    s->n_bits = n_bits;
+    return arena.used;
 }
 
 static lac_status pulsecol_begin(void *state, const laci_shape *shape, lac_error *err)
@@ -50,7 +46,7 @@ static lac_status pulsecol_begin(void *state, const laci_shape *shape, lac_error
     pulsecol *s = state;
     s->how = *shape->sparse;
     s->shape = *shape;
-    (void)carve(s, shape);
+    (void)carve(s, s, shape);
     return LAC_OK;
 }
 
@@ -60,7 +56,7 @@ static lac_status pulsecol_sizes(const laci_shape *shape, laci_policy_sizes *out
     const size_t g = shape->sparse->block;
     const size_t n_rows = shape->n_heads * ((shape->n_ctx + g - 1) / g);
     *out = (laci_policy_sizes){
-        .state_bytes = carve(NULL, shape),
+        .state_bytes = carve(&(pulsecol){ .n_bits = 0 }, NULL, shape),
         .plan_rows = n_rows,
         .plan_cols = n_rows * laci_sparse_n_kept(shape->sparse, shape->n_ctx),
         .measures = { .lse_floats = shape->n_heads * shape->n_ctx,

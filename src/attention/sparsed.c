@@ -10,6 +10,7 @@
 #include "attention/pattern.h"
 #include "attention/policy.h"
 #include "attention/select.h"
+#include "base/arena.h"
 #include "base/rng.h"
 
 enum {
@@ -48,37 +49,30 @@ typedef struct {
     float *probe;                        /* [n_heads, n_blocks] */
 } sparsed;
 
-/* Pointers into the one allocation behind the struct; with `s` NULL only its size. */
-static size_t carve(sparsed *s, const laci_shape *shape)
+/* The state and its arrays in one piece of memory, which begins with *s; without it only the size.
+ */
+static size_t carve(sparsed *s, void *memory, const laci_shape *shape)
 {
     const size_t n_blocks = (shape->n_ctx + shape->sparse->block - 1) / shape->sparse->block;
     const size_t n_patterns = shape->sparse->per_kv ? shape->n_kv_heads : shape->n_heads;
     const size_t n_layers = shape->n_passes * shape->n_layers;
     const size_t n_bits = n_patterns * n_blocks * laci_pattern_words(n_blocks);
     const bool needs_late = laci_select_needs_late(shape->sparse);
-    size_t at = sizeof *s;
-#define CARVE(field, n)                             \
-    do {                                            \
-        at = (at + 63) / 64 * 64;                   \
-        if (s) s->field = (void *)((char *)s + at); \
-        at += (n) * sizeof *s->field;               \
-    } while (0)
-    CARVE(layers, n_layers);
-    CARVE(kept, n_layers * shape->n_heads);
-    CARVE(row_kept, n_layers * n_blocks);
-    CARVE(bits, n_layers * n_bits);
-    CARVE(keys, n_blocks);
-    CARVE(mass, n_blocks * n_blocks);
-    CARVE(more, n_blocks * n_blocks);
-    CARVE(late, needs_late ? n_blocks * n_blocks : 0);
-    CARVE(probe, shape->n_heads * n_blocks);
-#undef CARVE
-    if (s) {
-        s->n_patterns = n_patterns;
-        s->n_blocks = n_blocks;
-        s->n_bits = n_bits;
-    }
-    return at;
+    laci_arena arena = { memory, 0 };
+    (void)laci_arena_take(&arena, 1, sizeof *s);
+    LACI_TAKE(&arena, s->layers, n_layers);
+    LACI_TAKE(&arena, s->kept, n_layers * shape->n_heads);
+    LACI_TAKE(&arena, s->row_kept, n_layers * n_blocks);
+    LACI_TAKE(&arena, s->bits, n_layers * n_bits);
+    LACI_TAKE(&arena, s->keys, n_blocks);
+    LACI_TAKE(&arena, s->mass, n_blocks * n_blocks);
+    LACI_TAKE(&arena, s->more, n_blocks * n_blocks);
+    LACI_TAKE(&arena, s->late, needs_late ? n_blocks * n_blocks : 0);
+    LACI_TAKE(&arena, s->probe, shape->n_heads * n_blocks);
+    s->n_patterns = n_patterns;
+    s->n_blocks = n_blocks;
+    s->n_bits = n_bits;
+    return arena.used;
 }
 
 static lac_status sparsed_begin(void *state, const laci_shape *shape, lac_error *err)
@@ -87,7 +81,7 @@ static lac_status sparsed_begin(void *state, const laci_shape *shape, lac_error 
     sparsed *s = state;
     s->how = *shape->sparse;
     s->shape = *shape;
-    (void)carve(s, shape);
+    (void)carve(s, s, shape);
     return LAC_OK;
 }
 
@@ -100,7 +94,7 @@ static lac_status sparsed_sizes(const laci_shape *shape, laci_policy_sizes *out,
         how->fidelity > 0 ? laci_sparse_n_most(how, n) + 1 : 2 * laci_sparse_n_kept(how, n) + 2;
     const size_t n_rows = shape->n_heads * n, n_floats = n_rows * n;
     *out = (laci_policy_sizes){
-        .state_bytes = carve(NULL, shape),
+        .state_bytes = carve(&(sparsed){ .n_bits = 0 }, NULL, shape),
         .plan_rows = n_rows,
         .plan_cols = n_rows * (most < n ? most : n),
         .measures = { .mass_floats = n_floats,

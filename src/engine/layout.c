@@ -4,6 +4,8 @@
  */
 #include "engine/session.h"
 
+#include "base/arena.h"
+
 enum {
     CHUNK_ROWS = 1024,               /* rows of one pass through the products */
     CACHE_ROWS = 512,                /* of a prompt that go behind a key cache at once */
@@ -27,56 +29,45 @@ static size_t smaller(size_t a, size_t b)
 
 /* ------------------------------------------------------------------ host memory */
 
-#define CARVE(field, n)                                     \
-    do {                                                    \
-        s->field = base ? (void *)(base + at) : NULL;       \
-        at += round_up((n) * sizeof *s->field, LACI_ALIGN); \
-    } while (0)
-
-size_t laci_sequence_carve(laci_sequence *s, char *base, size_t n)
+size_t laci_sequence_carve(laci_sequence *s, void *memory, size_t n)
 {
-    laci_sequence scratch;
-    size_t at = 0;
-    if (!s) s = &scratch;
-    CARVE(canvas, n);
-    CARVE(input, n);
-    CARVE(unguided, n);
-    CARVE(holes, n);
-    CARVE(step_map, n);
-    CARVE(proposed, n);
-    CARVE(rows, n);
-    CARVE(seen_position, n);
-    CARVE(confidence, n);
-    CARVE(logprob, n);
-    CARVE(keys, n);
-    CARVE(choices, n);
-    CARVE(candidates, n);
-    CARVE(out_ids, n);
-    CARVE(out_position, n);
-    CARVE(out_step, n);
-    CARVE(out_logprob, n);
-    return at;
+    laci_arena arena = { memory, 0 };
+    LACI_TAKE(&arena, s->canvas, n);
+    LACI_TAKE(&arena, s->input, n);
+    LACI_TAKE(&arena, s->unguided, n);
+    LACI_TAKE(&arena, s->holes, n);
+    LACI_TAKE(&arena, s->step_map, n);
+    LACI_TAKE(&arena, s->proposed, n);
+    LACI_TAKE(&arena, s->rows, n);
+    LACI_TAKE(&arena, s->seen_position, n);
+    LACI_TAKE(&arena, s->confidence, n);
+    LACI_TAKE(&arena, s->logprob, n);
+    LACI_TAKE(&arena, s->keys, n);
+    LACI_TAKE(&arena, s->choices, n);
+    LACI_TAKE(&arena, s->candidates, n);
+    LACI_TAKE(&arena, s->out_ids, n);
+    LACI_TAKE(&arena, s->out_position, n);
+    LACI_TAKE(&arena, s->out_step, n);
+    LACI_TAKE(&arena, s->out_logprob, n);
+    return arena.used;
 }
 
-size_t laci_pass_arrays_carve(laci_pass_arrays *s, char *base, const laci_session_layout *l,
+size_t laci_pass_arrays_carve(laci_pass_arrays *s, void *memory, const laci_session_layout *l,
                               size_t n_heads)
 {
-    laci_pass_arrays scratch;
     const size_t n = l->block ? l->n_pass : 0; /* a canvas runs alone and reads everything */
-    size_t at = 0;
-    if (!s) s = &scratch;
-    CARVE(limits, n);
-    CARVE(in_piece, n);
-    CARVE(ids, n);
-    CARVE(positions, n);
-    CARVE(rows, l->chunk_rows);
-    CARVE(wanted, l->chunk_rows);
-    CARVE(parts, l->n_sequences);
-    CARVE(lse_at, l->block * n_heads);
-    CARVE(pieces, l->block ? LACI_KEY_PIECES : 0);
-    return at;
+    laci_arena arena = { memory, 0 };
+    LACI_TAKE(&arena, s->limits, n);
+    LACI_TAKE(&arena, s->in_piece, n);
+    LACI_TAKE(&arena, s->ids, n);
+    LACI_TAKE(&arena, s->positions, n);
+    LACI_TAKE(&arena, s->rows, l->chunk_rows);
+    LACI_TAKE(&arena, s->wanted, l->chunk_rows);
+    LACI_TAKE(&arena, s->parts, l->n_sequences);
+    LACI_TAKE(&arena, s->lse_at, l->block * n_heads);
+    LACI_TAKE(&arena, s->pieces, l->block ? LACI_KEY_PIECES : 0);
+    return arena.used;
 }
-#undef CARVE
 
 /* ------------------------------------------------------------------ the policy */
 
@@ -215,8 +206,8 @@ lac_status laci_session_lay_out(const laci_session_room *room, laci_chosen *chos
     }
     const laci_keys keys = laci_session_keys(config, &l);
     l.kv_bytes = (l.block ? l.n_sequences : 1) * laci_keys_need(&keys, room->act, l.n_ctx);
-    l.host_bytes = laci_sequence_carve(NULL, NULL, l.n_ctx);
-    l.array_bytes = laci_pass_arrays_carve(NULL, NULL, &l, n_heads);
+    l.host_bytes = laci_sequence_carve(&(laci_sequence){ 0 }, NULL, l.n_ctx);
+    l.array_bytes = laci_pass_arrays_carve(&(laci_pass_arrays){ 0 }, NULL, &l, n_heads);
     chosen->shape = shape_of(room, &l, chosen);
     lac_status st = add_policy(&l, room, chosen, err);
     if (!st) *out = l;

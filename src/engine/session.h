@@ -166,10 +166,11 @@ typedef struct {
     const laci_kv **pieces;   /* [LACI_KEY_PIECES] of the layer under way */
 } laci_pass_arrays;
 
-/* Sets the pointers to what begins at `host`; with both NULL only counts bytes. */
-size_t laci_pass_arrays_carve(laci_pass_arrays *a, char *host, const laci_session_layout *layout,
+/* Sets the pointers to arrays in `memory`, which is aligned to LACI_ALIGN; NULL = only counts the
+ * bytes. */
+size_t laci_pass_arrays_carve(laci_pass_arrays *a, void *memory, const laci_session_layout *layout,
                               size_t n_heads);
-size_t laci_sequence_carve(laci_sequence *s, char *host, size_t n_ctx);
+size_t laci_sequence_carve(laci_sequence *s, void *memory, size_t n_ctx);
 
 struct lac_session {
     lac_allocator mem;

@@ -5,6 +5,7 @@
 #include <math.h>
 
 #include "backend/cpu/cpu_state.h"
+#include "base/arena.h"
 #include "base/error.h"
 #include "base/machine.h"
 #include "base/thread.h"
@@ -365,14 +366,18 @@ laci_scratch_size laci_cpu_scratch_need(const laci_backend *be, const laci_scrat
     };
     for (size_t i = 0; i < sizeof others / sizeof others[0]; i++)
         if (others[i] > need.per_thread) need.per_thread = others[i];
-    need.per_thread = (need.per_thread + LACI_ALIGN - 1) / LACI_ALIGN * LACI_ALIGN;
+    laci_arena thread = { NULL, 0 }; /* rounds up, so that every thread's scratch is aligned */
+    (void)laci_arena_take(&thread, need.per_thread, 1);
+    need.per_thread = thread.used;
     return need;
 }
 
 lac_status laci_cpu_reserve(laci_backend *be, laci_scratch_size size, lac_error *err)
 {
     cpu_backend *cpu = cpu_of(be);
-    const size_t threads = size.per_thread * (size_t)be->n_threads;
+    size_t threads = SIZE_MAX, total = SIZE_MAX;
+    (void)laci_mul_size(size.per_thread, (size_t)be->n_threads, &threads);
+    (void)laci_add_size(threads, size.shared, &total);
     char *scratch = laci_alloc_aligned(&be->mem, threads);
     char *shared = laci_alloc_aligned(&be->mem, size.shared);
     const bool has_room = laci_has_room(RUN_ROOM, (size_t)be->n_threads);
@@ -380,7 +385,7 @@ lac_status laci_cpu_reserve(laci_backend *be, laci_scratch_size size, lac_error 
         laci_release_aligned(&be->mem, scratch);
         laci_release_aligned(&be->mem, shared);
         return laci_fail_memory(err, scratch && shared ? "threads and their work" : "scratch",
-                                threads + size.shared);
+                                total);
     }
     laci_release_aligned(&be->mem, cpu->scratch);
     laci_release_aligned(&be->mem, cpu->shared);

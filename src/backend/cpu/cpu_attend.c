@@ -7,6 +7,7 @@
 
 #include "backend/cpu/cpu_state.h"
 #include "backend/plan_rows.h"
+#include "base/arena.h"
 
 enum {
     PANELS = 64,        /* panels handed to a kernel at once */
@@ -29,37 +30,32 @@ static size_t round_up(size_t n, size_t unit)
     return (n + unit - 1) / unit * unit;
 }
 
-/* Carves the workspace from a thread's scratch; with `base` NULL only counts the bytes. */
-static size_t carve(workspace *w, char *base, size_t d, size_t n_ctx, size_t step)
+/* The workspace in a thread's scratch; without memory only the size. */
+static size_t carve(workspace *w, void *memory, size_t d, size_t n_ctx, size_t step)
 {
     const size_t rows = LACI_TILE_ROWS + LACI_ROWS_IN_FLIGHT, d16 = laci_d16(d);
     const size_t n_panels = (n_ctx + LACI_PANEL - 1) / LACI_PANEL;
     const size_t n_sums = step ? n_panels * (LACI_PANEL / step) : 0;
-    size_t at = 0;
+    laci_arena arena = { memory, 0 };
     memset(w, 0, sizeof *w);
-#define CARVE(field, bytes)                           \
-    do {                                              \
-        w->field = base ? (void *)(base + at) : NULL; \
-        at += round_up(bytes, LACI_ALIGN);            \
-    } while (0)
-    CARVE(q, rows * d * sizeof(float));
-    CARVE(tile.acc, rows * d16 * sizeof(float));
-    CARVE(tile.max, rows * sizeof(float));
-    CARVE(tile.sum, rows * sizeof(float));
-    CARVE(lse, rows * sizeof(float));
-    CARVE(limits, rows * sizeof(uint32_t));
-    CARVE(tile.scratch, laci_tile_scratch(d));
-    CARVE(pool, POOL * (laci_k_panel_bytes(LACI_F32, d) + laci_v_panel_bytes(LACI_F32, d)));
+    LACI_TAKE(&arena, w->q, rows * d * sizeof(float));
+    LACI_TAKE(&arena, w->tile.acc, rows * d16);
+    LACI_TAKE(&arena, w->tile.max, rows);
+    LACI_TAKE(&arena, w->tile.sum, rows);
+    LACI_TAKE(&arena, w->lse, rows);
+    LACI_TAKE(&arena, w->limits, rows);
+    w->tile.scratch = laci_arena_take(&arena, 1, laci_tile_scratch(d));
+    LACI_TAKE(&arena, w->pool,
+              POOL * (laci_k_panel_bytes(LACI_F32, d) + laci_v_panel_bytes(LACI_F32, d)));
     if (n_sums) {
-        CARVE(tile.sums, LACI_TILE_ROWS * n_sums * sizeof(float));
-        CARVE(tile.squares, LACI_TILE_ROWS * n_sums * sizeof(float));
-        CARVE(tile.sums_max, LACI_TILE_ROWS * n_panels * sizeof(float));
+        LACI_TAKE(&arena, w->tile.sums, LACI_TILE_ROWS * n_sums);
+        LACI_TAKE(&arena, w->tile.squares, LACI_TILE_ROWS * n_sums);
+        LACI_TAKE(&arena, w->tile.sums_max, LACI_TILE_ROWS * n_panels);
     }
-#undef CARVE
     w->tile.q = w->q;
     w->tile.d = d;
     w->tile.step = step;
-    return at;
+    return arena.used;
 }
 
 /* Keys of one sum: whole panels where blocks are made of them. */

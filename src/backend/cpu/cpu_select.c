@@ -5,6 +5,7 @@
 #include <math.h>
 
 #include "backend/cpu/cpu_state.h"
+#include "base/arena.h"
 
 static size_t round_up(size_t n, size_t to)
 {
@@ -167,24 +168,39 @@ typedef struct {
     size_t stride;
 } select_memory;
 
-static select_memory carve(void *scratch, size_t d, size_t n_pages)
+/* All of it in a thread's scratch; without memory only the size. */
+static size_t carve(select_memory *m, void *memory, size_t d, size_t n_pages)
 {
-    select_memory m = { .kernel = scratch, .stride = round_up(n_pages, LACI_PANEL) };
-    m.scores = (float *)(void *)((char *)scratch + laci_score_scratch(d));
-    m.pooled = m.scores + LACI_SCORE_ROWS * m.stride;
-    m.order = (int32_t *)(void *)(m.pooled + m.stride);
-    m.ids = (uint32_t *)(void *)(m.order + m.stride);
-    m.q = (char *)(m.ids + m.stride);
-    m.marks = (bool *)(m.q + LACI_SCORE_ROWS * d * sizeof(float));
-    return m;
+    laci_arena arena = { memory, 0 };
+    m->stride = round_up(n_pages, LACI_PANEL);
+    m->kernel = laci_arena_take(&arena, 1, laci_score_scratch(d));
+    LACI_TAKE(&arena, m->scores, LACI_SCORE_ROWS * m->stride);
+    LACI_TAKE(&arena, m->pooled, m->stride);
+    LACI_TAKE(&arena, m->order, m->stride);
+    LACI_TAKE(&arena, m->ids, m->stride);
+    LACI_TAKE(&arena, m->q, LACI_SCORE_ROWS * d * sizeof(float));
+    LACI_TAKE(&arena, m->marks, m->stride);
+    return arena.used;
+}
+
+/* Of a ranking of n scores. */
+typedef struct {
+    float *sum;     /* [n rounded up to 64] */
+    int32_t *order; /* the same */
+} rank_memory;
+
+static size_t carve_ranks(rank_memory *m, void *memory, size_t n)
+{
+    laci_arena arena = { memory, 0 };
+    LACI_TAKE(&arena, m->sum, round_up(n, LACI_PANEL));
+    LACI_TAKE(&arena, m->order, round_up(n, LACI_PANEL));
+    return arena.used;
 }
 
 size_t laci_cpu_select_scratch(size_t d, size_t n_pages, size_t n_ranked)
 {
-    const size_t stride = round_up(n_pages, LACI_PANEL);
-    const size_t ranks = round_up(n_ranked, LACI_PANEL) * (sizeof(float) + sizeof(int32_t));
-    const size_t pages = laci_score_scratch(d) + LACI_SCORE_ROWS * d * sizeof(float) +
-                         (LACI_SCORE_ROWS + 3) * stride * sizeof(float) + stride * sizeof(bool);
+    const size_t ranks = carve_ranks(&(rank_memory){ 0 }, NULL, n_ranked);
+    const size_t pages = carve(&(select_memory){ 0 }, NULL, d, n_pages);
     const size_t bounds = laci_bounds_panel_bytes(LACI_F32, d); /* exact ones, to be rounded */
     const size_t most = pages > bounds ? pages : bounds;
     return n_pages > 0 && most > ranks ? most : ranks;
@@ -209,7 +225,7 @@ static page_job job_of(laci_backend *be, const laci_page_query *query, size_t li
     job.first_head = list % n_lists * job.n_group;
     job.kv_head = job.first_head / n_group;
     job.n_pages = (query->n_keys[job.batch] + pages->page - 1) / pages->page;
-    job.memory = carve(scratch_of(job.cpu, thread), pages->d_head, job.n_pages);
+    (void)carve(&job.memory, scratch_of(job.cpu, thread), pages->d_head, job.n_pages);
     return job;
 }
 
@@ -344,15 +360,15 @@ static void rank_lists(void *job, size_t begin, size_t end, int thread)
     const laci_ranking *ranking = j->ranking;
     const laci_id_lists *lists = j->lists;
     const size_t n = ranking->n;
-    float *sum = scratch_of(j->cpu, thread);
-    int32_t *order = (int32_t *)(void *)(sum + round_up(n, LACI_PANEL));
+    rank_memory m;
+    (void)carve_ranks(&m, scratch_of(j->cpu, thread), n);
     for (size_t list = begin; list < end; list++) {
         const float *rows = floats(ranking->scores, list * j->n_pooled * ranking->stride);
-        memcpy(sum, rows, n * sizeof *sum);
+        memcpy(m.sum, rows, n * sizeof *m.sum);
         for (size_t row = 1; row < j->n_pooled; row++)
-            j->cpu->kernels.add(sum, rows + row * ranking->stride, n);
-        const size_t n_ids = choose_ids(&j->cpu->kernels, lists->ids + list * lists->stride, sum, n,
-                                        &ranking->budget, order);
+            j->cpu->kernels.add(m.sum, rows + row * ranking->stride, n);
+        const size_t n_ids = choose_ids(&j->cpu->kernels, lists->ids + list * lists->stride, m.sum,
+                                        n, &ranking->budget, m.order);
         assert(n_ids <= lists->stride);
         lists->counts[list] = (uint32_t)n_ids;
         if (lists->picked) lists->picked[list] = (uint32_t)n_ids;
