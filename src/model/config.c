@@ -5,6 +5,7 @@
 #include <math.h>
 
 #include "base/error.h"
+#include "base/file.h"
 #include "model/family/family.h"
 
 enum {
@@ -210,4 +211,16 @@ lac_status laci_config_read(laci_config *out, const laci_config_source *src, lac
     if (st) return st;
     *out = config;
     return LAC_OK;
+}
+
+lac_status laci_read_json(laci_json **out, const char *dir, const char *name, size_t max_bytes,
+                          const lac_allocator *mem, lac_error *err)
+{
+    const laci_json_limits limits = { .max_bytes = max_bytes, .is_loose = true };
+    char *path = laci_path_join(mem, dir, name);
+    if (!path) return laci_fail_memory(err, name, strlen(dir));
+    lac_status st = LAC_OK;
+    if (laci_file_exists(path)) st = laci_json_read(out, path, &limits, mem, err);
+    laci_release(mem, path);
+    return st;
 }

@@ -84,4 +84,8 @@ lac_status laci_config_read(laci_config *out, const laci_config_source *src, lac
 /* Range and consistency checks shared by all families. */
 lac_status laci_config_check(const laci_config *config, lac_error *err);
 
+/* Reads DIR/name if it exists, as people write files; *out stays NULL when it does not. */
+lac_status laci_read_json(laci_json **out, const char *dir, const char *name, size_t max_bytes,
+                          const lac_allocator *mem, lac_error *err);
+
 #endif

@@ -13,11 +13,6 @@
 #include "model/files/safetensors.h"
 #include "model/rope.h"
 
-const laci_tensor_dir *laci_model_tensors(const lac_model *model)
-{
-    return model->gguf ? laci_gguf_tensors(model->gguf) : &model->dir;
-}
-
 /* Resident bytes of this process, 0 where the system does not say. */
 static uint64_t resident_bytes(void)
 {
@@ -28,18 +23,6 @@ static uint64_t resident_bytes(void)
     if (fgets(line, sizeof line, file)) (void)strtoull(line, &end, 10);
     fclose(file);
     return strtoull(end, NULL, 10) * (uint64_t)sysconf(_SC_PAGESIZE);
-}
-
-lac_status laci_read_json(laci_json **out, const char *dir, const char *name, size_t max_bytes,
-                          const lac_allocator *mem, lac_error *err)
-{
-    const laci_json_limits limits = { .max_bytes = max_bytes, .is_loose = true };
-    char *path = laci_path_join(mem, dir, name);
-    if (!path) return laci_fail_memory(err, name, strlen(dir));
-    lac_status st = LAC_OK;
-    if (laci_file_exists(path)) st = laci_json_read(out, path, &limits, mem, err);
-    laci_release(mem, path);
-    return st;
 }
 
 /* ------------------------------------------------------------------ folders that lack something */

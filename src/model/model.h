@@ -28,11 +28,10 @@ struct lac_model {
     laci_warnings warnings;
 };
 
-/* Reads DIR/name if it exists, as people write files; *out stays NULL when it does not. */
-lac_status laci_read_json(laci_json **out, const char *dir, const char *name, size_t max_bytes,
-                          const lac_allocator *mem, lac_error *err);
-
 /* The tensors, whatever the container. */
-const laci_tensor_dir *laci_model_tensors(const lac_model *model);
+static inline const laci_tensor_dir *laci_model_tensors(const lac_model *model)
+{
+    return model->gguf ? laci_gguf_tensors(model->gguf) : &model->dir;
+}
 
 #endif

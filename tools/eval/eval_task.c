@@ -1,5 +1,5 @@
-/* eval_task.c: the list of tasks, and what makers of both skins share: depths, references, needles
- * put into text and between lines. */
+/* eval_task.c: what makers of both skins share: samples, depths, references, needles put into text
+ * and between lines. The list of tasks is eval_tasks.c. */
 #include "eval/eval_task.h"
 
 #include <math.h>
@@ -8,24 +8,6 @@
 #include <string.h>
 
 enum { LONGEST_WORD = 256 }; /* bytes; longer is no word */
-
-size_t eval_n_tasks(void)
-{
-    return eval_n_compact_tasks + eval_n_ruler_tasks;
-}
-
-const eval_task *eval_task_at(size_t i)
-{
-    return i < eval_n_compact_tasks ? &eval_compact_tasks[i]
-                                    : &eval_ruler_tasks[i - eval_n_compact_tasks];
-}
-
-const eval_task *eval_task_find(const char *name)
-{
-    for (size_t i = 0; i < eval_n_tasks(); i++)
-        if (!strcmp(eval_task_at(i)->name, name)) return eval_task_at(i);
-    return NULL;
-}
 
 /* ------------------------------------------------------------------ samples */
 

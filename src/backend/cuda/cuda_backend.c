@@ -33,27 +33,6 @@ static size_t round_up(size_t n, size_t unit)
 
 /* ------------------------------------------------------------------ device and errors */
 
-cuda_backend *laci_cuda_enter(laci_backend *be)
-{
-    cuda_backend *cuda = cuda_of(be);
-    laci_cuda_note(cuda, cuda->api.use(cuda->device));
-    laci_cuda_capture(cuda);
-    return cuda;
-}
-
-cuda_backend *laci_cuda_at_once(laci_backend *be)
-{
-    cuda_backend *cuda = cuda_of(be);
-    laci_cuda_note(cuda, cuda->api.use(cuda->device));
-    laci_cuda_flush(cuda);
-    return cuda;
-}
-
-void laci_cuda_note(cuda_backend *cuda, int code)
-{
-    if (code && !cuda->failed) cuda->failed = code;
-}
-
 void laci_cuda_wait(cuda_backend *cuda)
 {
     laci_cuda_flush(cuda);

@@ -10,31 +10,6 @@
 
 #include "backend/cuda/cuda_state.h"
 
-void laci_cuda_pass_begin(laci_backend *be)
-{
-    laci_cu_graphs *g = &cuda_of(be)->graphs;
-    assert(!g->in_pass);
-    g->in_pass = g->is_wanted;
-    g->segment = 0;
-}
-
-void laci_cuda_pass_end(laci_backend *be)
-{
-    laci_cuda_at_once(be)->graphs.in_pass = false;
-}
-
-void laci_cuda_capture(cuda_backend *cuda)
-{
-    laci_cu_graphs *g = &cuda->graphs;
-    if (g->is_open && g->n_operations++ == LACI_CU_SEGMENT_OPS) laci_cuda_flush(cuda);
-    if (!g->in_pass || g->is_open || cuda->failed || g->segment == LACI_CU_SEGMENTS) return;
-    const int code = cuda->api.capture_begin(cuda->stream);
-    laci_cuda_note(cuda, code);
-    g->is_open = !code;
-    g->n_operations = 1;
-    cuda->ring.sent = cuda->ring.at;
-}
-
 /* Where the executable graph of this segment is, or is to be: the one of as many operations, or a
  * free place, or that not used for longest. */
 static laci_cu_exec *place_of(laci_cu_graphs *g, size_t n_nodes)
@@ -94,6 +69,48 @@ void laci_cuda_flush(cuda_backend *cuda)
                                             ring->host + ring->sent, n_bytes));
     if (n_nodes && !cuda->failed) launch(cuda, graph, n_nodes);
     if (graph) cuda->api.graph_free(graph);
+}
+
+/* Begins a segment if this is the time for one; every operation asks. */
+static void capture(cuda_backend *cuda)
+{
+    laci_cu_graphs *g = &cuda->graphs;
+    if (g->is_open && g->n_operations++ == LACI_CU_SEGMENT_OPS) laci_cuda_flush(cuda);
+    if (!g->in_pass || g->is_open || cuda->failed || g->segment == LACI_CU_SEGMENTS) return;
+    const int code = cuda->api.capture_begin(cuda->stream);
+    laci_cuda_note(cuda, code);
+    g->is_open = !code;
+    g->n_operations = 1;
+    cuda->ring.sent = cuda->ring.at;
+}
+
+cuda_backend *laci_cuda_enter(laci_backend *be)
+{
+    cuda_backend *cuda = cuda_of(be);
+    laci_cuda_note(cuda, cuda->api.use(cuda->device));
+    capture(cuda);
+    return cuda;
+}
+
+cuda_backend *laci_cuda_at_once(laci_backend *be)
+{
+    cuda_backend *cuda = cuda_of(be);
+    laci_cuda_note(cuda, cuda->api.use(cuda->device));
+    laci_cuda_flush(cuda);
+    return cuda;
+}
+
+void laci_cuda_pass_begin(laci_backend *be)
+{
+    laci_cu_graphs *g = &cuda_of(be)->graphs;
+    assert(!g->in_pass);
+    g->in_pass = g->is_wanted;
+    g->segment = 0;
+}
+
+void laci_cuda_pass_end(laci_backend *be)
+{
+    laci_cuda_at_once(be)->graphs.in_pass = false;
 }
 
 void laci_cuda_free_graphs(cuda_backend *cuda)

@@ -107,13 +107,21 @@ static inline size_t kv_at(const laci_kv *kv, size_t batch)
     return batch * kv->n_kv_heads * kv_room(kv);
 }
 
-/* Makes the backend's device current for this thread; every operation begins with it. Within a
- * forward pass its work may be captured. */
+/* Notes an error of the device; later ones do not replace it. */
+static inline void laci_cuda_note(cuda_backend *cuda, int code)
+{
+    if (code && !cuda->failed) cuda->failed = code;
+}
+
+/* In cuda_graph.c. Makes the backend's device current for this thread; every operation begins with
+ * it. Within a forward pass its work may be captured. */
 cuda_backend *laci_cuda_enter(laci_backend *be);
 /* The same for what is no queued work: memory, events. What was captured is launched. */
 cuda_backend *laci_cuda_at_once(laci_backend *be);
-/* Notes an error of the device; later ones do not replace it. */
-void laci_cuda_note(cuda_backend *cuda, int code);
+/* Ends the segment, if one is open, and launches it. */
+void laci_cuda_flush(cuda_backend *cuda);
+void laci_cuda_free_graphs(cuda_backend *cuda);
+
 /* Waits for all work; what was captured is launched. Noted when it fails. */
 void laci_cuda_wait(cuda_backend *cuda);
 
@@ -133,12 +141,6 @@ char *laci_cuda_scratch(cuda_backend *cuda, laci_cu_scratch *scratch, size_t n);
 void *laci_cuda_host(cuda_backend *cuda, size_t n);
 /* Copies n bytes from the device to `dst` and waits; bytes of ones after a failure. */
 void laci_cuda_get(cuda_backend *cuda, void *dst, const void *src, size_t n);
-
-/* In cuda_graph.c. Begins a segment if this is the time for one; every operation asks. */
-void laci_cuda_capture(cuda_backend *cuda);
-/* Ends the segment, if one is open, and launches it. */
-void laci_cuda_flush(cuda_backend *cuda);
-void laci_cuda_free_graphs(cuda_backend *cuda);
 
 /* The operations, the optional ones too. */
 #define OP(shape, result, function, entry, parameters, arguments) \

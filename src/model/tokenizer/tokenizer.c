@@ -91,19 +91,6 @@ lac_status laci_tokenizer_open_ascii(laci_tokenizer **out, int n_vocab, const la
     return open_alphabet(out, "ascii", N_ASCII, n_vocab, mem, err);
 }
 
-void laci_tokenizer_close(laci_tokenizer *tok)
-{
-    if (!tok) return;
-    laci_vocab_clear(&tok->vocab);
-    laci_bpe_clear(&tok->bpe);
-    laci_added_clear(&tok->added);
-    laci_pretokenizer_free(tok->pre);
-    laci_release(&tok->mem, tok->shown);
-    laci_release(&tok->mem, tok->shown_bytes.data);
-    const lac_allocator mem = tok->mem;
-    laci_release(&mem, tok);
-}
-
 /* ------------------------------------------------------------------ queries */
 
 const char *laci_tokenizer_kind(const laci_tokenizer *tok)

@@ -6,6 +6,19 @@
 #include "base/utf8.h"
 #include "model/tokenizer/tokenizer_parts.h"
 
+void laci_tokenizer_close(laci_tokenizer *tok)
+{
+    if (!tok) return;
+    laci_vocab_clear(&tok->vocab);
+    laci_bpe_clear(&tok->bpe);
+    laci_added_clear(&tok->added);
+    laci_pretokenizer_free(tok->pre);
+    laci_release(&tok->mem, tok->shown);
+    laci_release(&tok->mem, tok->shown_bytes.data);
+    const lac_allocator mem = tok->mem;
+    laci_release(&mem, tok);
+}
+
 lac_status laci_tokenizer_create(laci_tokenizer **out, const char *kind, const lac_allocator *mem,
                                  lac_error *err)
 {
