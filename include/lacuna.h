@@ -38,7 +38,13 @@ extern "C" {
 
 /* ------------------------------------------------------------------ versions and errors */
 
-/* Version of the program and library as "major.minor.patch". Static string. Any thread. */
+/* Version of this header. LAC_VERSION is one number that grows with each version, for #if. */
+#define LAC_VERSION_MAJOR 0
+#define LAC_VERSION_MINOR 1
+#define LAC_VERSION_PATCH 0
+#define LAC_VERSION (LAC_VERSION_MAJOR * 1000000 + LAC_VERSION_MINOR * 1000 + LAC_VERSION_PATCH)
+
+/* Version of the library that runs as "major.minor.patch". Static string. Any thread. */
 LAC_API const char *lac_version(void);
 
 /* One line that names how this library was built and what it found on this machine: version,
@@ -569,8 +575,9 @@ LAC_API lac_status lac_batch_plan_memory(const lac_model *model, const lac_sessi
 /* Adds a request, between any two steps. On failure the batch is as before.
  *
  *   ids, opt   as for lac_generate; copied, but the arrays of a replay, which are borrowed until
- * the sequence is done. The callbacks' user pointer is opt->user sequence   receives its number,
- * from 0 on and below max_sequences, until it is removed
+ *              the sequence is done. The callbacks' user pointer is opt->user
+ *   sequence   receives its number, from 0 on and below max_sequences, which is its own until it
+ *              is removed
  *
  * Errors: EINVAL (also: the batch is full), ECONTEXT, ENOMEM (its key cache). */
 LAC_API lac_status lac_batch_add(lac_batch *batch, const int32_t *ids, size_t n_ids,

@@ -1,5 +1,6 @@
 #!/bin/sh
-# check_header.sh: lacuna.h compiles alone, without warnings, as C11 and as C++17.
+# check_header.sh: lacuna.h compiles alone, without warnings, as C11 and as C++17, and names the
+# version that CMakeLists.txt does.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -18,3 +19,11 @@ check() { # LANGUAGE STANDARD COMPILER...
 
 check c c11 "${CC:-cc}" gcc clang
 check c++ c++17 "${CXX:-c++}" g++ clang++
+
+in_header=$(sed -n 's/^#define LAC_VERSION_\(MAJOR\|MINOR\|PATCH\) //p' include/lacuna.h | paste -sd.)
+in_build=$(sed -n 's/^project(lacuna VERSION \([0-9.]*\).*/\1/p' CMakeLists.txt)
+if [ -z "$in_build" ] || [ "$in_header" != "$in_build" ]; then
+    echo "header: lacuna.h says version $in_header, CMakeLists.txt says $in_build" >&2
+    exit 1
+fi
+echo "header: version $in_header, as in CMakeLists.txt"

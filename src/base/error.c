@@ -60,3 +60,15 @@ laci_quoted laci_quote(const char *text, size_t n)
     (void)snprintf(quoted.text + used, sizeof quoted.text - used, "%s", at < n ? "..." : "");
     return quoted;
 }
+
+laci_listed laci_list(const char *const *names, size_t n)
+{
+    laci_listed out = { "" };
+    size_t at = 0;
+    for (size_t i = 0; i < n && at < sizeof out.text; i++) {
+        const char *before = i == 0 ? "" : i + 1 < n ? ", " : " and ";
+        const int wanted = snprintf(out.text + at, sizeof out.text - at, "%s%s", before, names[i]);
+        at += wanted > 0 ? (size_t)wanted : 0;
+    }
+    return out;
+}

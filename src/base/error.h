@@ -28,4 +28,10 @@ typedef struct {
 } laci_quoted;
 laci_quoted laci_quote(const char *text, size_t n);
 
+/* n names as "a, b and c" for a sentence, cut when long. */
+typedef struct {
+    char text[160];
+} laci_listed;
+laci_listed laci_list(const char *const *names, size_t n);
+
 #endif

@@ -40,6 +40,18 @@ static void name_of(char name[MAX_NAME], const char *pattern, int layer)
         (void)snprintf(name, MAX_NAME, "%s", pattern);
 }
 
+/* The types that can be read, for a sentence. */
+static laci_listed readable_types(void)
+{
+    const char *names[LACI_N_DTYPES];
+    size_t n = 0;
+    for (int type = 0; type < LACI_N_DTYPES; type++) {
+        const laci_dtype_traits *traits = laci_dtype_of((laci_dtype)type);
+        if (traits->block_bytes) names[n++] = traits->name;
+    }
+    return laci_list(names, n);
+}
+
 static lac_status check_tensor(const builder *b, const laci_tensor *t, const uint64_t *shape,
                                int n_dims)
 {
@@ -50,8 +62,8 @@ static lac_status check_tensor(const builder *b, const laci_tensor *t, const uin
                          laci_shape_text(shape, n_dims, wanted));
     if (t->dtype == LACI_OTHER)
         return laci_fail(b->err, LAC_EUNSUPPORTED, 0,
-                         "tensor %s has type %s, this version reads f32, f16, bf16 and q8_0",
-                         t->name, t->dtype_name);
+                         "tensor %s has type %s, this version reads %s", t->name, t->dtype_name,
+                         readable_types().text);
     return LAC_OK;
 }
 

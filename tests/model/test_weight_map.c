@@ -193,7 +193,8 @@ static void unreadable_types_are_named(void **state)
     t->dtype = LACI_OTHER;
     t->dtype_name = "q4_k";
     refuse(&sdar_like, &dir, LAC_EUNSUPPORTED,
-           "model.layers.1.self_attn.q_proj.weight has type q4_k, this version reads f32");
+           "model.layers.1.self_attn.q_proj.weight has type q4_k, this version reads f32, f16, "
+           "bf16 and q8_0");
 }
 
 static void left_overs_are_refused_unless_harmless(void **state)

@@ -6,8 +6,16 @@
 #include "base/error.h"
 #include "model/family/family.h"
 
-static const char implemented[] =
-    "implemented are lacuna, llada, dream, sdar, fast-dllm and tiny-dlm";
+/* The families there are, for a sentence. */
+static laci_listed implemented(void)
+{
+    enum { MOST = 32 };
+    const char *names[MOST];
+    size_t n = 0;
+    for (const laci_family *const *f = laci_families(); *f && n < MOST; f++)
+        names[n++] = (*f)->name;
+    return laci_list(names, n);
+}
 
 static const char moe_hint[] = "it is a mixture of experts; use a dense model";
 static const char causal_hint[] = "it is autoregressive, and this program runs diffusion models";
@@ -68,9 +76,10 @@ lac_status laci_family_refuse(const laci_config_source *src, lac_error *err)
 {
     for (size_t i = 0; i < sizeof refusals / sizeof *refusals; i++)
         if (matches(&refusals[i], src))
-            return laci_fail(err, LAC_EUNSUPPORTED, 0,
-                             "model family %s is not implemented in this version: %s; %s",
-                             refusals[i].name, refusals[i].hint, implemented);
+            return laci_fail(
+                err, LAC_EUNSUPPORTED, 0,
+                "model family %s is not implemented in this version: %s; implemented are %s",
+                refusals[i].name, refusals[i].hint, implemented().text);
     return LAC_OK;
 }
 
@@ -86,10 +95,11 @@ lac_status laci_family_unknown(const laci_config_source *src, lac_error *err)
         if (!found) return laci_fail(err, LAC_EFORMAT, 0, "key general.architecture is missing");
     }
     if (!n)
-        return laci_fail(err, LAC_EUNSUPPORTED, 0,
-                         "config.json names no architecture and its keys fit no family; %s",
-                         implemented);
+        return laci_fail(
+            err, LAC_EUNSUPPORTED, 0,
+            "config.json names no architecture and its keys fit no family; implemented are %s",
+            implemented().text);
     return laci_fail(err, LAC_EUNSUPPORTED, 0,
-                     "model family %s is not implemented in this version; %s",
-                     laci_plain_text(text, n, plain), implemented);
+                     "model family %s is not implemented in this version; implemented are %s",
+                     laci_plain_text(text, n, plain), implemented().text);
 }
