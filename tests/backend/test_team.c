@@ -14,6 +14,7 @@
 
 #include "backend/cpu/cpu_team.h"
 #include "backend/tasks.h"
+#include "sanitized.h"
 
 enum { MOST_ITEMS = 1000, MOST_THREADS = 9 };
 
@@ -242,15 +243,7 @@ static void what_cannot_be_had_is_said(void **state)
     laci_team_close(team);
 }
 
-#ifndef __has_feature
-#define __has_feature(x) 0
-#endif
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || \
-    __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-enum { SANITIZED = 1 }; /* which have address space and forks of their own */
-#else
-enum { SANITIZED = 0 };
-#endif
+enum { SANITIZED = UNDER_ASAN || UNDER_TSAN }; /* which have address space and forks of their own */
 
 int main(void)
 {

@@ -11,8 +11,9 @@
 #include <vector>
 
 #include "emulator/device.h"
+#include "sanitized.h"
 
-#if defined(__SANITIZE_ADDRESS__)
+#if UNDER_ASAN
 #include <sanitizer/common_interface_defs.h>
 #endif
 
@@ -91,7 +92,7 @@ static std::vector<warp_slots> warps;
 static const std::function<void()> *body;
 static std::vector<char> shared_memory;
 static std::vector<counted_barrier> counted;
-#if !defined(__SANITIZE_ADDRESS__)
+#if !UNDER_ASAN
 static jmp_buf scheduler_jump;
 #endif
 static size_t current;
@@ -108,7 +109,7 @@ static size_t allowed_shared = 48 << 10;
 
 static void to_scheduler();
 
-#if defined(__SANITIZE_ADDRESS__)
+#if UNDER_ASAN
 static ucontext_t scheduler_context;
 static const void *scheduler_stack;
 static size_t scheduler_size;
@@ -116,7 +117,7 @@ static size_t scheduler_size;
 
 static void run_body()
 {
-#if defined(__SANITIZE_ADDRESS__)
+#if UNDER_ASAN
     __sanitizer_finish_switch_fiber(NULL, &scheduler_stack, &scheduler_size);
 #endif
     (*body)();
@@ -134,7 +135,7 @@ static void prepare(fiber &f)
     makecontext(&f.context, run_body, 0);
 }
 
-#if defined(__SANITIZE_ADDRESS__)
+#if UNDER_ASAN
 static void to_fiber(fiber &f)
 {
     void *own = NULL;

@@ -8,6 +8,7 @@
 
 #include "engine/golden.h"
 #include "request.h"
+#include "sanitized.h"
 
 static inline double peak_bytes(void)
 {
@@ -19,7 +20,7 @@ static inline double peak_bytes(void)
 /* Fills 32 holes at the end of 4,096 positions, in `steps` steps. */
 static inline void peak_is_what_was_predicted(const char *sparse, int steps)
 {
-#if defined(__SANITIZE_ADDRESS__)
+#if UNDER_ASAN
     printf("skipped: sanitizers keep memory of their own\n");
     skip();
 #endif

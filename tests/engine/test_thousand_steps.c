@@ -2,6 +2,7 @@
  * step. Slow, so apart from the other generations. */
 #include "fault.h"
 #include "request.h"
+#include "sanitized.h"
 
 typedef struct {
     const fault *count;
@@ -23,7 +24,7 @@ static int watch_allocations(void *user, const lac_step *step)
 static void the_loop_allocates_nothing(void **state)
 {
     (void)state;
-#if defined(LACI_HAVE_ONEDNN) && !defined(__SANITIZE_ADDRESS__)
+#if defined(LACI_HAVE_ONEDNN) && !UNDER_ASAN
     enum { N_STEPS = 1000 };
 #else
     enum { N_STEPS = 40 }; /* plain C products and sanitizers are slow; the promise is the same */

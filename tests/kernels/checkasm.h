@@ -8,6 +8,7 @@
 #include <math.h>
 #include <time.h>
 
+#include "sanitized.h"
 #include "test.h"
 
 #include "base/rng.h"
@@ -104,17 +105,6 @@ static inline void *take(size_t n, size_t size)
 }
 
 /* ------------------------------------------------------------------ guard bands */
-
-#if defined(__SANITIZE_ADDRESS__)
-#define UNDER_ASAN 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define UNDER_ASAN 1
-#endif
-#endif
-#ifndef UNDER_ASAN
-#define UNDER_ASAN 0
-#endif
 
 /* Bytes of a band. The address sanitizer has bands of its own and sees reads as well: there the
  * buffer ends where its allocation ends. */

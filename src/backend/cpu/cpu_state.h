@@ -62,7 +62,7 @@ static inline char *act_row(const laci_backend *be, const laci_buf *buf, size_t 
 
 static inline void *scratch_of(const cpu_backend *cpu, int thread)
 {
-    return cpu->scratch + (size_t)thread * cpu->scratch_stride;
+    return cpu->scratch ? cpu->scratch + (size_t)thread * cpu->scratch_stride : NULL;
 }
 
 /* Runs fn over items [0, n): on all threads where `work`, a number of elements, is worth it. `span`
