@@ -204,6 +204,9 @@ BLOCK="--shape nano --layers 2 -t 1 --repeat 2 --json -q"
     expect_rows 6
     [ "$(row_value 1 active),$(row_value 1 rows_read),$(row_value 1 budget),$(row_value 1 block)" = 4,4,256,32 ] ||
         show "losa"
+    for pair in 1:blocks 2:pages 3:columns 6:none; do
+        [[ $(row_value "${pair%:*}" selector) == *"${pair#*:}"* ]] || show "selector of row $pair"
+    done
     [ "$(row_value 3 union_inflation)" = 1 ] || show "mage chooses once for all rows"
     is_between 0.12 "$(row_value 4 density)" 0.16 || show "sparsed reads its budget"
     [ "$(row_value 5 rows_read)" = 16 ] || show "flashblock: four new tokens, everything is read again"

@@ -27,7 +27,9 @@ static const char *const policy_names[N_POLICIES] = { "off",  "losa",       "que
                                                       "mage", "flashblock", "sparsed" };
 
 /* By laci_prefix_selector. */
-static const char *const selector_names[] = { "pages", "columns", "blocks" };
+static const char *const selector_names[] = { [LACI_SELECT_PAGES] = "pages",
+                                              [LACI_SELECT_COLUMNS] = "columns",
+                                              [LACI_SELECT_BLOCKS] = "blocks" };
 
 typedef struct {
     bench_options common;
