@@ -177,6 +177,22 @@ table_generate() {
         }'
 }
 
+# README: what the two systems gain.
+table_gains() {
+    printf '| | positions | times as fast as dense | measured by |\n|---|---|---|---|\n'
+    for file in generate long; do
+        table $file.csv '
+            c("isa") == "amx" && c("policy") == "sparsed" && c("steps") == 1024 && c("ctx") ~ /^(16384|65536|262144)$/ {
+                printf "| SparseD, LLaDA-8B shape, 1,024 steps | %dk | %.2f | `bench/'$file'.sh` |\n", c("ctx") / 1024, c("vs_dense")
+            }'
+    done
+    table block.csv '
+        c("isa") == "amx" && c("policy") == "losa" && c("selector") == "blocks" && c("batch") == 1 && c("threads") == 1 &&
+            c("prefix") ~ /^(32768|131072)$/ {
+            printf "| LoSA, SDAR-8B shape, one step | %dk | %.2f | `bench/block.sh` |\n", c("prefix") / 1024, c("vs_dense_step")
+        }'
+}
+
 table_long() {
     table long.csv '
         BEGIN { done = 0 }
