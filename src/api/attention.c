@@ -474,7 +474,7 @@ static lac_status resolve(const lac_attention *a, const lac_plan_options *opt, l
                           lac_error *err)
 {
     const laci_policy_model model = {
-        .family = "", .n_heads = a->n_heads, .d_head = a->d, .n_ctx = a->n_keys
+        .kind = LACI_FULL, .family = "", .n_heads = a->n_heads, .d_head = a->d, .n_ctx = a->n_keys
     };
     laci_settings settings = { 0 };
     lac_status st = laci_pattern_settings(&settings, opt->knobs, &model, err);

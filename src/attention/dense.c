@@ -75,7 +75,7 @@ static const laci_knob dense_knobs[] = {
 static lac_status dense_complete(laci_settings *settings, const laci_policy_model *model,
                                  lac_error *err)
 {
-    if (settings->sparse.measure && model->is_blockwise)
+    if (settings->sparse.measure && model->kind == LACI_BLOCKWISE)
         return laci_fail(err, LAC_EINVAL, 0,
                          "knob measure of dense: %s decodes blocks behind a key cache, and only "
                          "models that see the whole sequence are measured",

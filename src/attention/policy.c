@@ -58,11 +58,6 @@ static request_parts cut(const char *request)
     return r;
 }
 
-static unsigned kind_of(const laci_policy_model *model)
-{
-    return model->is_blockwise ? LACI_BLOCKWISE : LACI_FULL;
-}
-
 /* Names a model of these kinds may be asked for. */
 static void list_names(unsigned models, char *out, size_t size)
 {
@@ -79,11 +74,11 @@ static lac_status fail_unknown(const request_parts *r, const laci_policy_model *
 {
     const bool is_other = laci_policy_find(r->name, r->n_name, LACI_FULL | LACI_BLOCKWISE) != NULL;
     char names[NAMES_TEXT];
-    list_names(kind_of(model), names, sizeof names);
+    list_names(model->kind, names, sizeof names);
     return laci_fail(err, LAC_EINVAL, 0, "%sattention policy \"%s\": %s %s and can run %s",
                      is_other ? "" : "unknown ", laci_quote(r->name, r->n_name).text, model->family,
-                     model->is_blockwise ? "decodes blocks behind a key cache"
-                                         : "sees the whole sequence",
+                     model->kind == LACI_BLOCKWISE ? "decodes blocks behind a key cache"
+                                                   : "sees the whole sequence",
                      names);
 }
 
@@ -142,11 +137,11 @@ static lac_status choose_auto(const laci_policy **out, laci_settings *settings,
                               const request_parts *r, const laci_policy_model *model,
                               char reason[LACI_REASON], lac_error *err)
 {
-    const auto_choice choice =
-        model->is_blockwise ? choose_blockwise(model, reason) : choose_full(model, reason);
-    const laci_policy *policy = laci_policy_find(choice.name, strlen(choice.name), kind_of(model));
+    const auto_choice choice = model->kind == LACI_BLOCKWISE ? choose_blockwise(model, reason)
+                                                             : choose_full(model, reason);
+    const laci_policy *policy = laci_policy_find(choice.name, strlen(choice.name), model->kind);
     laci_settings own = defaults_of(policy);
-    if (model->is_blockwise && !choice.is_dense) {
+    if (model->kind == LACI_BLOCKWISE && !choice.is_dense) {
         own.prefix.min_prefix = choice.from;
         own.prefix.budget = AUTO_BUDGET;
     }
@@ -171,13 +166,14 @@ lac_status laci_policy_choose(const laci_policy **out, laci_settings *settings, 
     if (is_text(r.name, r.n_name, "auto")) {
         st = choose_auto(&policy, &own, &r, model, why, err);
     } else {
-        policy = laci_policy_find(r.name, r.n_name, kind_of(model));
+        policy = laci_policy_find(r.name, r.n_name, model->kind);
         if (!policy) return fail_unknown(&r, model, err);
         own = defaults_of(policy);
         st = settle(policy, &own, &r, model, err);
     }
     if (st) return st;
-    if (!model->is_blockwise && policy != &laci_policy_dense && own.sparse.block >= model->n_ctx)
+    if (model->kind == LACI_FULL && policy != &laci_policy_dense &&
+        own.sparse.block >= model->n_ctx)
         (void)snprintf(why, sizeof why, "as asked; one block of %zu holds the whole context of %zu",
                        own.sparse.block, model->n_ctx);
     memcpy(reason, why, sizeof why);

@@ -25,11 +25,15 @@ typedef struct {
     laci_prefix prefix; /* of policies behind a key cache */
 } laci_settings;
 
+/* Kinds of models: those that see the whole sequence, and those that decode block by block behind a
+ * key cache. */
+enum { LACI_FULL = 1, LACI_BLOCKWISE = 2 };
+
 /* What a policy is chosen for. */
 typedef struct {
     const char *family;
-    bool is_blockwise; /* decodes block by block behind a key cache */
-    bool is_dream;     /* samples as Dream does */
+    unsigned kind; /* LACI_FULL or LACI_BLOCKWISE */
+    bool is_dream; /* samples as Dream does */
     size_t n_heads, d_head;
     size_t n_ctx; /* most positions of a sequence */
     size_t block; /* positions of a decoding block; 0 = the model has none */
@@ -161,9 +165,6 @@ typedef struct {
     double layer_density;   /* of the layer added last, where a canvas was planned */
     const float *head_kept; /* [n_heads] what it kept; NULL = not known */
 } laci_read_stats;
-
-/* Kinds of models a policy runs on. */
-enum { LACI_FULL = 1, LACI_BLOCKWISE = 2 };
 
 /* Functions that may be NULL say so. */
 typedef struct {

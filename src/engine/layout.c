@@ -75,7 +75,8 @@ static lac_status choose_policy(laci_chosen *chosen, const laci_session_room *ro
 {
     const laci_config *c = room->config;
     const laci_policy_model model = { .family = c->family,
-                                      .is_blockwise = c->mask == LAC_MASK_BLOCK_CAUSAL,
+                                      .kind = c->mask == LAC_MASK_BLOCK_CAUSAL ? LACI_BLOCKWISE
+                                                                               : LACI_FULL,
                                       .is_dream = c->sampler == LACI_SAMPLER_DREAM,
                                       .n_heads = (size_t)c->n_heads,
                                       .d_head = (size_t)c->d_head,

@@ -281,7 +281,9 @@ static void unknown_policies_are_named(void **state)
     laci_settings settings;
     char reason[LACI_REASON];
     lac_error err;
-    const laci_policy_model model = { .family = "llada", .n_heads = 4, .d_head = 32, .n_ctx = 100 };
+    const laci_policy_model model = {
+        .kind = LACI_FULL, .family = "llada", .n_heads = 4, .d_head = 32, .n_ctx = 100
+    };
     assert_ok(laci_policy_choose(&policy, &settings, NULL, &model, reason, &err));
     assert_string_equal(policy->name, "dense");
     assert_int_equal(laci_policy_choose(&policy, &settings, "sparsedd", &model, reason, &err),

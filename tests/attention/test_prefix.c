@@ -9,7 +9,7 @@
 static laci_prefix choose(const char *request, const char *family, size_t n_ctx, char *reason)
 {
     const laci_policy_model model = {
-        .family = family, .is_blockwise = true, .n_ctx = n_ctx, .block = 16
+        .family = family, .kind = LACI_BLOCKWISE, .n_ctx = n_ctx, .block = 16
     };
     const laci_policy *policy;
     laci_settings settings;
@@ -28,7 +28,7 @@ static laci_prefix make(const char *request)
 static void refuse(const char *request, const char *words)
 {
     const laci_policy_model model = {
-        .family = "sdar", .is_blockwise = true, .n_ctx = 4096, .block = 16
+        .family = "sdar", .kind = LACI_BLOCKWISE, .n_ctx = 4096, .block = 16
     };
     char reason[LACI_REASON];
     const laci_policy *policy;

@@ -11,7 +11,7 @@
 #include "base/rng.h"
 
 static const laci_policy_model llada = {
-    .family = "llada", .n_heads = 32, .d_head = 128, .n_ctx = 8192
+    .kind = LACI_FULL, .family = "llada", .n_heads = 32, .d_head = 128, .n_ctx = 8192
 };
 
 static lac_status choose(const char *request, const laci_policy_model *model, laci_sparse *out,
@@ -48,9 +48,12 @@ static void defaults_and_modes(void **state)
     assert_int_equal(r.keep, LACI_KEEP_CEIL); /* a variant wins over the mode */
     assert_int_equal(r.ragged, LACI_RAGGED_DILUTED);
     assert_true(resolve("skip=0").skip == 0);
-    const laci_policy_model small = {
-        .family = "dream", .is_dream = true, .n_heads = 28, .d_head = 128, .n_ctx = 1000
-    };
+    const laci_policy_model small = { .kind = LACI_FULL,
+                                      .family = "dream",
+                                      .is_dream = true,
+                                      .n_heads = 28,
+                                      .d_head = 128,
+                                      .n_ctx = 1000 };
     laci_sparse how = { .skip = 0 };
     assert_ok(choose("streaming:sink=0", &small, &how, NULL));
     assert_true(how.sink == 0 && how.window == 0);
@@ -102,7 +105,9 @@ static void bad_knobs_are_named_with_their_range(void **state)
         if (!strstr(err.message, cases[i].message))
             fail_msg("%s: \"%s\" lacks \"%s\"", cases[i].request, err.message, cases[i].message);
     }
-    const laci_policy_model odd = { .family = "llada", .n_heads = 4, .d_head = 32, .n_ctx = 100 };
+    const laci_policy_model odd = {
+        .kind = LACI_FULL, .family = "llada", .n_heads = 4, .d_head = 32, .n_ctx = 100
+    };
     laci_sparse how;
     assert_int_equal(choose("sparsed:score=sqrt_h", &odd, &how, NULL), LAC_EUNSUPPORTED);
 }
@@ -133,7 +138,7 @@ static void spellings_that_mean_the_same(void **state)
 {
     (void)state;
     const laci_policy_model sdar = {
-        .family = "sdar", .is_blockwise = true, .n_ctx = 4096, .block = 16
+        .family = "sdar", .kind = LACI_BLOCKWISE, .n_ctx = 4096, .block = 16
     };
     static const char *const requests[] = { "losa:min-prefix=7,page=16",
                                             "losa:page=16,min_prefix=7" };

@@ -46,7 +46,8 @@ static void begin(bench *b, const laci_jval *c)
                             .density = 1 };
     const char *request = text_of("sparsed:mode=reference,skip=0,select=%.17g,block=%zu",
                                   laci_json_number(golden_get(c, "select")), block);
-    const laci_policy_model model = { .family = is_llada ? "llada" : "dream",
+    const laci_policy_model model = { .kind = LACI_FULL,
+                                      .family = is_llada ? "llada" : "dream",
                                       .is_dream = !is_llada,
                                       .n_heads = a.n_heads,
                                       .d_head = a.d,
