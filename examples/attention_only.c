@@ -5,7 +5,7 @@
  *
  *   cc attention_only.c $(pkg-config --cflags --libs lacuna) -lm -o attention_only
  *   ./attention_only plan.lacplan          (where to save the plan)  */
-#include <lacuna.h>
+#include <lacuna_attention.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>

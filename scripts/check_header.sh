@@ -1,5 +1,5 @@
 #!/bin/sh
-# check_header.sh: lacuna.h compiles alone, without warnings, as C11 and as C++17, and names the
+# check_header.sh: lacuna.h and lacuna_attention.h compile alone, without warnings, as C11 and as C++17, and names the
 # version that CMakeLists.txt does.
 set -eu
 cd "$(dirname "$0")/.."
@@ -9,8 +9,10 @@ check() { # LANGUAGE STANDARD COMPILER...
     shift 2
     for compiler in "$@"; do
         command -v "$compiler" >/dev/null 2>&1 || continue
-        echo '#include "lacuna.h"' | "$compiler" -x "$language" -std="$standard" -Wall -Wextra \
-            -Wpedantic -Werror -Iinclude -fsyntax-only -
+        for header in lacuna lacuna_attention; do
+            echo "#include \"$header.h\"" | "$compiler" -x "$language" -std="$standard" -Wall -Wextra \
+                -Wpedantic -Werror -Iinclude -fsyntax-only -
+        done
         echo "header: compiles as $standard with $compiler"
         return
     done

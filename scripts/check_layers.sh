@@ -14,7 +14,7 @@ find include src tools examples -name '*.[ch]' | sort | xargs awk '
 # Own headers that files in the folder may include, as a pattern, and the rule in words. The folders
 # of tools are in order: each may use those before it.
 BEGIN {
-    public = "lacuna[.]h"
+    public = "lacuna(_attention)?[.]h"
     interface = "backend/backend(_memory|_rows|_attend|_select)?[.]h"
     own["include"] = public;                            say["include"] = "nothing of ours"
     own["base"] = public "|base/.*";                    say["base"] = "lacuna.h and base only"

@@ -10,22 +10,22 @@ if [ -n "$strange" ]; then
     printf '%s\n' "$strange" | sed 's/^/symbols: exported without the prefix lac_: /'
     exit 1
 fi
-header=$(dirname "$0")/../include/lacuna.h
-# what the header declares is there, and nothing else is
-declared=$(grep -v '^#' "$header" | tr '\n' ' ' | grep -o 'LAC_API [^;(]*(' | sed 's/.*[ *]\(lac_[a-z0-9_]*\)($/\1/' | sort -u)
+headers=$(dirname "$0")/../include
+# what the headers declare is there, and nothing else is
+declared=$(cat "$headers"/*.h | grep -v '^#' | tr '\n' ' ' | grep -o 'LAC_API [^;(]*(' | sed 's/.*[ *]\(lac_[a-z0-9_]*\)($/\1/' | sort -u)
 if [ "$declared" != "$symbols" ]; then
     for name in $declared $symbols; do
         case "
 $declared
 " in *"
 $name
-"*) ;; *) echo "symbols: $name is exported but not declared in lacuna.h" ;; esac
+"*) ;; *) echo "symbols: $name is exported but declared in no public header" ;; esac
         case "
 $symbols
 " in *"
 $name
-"*) ;; *) echo "symbols: $name is declared in lacuna.h but not exported" ;; esac
+"*) ;; *) echo "symbols: $name is declared in a public header but not exported" ;; esac
     done
     exit 1
 fi
-echo "symbols: $(printf '%s\n' "$symbols" | wc -l) exported, all declared in lacuna.h"
+echo "symbols: $(printf '%s\n' "$symbols" | wc -l) exported, all declared in public headers"

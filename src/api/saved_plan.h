@@ -4,6 +4,7 @@
 #define LACI_ATTENTION_SAVED_PLAN_H
 
 #include "attention/pattern.h"
+#include "lacuna_attention.h"
 
 enum {
     LACI_PLAN_MAX_TOKENS = 1 << 24, /* queries or keys of a sequence */

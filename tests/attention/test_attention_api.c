@@ -10,6 +10,7 @@
 #include "attention/plan.h"
 #include "base/rng.h"
 #include "fault.h"
+#include "lacuna_attention.h"
 
 /* ------------------------------------------------------------------ a problem */
 
