@@ -108,7 +108,7 @@ static void a_request_takes_what_was_said(void **state)
 {
     (void)state;
     enum { BOOKKEEPING = 4096, N_CTX = 9000 };
-    static int32_t ids[2][8300];
+    static int32_t ids[2][N_CTX];
     static const lac_generate_options plain = { .n_tokens = 40 };
     static const lac_generate_options guided = { .n_tokens = 40, .cfg_scale = 1 };
     static const struct {
