@@ -323,8 +323,7 @@ static void keep_moving(const prefix *s, laci_backend *be, const laci_moment *at
     const laci_dtype act = s->shape.act;
     if (!in->kept->ref) return;
     if (in->rows.n == at->n_q) {
-        laci_backend_copy(be, in->kept->ref, 0, moving, 0,
-                          at->n_q * width * (act == LACI_BF16 ? 2 : 4));
+        laci_backend_copy(be, in->kept->ref, 0, moving, 0, at->n_q * width * laci_act_bytes(act));
         return;
     }
     if (s->how.by_hidden) {

@@ -5,7 +5,7 @@
 
 uint64_t laci_read_bytes(const laci_shape *shape, size_t n)
 {
-    return (uint64_t)n * shape->n_kv_heads * shape->d_head * 2 * (shape->act == LACI_BF16 ? 2 : 4);
+    return (uint64_t)n * shape->n_kv_heads * shape->d_head * 2 * laci_act_bytes(shape->act);
 }
 
 laci_read_stats laci_read_means(const laci_read_stats *sum)

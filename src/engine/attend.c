@@ -179,7 +179,7 @@ static void probe(const laci_attend *c)
     laci_backend *be = c->run.s->be;
     const laci_measures m = measures_of(c->run.s);
     const size_t begin = c->request.probe_begin, n = c->request.probe_end - begin;
-    const size_t bytes = width_of(c) * (laci_backend_act(be) == LACI_BF16 ? 2 : 4);
+    const size_t bytes = width_of(c) * laci_act_bytes(laci_backend_act(be));
     const uint32_t ends[] = { 0, 1 }, col = 0;
     const laci_plan plan = {
         .q_block = n, .k_block = c->at.n_k, .n_heads = 1, .n_rows = 1, .row_ptr = ends, .cols = &col

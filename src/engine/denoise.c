@@ -124,8 +124,7 @@ static lac_status reserve_guidance(generation *g, lac_error *err)
 lac_status laci_generation_bytes(const lac_session *s, const laci_sequence *seq, size_t n_holes,
                                  const lac_generate_options *opt, uint64_t *bytes, lac_error *err)
 {
-    const size_t row =
-        (size_t)s->model->config.d_model * (laci_backend_act(s->be) == LACI_BF16 ? 2 : 4);
+    const size_t row = (size_t)s->model->config.d_model * laci_act_bytes(laci_backend_act(s->be));
     const size_t need = n_holes + s->layout.logit_rows, logits = s->layout.bytes[LACI_BUF_LOGITS];
     laci_shape shape = s->chosen.shape;
     laci_policy_sizes sizes;

@@ -133,7 +133,7 @@ static lac_status add_policy(laci_session_layout *l, const laci_session_room *ro
 {
     const laci_shape *shape = &chosen->shape;
     const laci_keys keys = laci_session_keys(room->config, l);
-    const size_t act_size = room->act == LACI_BF16 ? 2 : 4;
+    const size_t act_size = laci_act_bytes(room->act);
     laci_policy_sizes *p = &l->policy;
     lac_status st = chosen->policy->sizes(shape, p, err);
     if (st) return st;
@@ -186,7 +186,7 @@ lac_status laci_session_lay_out(const laci_session_room *room, laci_chosen *chos
     const size_t n_vocab = (size_t)config->n_vocab, n_heads = (size_t)config->n_heads;
     const size_t q = n_heads * (size_t)config->d_head;
     const size_t kv = (size_t)config->n_kv_heads * (size_t)config->d_head;
-    const size_t a = room->act == LACI_BF16 ? 2 : 4, widest = larger(larger(q, d), d_ff);
+    const size_t a = laci_act_bytes(room->act), widest = larger(larger(q, d), d_ff);
     laci_session_layout l = { .n_ctx = room->n_ctx, .n_sequences = room->n_sequences };
     count_rows(&l, config);
     l.logit_rows = LOGITS_BYTES / (n_vocab * sizeof(float)) / LACI_ROW_PAD * LACI_ROW_PAD;

@@ -23,7 +23,7 @@ static size_t chunk_of(const context *c, size_t row, size_t end)
 
 static size_t act_of(const context *c)
 {
-    return laci_backend_act(c->run.s->be) == LACI_BF16 ? 2 : 4;
+    return laci_act_bytes(laci_backend_act(c->run.s->be));
 }
 
 /* Sequence p in the layer under way, its rows from row `row` of buffers on. */
